@@ -1,0 +1,280 @@
+"""What a chat shows of a session, apart from how: entries that stay, and lanes of what is happening now."""
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import assert_never
+
+from hub.protocol.events import (
+    AgentAuthor,
+    AgentHandoff,
+    AgentStatus,
+    AnyEvent,
+    AuthExpiring,
+    BudgetReached,
+    InputRequested,
+    InputResolved,
+    MemberAdded,
+    MemberRemoved,
+    MemberUpdated,
+    MessageCompleted,
+    MessageCreated,
+    MessageDelta,
+    MessageRedacted,
+    MessageSnapshot,
+    MessageSteered,
+    PresenceChanged,
+    ReasoningDelta,
+    Resync,
+    RunFinished,
+    RunQueued,
+    RunStarted,
+    ServerDraining,
+    SessionCreated,
+    SessionUpdated,
+    ToolCalled,
+    ToolReturned,
+    TurnStarted,
+    TurnSuperseded,
+)
+from hub.protocol.results import AgentResult
+
+
+class Tone(Enum):
+    QUIET = "quiet"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class UserSaid:
+    """A user's message. `to` is the agent it was addressed to."""
+
+    name: str
+    text: str
+    own: bool
+    to: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class AgentSaid:
+    """An agent's finished message. `note` says what is wrong with it: empty for a complete one."""
+
+    message: str
+    agent: str
+    display_name: str
+    text: str
+    reasoning: str
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolUsed:
+    """An agent called a tool, with these arguments; `result` came of it."""
+
+    agent: str
+    display_name: str
+    tool: str
+    arguments: dict[str, object]
+    result: str
+    is_error: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """A line about the conversation."""
+
+    text: str
+    tone: Tone = Tone.QUIET
+
+
+Entry = UserSaid | AgentSaid | ToolUsed | Notice
+
+
+@dataclass(slots=True)
+class Lane:
+    """One agent at work: what it does, and its message as far as it is written."""
+
+    agent: str
+    display_name: str
+    turn: int
+    doing: str = "thinking"
+    message: str = ""
+    text: str = ""
+    reasoning: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    agent: str
+    tool: str
+    arguments: dict[str, object]
+
+
+@dataclass(slots=True)
+class Conversation:
+    """The view of one session for one user (`me` is the user's id).
+
+    Every event goes through `apply`, in order. `runs` are those that were asked for and have not finished.
+    """
+
+    me: str
+    agents: tuple[AgentResult, ...] = ()
+    title: str = ""
+    lanes: dict[str, Lane] = field(default_factory=dict)
+    runs: dict[str, None] = field(default_factory=dict)
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    _calls: dict[str, _Call] = field(default_factory=dict)
+
+    @property
+    def busy(self) -> bool:
+        """Whether the agents are at work, or about to be."""
+        return bool(self.runs)
+
+    def display_name(self, agent: str) -> str:
+        """What people call an agent."""
+        return next((known.display_name for known in self.agents if known.name == agent), agent)
+
+    def apply(self, event: AnyEvent) -> list[Entry]:  # noqa: C901 — one row per event type: a new one is a type error here
+        """Take an event in; what it adds for good."""
+        match event:
+            case SessionCreated() | SessionUpdated():
+                self.title = event.data.title
+            case MemberAdded():
+                # The owner's own membership comes with the session and is no news.
+                return [] if event.data.role == "owner" else [Notice(f"{event.data.name} joined as {event.data.role}")]
+            case MemberRemoved():
+                return [Notice(f"{event.data.name} is no longer a member")]
+            case MemberUpdated():
+                return [Notice(f"{event.data.name} is {event.data.role} now")]
+            case MessageCreated():
+                author = event.data.author
+                return [UserSaid(author.name, event.data.text, author.id == self.me, event.data.to)]
+            case RunQueued() | RunStarted():
+                self.runs[event.run or ""] = None
+                return self._again(event)
+            case TurnStarted():
+                self.runs[event.run or ""] = None  # the view may begin in the middle of a run
+                self._lane(event.data.agent, self.display_name(event.data.agent), event.data.turn)
+            case TurnSuperseded():
+                return self._superseded(event)
+            case MessageDelta() | MessageSnapshot() | ReasoningDelta():
+                self._write(event)
+            case MessageCompleted():
+                return self._completed(event)
+            case ToolCalled():
+                self._called(event)
+            case ToolReturned():
+                return self._returned(event)
+            case AgentHandoff():
+                there = self.display_name(event.data.to)
+                reason = f": {event.data.reason}" if event.data.reason else ""
+                return [Notice(f"{self.display_name(event.data.source)} hands over to {there}{reason}")]
+            case InputRequested():
+                return [Notice(f"{self.display_name(event.data.agent)} asks: {event.data.prompt}", Tone.WARNING)]
+            case InputResolved():
+                answer = event.data.decision or event.data.text or "answered"
+                return [Notice(f"{event.data.by.name if event.data.by else 'nobody'}: {answer}")]
+            case MessageSteered():
+                return [] if event.data.outcome == "consumed" else [Notice("the message comes next")]
+            case MessageRedacted():
+                return [Notice(f"{event.data.by.name} removed a message")]
+            case RunFinished():
+                return self._finished(event)
+            case BudgetReached():
+                return [Notice(f"the budget ({event.data.scope}) is used up: {event.data.limit:g}", Tone.ERROR)]
+            case AgentStatus():
+                lane = self.lanes.get(event.data.agent)
+                if lane is not None and event.data.status != "idle":
+                    lane.doing = event.data.status
+            case PresenceChanged() | Resync() | AuthExpiring() | ServerDraining():
+                pass  # the connection's matters, shown in the status line
+            case _:
+                assert_never(event)
+        return []
+
+    # ---- what agents do
+
+    def _lane(self, agent: str, display_name: str, turn: int) -> Lane:
+        lane = self.lanes.get(agent)
+        if lane is None or lane.turn != turn:
+            # A fresh turn goes to the end: lanes are in the order in which the agents began.
+            self.lanes.pop(agent, None)
+            lane = self.lanes[agent] = Lane(agent, display_name, turn)
+        return lane
+
+    def _write(self, event: MessageDelta | MessageSnapshot | ReasoningDelta) -> None:
+        data = event.data
+        self.runs[event.run or ""] = None
+        lane = self._lane(data.author.name, data.author.display_name, data.turn)
+        if lane.message != data.message:
+            lane.message, lane.text, lane.reasoning = data.message, "", ""
+        match event:
+            case MessageDelta():
+                lane.doing = "writing"
+                lane.text += event.data.text
+            case MessageSnapshot():
+                lane.doing = "writing"
+                lane.text = event.data.text
+            case ReasoningDelta():
+                lane.doing = "thinking"
+                lane.reasoning += event.data.text
+
+    def _completed(self, event: MessageCompleted) -> list[Entry]:
+        author: AgentAuthor = event.data.author
+        lane = self.lanes.get(author.name)
+        if lane is not None and lane.turn == event.data.turn:
+            del self.lanes[author.name]
+        self.prompt_tokens += event.data.usage.prompt_tokens
+        self.completion_tokens += event.data.usage.completion_tokens
+        note = {"complete": "", "interrupted": "stopped here", "failed": "failed here"}[event.data.status]
+        return [
+            AgentSaid(
+                event.data.message, author.name, author.display_name, event.data.text, event.data.reasoning or "", note
+            )
+        ]
+
+    def _called(self, event: ToolCalled) -> None:
+        data = event.data
+        self._calls[data.call] = _Call(data.agent, data.name, dict(data.arguments))
+        lane = self._lane(data.agent, self.display_name(data.agent), data.turn)
+        lane.doing = f"calling {data.name}"
+
+    def _returned(self, event: ToolReturned) -> list[Entry]:
+        call = self._calls.pop(event.data.call, None)
+        if call is None:  # called before the part of the log that this view began with
+            call = _Call("", event.data.name, {})
+        lane = self.lanes.get(call.agent)
+        if lane is not None:
+            lane.doing = "thinking"
+        name = self.display_name(call.agent)
+        return [ToolUsed(call.agent, name, call.tool, call.arguments, event.data.result, event.data.is_error)]
+
+    # ---- runs
+
+    def _again(self, event: RunQueued | RunStarted) -> list[Entry]:
+        if isinstance(event, RunStarted) and event.data.attempt > 1:
+            return [Notice("another worker goes on with this", Tone.WARNING)]
+        return []
+
+    def _superseded(self, event: TurnSuperseded) -> list[Entry]:
+        void = [lane for lane in self.lanes.values() if lane.turn == event.data.turn]
+        for lane in void:
+            del self.lanes[lane.agent]
+        self._calls.clear()
+        who = " and ".join(lane.display_name for lane in void) or "an agent"
+        return [Notice(f"what {who} was writing is void and done again ({event.data.reason})", Tone.WARNING)]
+
+    def _finished(self, event: RunFinished) -> list[Entry]:
+        self.runs.pop(event.run or "", None)
+        self.lanes.clear()
+        self._calls.clear()
+        data = event.data
+        if data.status == "failed":
+            why = data.error.message if data.error else data.reason
+            return [Notice(f"failed: {why}", Tone.ERROR)]
+        if data.status == "cancelled":
+            return [Notice("stopped")]
+        turns = f"{data.turns} turn" + ("s" if data.turns != 1 else "")
+        tokens = data.usage.prompt_tokens + data.usage.completion_tokens
+        return [Notice(f"{turns} · {tokens:,} tokens · {data.duration_ms / 1000:.1f} s")]

@@ -1,0 +1,155 @@
+"""The hub's REST interface, as far as a client of sessions needs it: sign-in, lists, export."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+import httpx2
+
+from hub.protocol.events import Person, SessionData
+from hub.protocol.results import TeamResult, TranscriptMessage
+from hub_client.errors import NotSignedIn, RequestFailed, Unreachable
+
+TIMEOUT_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """What a sign-in gives. `expires_in` is the access token's life in seconds."""
+
+    access_token: str
+    refresh_token: str
+    expires_in: float
+
+
+class Rest:
+    """Calls of the REST interface at `url` (`http://host:port`).
+
+    `bearer` gives the access token or API key; without it only `register`, `sign_in`, `refresh` work. Every call raises
+    `RequestFailed` for an answer that is an error, `NotSignedIn` for 401, and `Unreachable` when there is no answer.
+    """
+
+    def __init__(self, url: str, bearer: Callable[[], Awaitable[str]] | None = None) -> None:
+        self._http = httpx2.AsyncClient(base_url=url, timeout=TIMEOUT_S)
+        self._bearer = bearer
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def use(self, bearer: Callable[[], Awaitable[str]]) -> None:
+        """Sign requests with what `bearer` gives from now on."""
+        self._bearer = bearer
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    # ---- identity
+
+    async def register(self, name: str, password: str) -> Person:
+        """Make an account."""
+        answer = await self._ask("POST", "/v1/auth/register", json={"name": name, "password": password})
+        return Person.model_validate(answer.json())
+
+    async def sign_in(self, name: str, password: str) -> Tokens:
+        """Tokens for a name and a password."""
+        return await self._tokens({"grant_type": "password", "username": name, "password": password})
+
+    async def refresh(self, refresh_token: str) -> Tokens:
+        """New tokens for a refresh token, which is void afterwards."""
+        return await self._tokens({"grant_type": "refresh_token", "refresh_token": refresh_token})
+
+    async def revoke(self, refresh_token: str) -> None:
+        """End a sign-in: the refresh token and all that came of it."""
+        await self._ask("POST", "/v1/auth/revoke", data={"token": refresh_token})
+
+    async def me(self) -> Person:
+        """Whose credential this is."""
+        return Person.model_validate((await self._signed("GET", "/v1/me")).json())
+
+    # ---- what there is
+
+    async def teams(self) -> list[TeamResult]:
+        """The teams of this hub."""
+        return [TeamResult.model_validate(item) for item in await self._items("/v1/teams")]
+
+    async def sessions(self, limit: int = 50) -> list[SessionData]:
+        """The caller's sessions, those with the newest activity first."""
+        return [SessionData.model_validate(item) for item in await self._items("/v1/sessions", limit=limit)]
+
+    async def session(self, session: str) -> SessionData:
+        """One session."""
+        return SessionData.model_validate((await self._signed("GET", f"/v1/sessions/{session}")).json())
+
+    async def rename(self, session: str, title: str) -> None:
+        """Give a session a title."""
+        await self._signed("PATCH", f"/v1/sessions/{session}", json={"title": title})
+
+    async def add_member(self, session: str, user: str, role: str) -> None:
+        """Let a user (id or name) into a session, or change the role."""
+        await self._signed("PUT", f"/v1/sessions/{session}/members/{user}", json={"role": role})
+
+    async def transcript(self, session: str) -> list[TranscriptMessage]:
+        """All finished messages of a session."""
+        answer = await self._signed("GET", f"/v1/sessions/{session}/transcript", params={"format": "json"})
+        return [TranscriptMessage.model_validate(item) for item in answer.json()["messages"]]
+
+    async def export(self, session: str, form: str) -> str:
+        """The transcript as text: `json`, `jsonl` or `markdown`."""
+        return (await self._signed("GET", f"/v1/sessions/{session}/transcript", params={"format": form})).text
+
+    # ---- asking
+
+    async def _tokens(self, form: dict[str, str]) -> Tokens:
+        answer = (await self._ask("POST", "/v1/auth/token", data=form)).json()
+        return Tokens(answer["access_token"], answer["refresh_token"], float(answer["expires_in"]))
+
+    async def _items(self, path: str, **params: Any) -> list[Any]:
+        items: list[Any] = (await self._signed("GET", path, params=params)).json()["items"]
+        return items
+
+    async def _signed(self, method: str, path: str, **request: Any) -> httpx2.Response:
+        if self._bearer is None:
+            raise NotSignedIn("this call needs a sign-in")
+        return await self._ask(method, path, headers={"Authorization": f"Bearer {await self._bearer()}"}, **request)
+
+    async def _ask(self, method: str, path: str, **request: Any) -> httpx2.Response:
+        try:
+            answer = await self._http.request(method, path, **request)
+        except (httpx2.HTTPError, httpx2.InvalidURL) as e:
+            raise Unreachable(f"no hub answers at {self._http.base_url}: {e or type(e).__name__}") from e
+        if answer.is_error:
+            raise _failure(answer)
+        return answer
+
+
+def _failure(answer: httpx2.Response) -> RequestFailed | NotSignedIn | Unreachable:
+    try:
+        problem = answer.json()
+    except ValueError:
+        problem = None
+    if not isinstance(problem, dict) or "code" not in problem:
+        return Unreachable(f"{answer.request.url.host} answered HTTP {answer.status_code}, and not like a hub")
+    message = str(problem.get("detail") or problem.get("title") or problem["code"])
+    if answer.status_code == httpx2.codes.UNAUTHORIZED:
+        return NotSignedIn(message)
+    return RequestFailed(
+        str(problem["code"]),
+        message,
+        retryable=bool(problem.get("retryable")),
+        retry_after=_seconds(answer.headers.get("Retry-After")),
+        details=problem.get("details") if isinstance(problem.get("details"), dict) else None,
+    )
+
+
+def _seconds(text: str | None) -> float | None:
+    try:
+        return float(text) if text else None
+    except ValueError:
+        return None

@@ -1,0 +1,152 @@
+import { HubError } from "./errors.ts";
+import type { DurableEvent, MemberResult, RunResult, SessionData, TeamResult, TranscriptMessage } from "./protocol.ts";
+
+export interface Tokens {
+  access_token: string;
+  token_type: "bearer";
+  /** Seconds. */
+  expires_in: number;
+  refresh_token: string;
+}
+
+export interface Page<T> {
+  items: T[];
+  next: string | null;
+}
+
+export interface EventPage {
+  items: DurableEvent[];
+  last_seq: number;
+}
+
+export interface Account {
+  id: string;
+  name: string;
+}
+
+interface Request {
+  body?: unknown;
+  form?: Record<string, string>;
+  token?: string;
+}
+
+const TIMEOUT_MS = 15_000;
+
+/** The hub's REST interface. Every method throws `HubError`. `token` is an access token or an API key. */
+export class Rest {
+  readonly #base: string;
+
+  /** `base`: the hub's origin, without a slash at its end. */
+  constructor(base: string) {
+    this.#base = base;
+  }
+
+  register(name: string, password: string): Promise<Account> {
+    return this.#json("POST", "/v1/auth/register", { body: { name, password } });
+  }
+
+  signIn(name: string, password: string): Promise<Tokens> {
+    return this.#json("POST", "/v1/auth/token", { form: { grant_type: "password", username: name, password } });
+  }
+
+  refresh(refreshToken: string): Promise<Tokens> {
+    return this.#json("POST", "/v1/auth/token", { form: { grant_type: "refresh_token", refresh_token: refreshToken } });
+  }
+
+  async revoke(refreshToken: string): Promise<void> {
+    await this.#fetch("POST", "/v1/auth/revoke", { form: { token: refreshToken } });
+  }
+
+  async ticket(token: string): Promise<string> {
+    const { ticket } = await this.#json<{ ticket: string }>("POST", "/v1/auth/tickets", { token });
+    return ticket;
+  }
+
+  me(token: string): Promise<Account> {
+    return this.#json("GET", "/v1/me", { token });
+  }
+
+  teams(token: string): Promise<Page<TeamResult>> {
+    return this.#json("GET", "/v1/teams?limit=200", { token });
+  }
+
+  sessions(token: string, options: { limit?: number; cursor?: string } = {}): Promise<Page<SessionData>> {
+    const cursor = options.cursor === undefined ? "" : `&cursor=${encodeURIComponent(options.cursor)}`;
+    return this.#json("GET", `/v1/sessions?limit=${options.limit ?? 50}${cursor}`, { token });
+  }
+
+  session(token: string, session: string): Promise<SessionData> {
+    return this.#json("GET", `/v1/sessions/${encodeURIComponent(session)}`, { token });
+  }
+
+  updateSession(token: string, session: string, change: { title: string }): Promise<SessionData> {
+    return this.#json("PATCH", `/v1/sessions/${encodeURIComponent(session)}`, { token, body: change });
+  }
+
+  async deleteSession(token: string, session: string): Promise<void> {
+    await this.#fetch("DELETE", `/v1/sessions/${encodeURIComponent(session)}`, { token });
+  }
+
+  /** Adds a user (by id or name) or changes the role. */
+  putMember(token: string, session: string, user: string, role: string): Promise<MemberResult> {
+    const path = `/v1/sessions/${encodeURIComponent(session)}/members/${encodeURIComponent(user)}`;
+    return this.#json("PUT", path, { token, body: { role } });
+  }
+
+  async removeMember(token: string, session: string, user: string): Promise<void> {
+    await this.#fetch("DELETE", `/v1/sessions/${encodeURIComponent(session)}/members/${encodeURIComponent(user)}`, {
+      token,
+    });
+  }
+
+  events(token: string, session: string, afterSeq: number, limit: number): Promise<EventPage> {
+    const path = `/v1/sessions/${encodeURIComponent(session)}/events?after_seq=${afterSeq}&limit=${limit}`;
+    return this.#json("GET", path, { token });
+  }
+
+  transcript(token: string, session: string): Promise<{ session: string; messages: TranscriptMessage[] }> {
+    return this.#json("GET", `/v1/sessions/${encodeURIComponent(session)}/transcript?format=json`, { token });
+  }
+
+  async transcriptMarkdown(token: string, session: string): Promise<string> {
+    const path = `/v1/sessions/${encodeURIComponent(session)}/transcript?format=markdown`;
+    return (await this.#fetch("GET", path, { token })).text();
+  }
+
+  run(token: string, run: string): Promise<RunResult> {
+    return this.#json("GET", `/v1/runs/${encodeURIComponent(run)}`, { token });
+  }
+
+  async #json<T>(method: string, path: string, request: Request): Promise<T> {
+    return (await (await this.#fetch(method, path, request)).json()) as T;
+  }
+
+  async #fetch(method: string, path: string, request: Request): Promise<Response> {
+    const headers: Record<string, string> = {};
+    if (request.token !== undefined) headers["authorization"] = `Bearer ${request.token}`;
+    if (request.body !== undefined) headers["content-type"] = "application/json";
+    const body = request.form ? new URLSearchParams(request.form) : JSON.stringify(request.body);
+    let response: Response;
+    try {
+      const signal = AbortSignal.timeout(TIMEOUT_MS);
+      response = await fetch(this.#base + path, { method, headers, body, signal, cache: "no-store" });
+    } catch {
+      throw new HubError("unavailable", "The hub cannot be reached.", { retryable: true });
+    }
+    if (!response.ok) throw await problem(response);
+    return response;
+  }
+}
+
+/** RFC 9457 problem details, as far as the answer holds them (a proxy's answer does not). */
+async function problem(response: Response): Promise<HubError> {
+  const body = (await response.json().catch(() => ({}))) as Record<string, unknown>;
+  const text = (key: string) => (typeof body[key] === "string" ? body[key] : undefined);
+  const after = Number(response.headers.get("retry-after") ?? NaN);
+  const code = text("code") ?? (response.status === 401 ? "unauthenticated" : "unavailable");
+  return new HubError(code, text("detail") ?? text("title") ?? `The hub answered ${response.status}.`, {
+    retryable: response.status === 429 || response.status >= 500,
+    retryAfter: Number.isFinite(after) ? after : null,
+    details: (body["details"] ?? {}) as Record<string, unknown>,
+  });
+}

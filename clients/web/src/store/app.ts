@@ -1,0 +1,154 @@
+import { computed, effect, signal, untracked } from "@preact/signals";
+import { Hub, Rest, type ConnectionState } from "agent-hub-client";
+import { Account } from "./account.ts";
+import { Conversation, describe } from "./conversation.ts";
+import { Router } from "./route.ts";
+import { Sessions } from "./sessions.ts";
+import { Theming } from "./theme.ts";
+
+const KEPT_OPEN = 6; // sessions that stay followed after one has turned to another, so that turning back is instant
+
+/** Everything behind the page, built once. */
+export class App {
+  readonly rest = new Rest(location.origin);
+  readonly account = new Account(this.rest);
+  readonly router = new Router();
+  readonly theming = new Theming();
+  readonly connection = signal<ConnectionState>({ kind: "idle" });
+  /** Whether there was a connection before: then a missing one is an interruption. */
+  readonly wasConnected = signal(false);
+  readonly online = signal(navigator.onLine);
+  readonly workspace = signal<Workspace | null>(null);
+  readonly problem = signal<string | null>(null);
+  /** Said to screen readers, politely. */
+  readonly announcement = signal("");
+
+  constructor() {
+    const user = computed(() => {
+      const account = this.account.state.value;
+      return account.kind === "signed-in" ? account.user.id : null;
+    });
+    effect(() => {
+      const signedIn = user.value !== null;
+      const workspace = untracked(() => (signedIn ? new Workspace(this) : null));
+      this.workspace.value = workspace;
+      untracked(() => workspace?.start());
+      return () => untracked(() => workspace?.stop());
+    });
+    addEventListener("online", () => this.#woke());
+    addEventListener("offline", () => {
+      this.online.value = false;
+    });
+    addEventListener("pageshow", (event) => event.persisted && this.#woke());
+    document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && this.#woke());
+  }
+
+  /** Shows what went wrong with something a person has asked for. */
+  report(error: unknown): void {
+    this.problem.value = describe(error);
+  }
+
+  #woke(): void {
+    this.online.value = navigator.onLine;
+    this.workspace.value?.hub.probe();
+  }
+}
+
+/** What there is for one user who is signed in: the connection, the sessions, and those that are open. */
+export class Workspace {
+  readonly hub: Hub;
+  readonly sessions: Sessions;
+  readonly current = signal<Conversation | null>(null);
+  readonly #app: App;
+  readonly #open = new Map<string, Conversation>();
+  #stopFollowingRoute: (() => void) | undefined;
+
+  constructor(app: App) {
+    this.#app = app;
+    this.sessions = new Sessions(app.account, app.rest);
+    const url = location.origin.replace(/^http/, "ws") + "/v1/ws";
+    this.hub = new Hub({
+      url,
+      credential: async (expired) => {
+        if (expired) await app.account.renew();
+        return { ticket: await app.account.call((token) => app.rest.ticket(token)) };
+      },
+      renew: () => app.account.renew(),
+      onState: (state) => this.#connection(state),
+    });
+  }
+
+  start(): void {
+    this.hub.connect();
+    const loading = this.sessions.start().catch((error: unknown) => this.#app.report(error));
+    this.#stopFollowingRoute = effect(() => {
+      const route = this.#app.router.route.value;
+      this.current.value = untracked(() => (route.kind === "session" ? this.#conversation(route.id, loading) : null));
+    });
+  }
+
+  stop(): void {
+    this.#stopFollowingRoute?.();
+    this.sessions.stop();
+    for (const conversation of this.#open.values()) conversation.leave();
+    this.hub.close();
+    this.#app.wasConnected.value = false;
+  }
+
+  /** Opens a session and says the first thing in it. */
+  async begin(team: string, text: string): Promise<void> {
+    const session = await this.hub.createSession(team, { title: titleOf(text) });
+    this.sessions.add(session);
+    this.#app.router.go({ kind: "session", id: session.id });
+    this.#conversation(session.id, Promise.resolve()).send(text, null);
+  }
+
+  async remove(id: string): Promise<void> {
+    await this.sessions.remove(id);
+    this.#open.get(id)?.leave();
+    this.#open.delete(id);
+    this.#app.router.go({ kind: "new" });
+  }
+
+  #conversation(id: string, loading: Promise<void>): Conversation {
+    const known = this.#open.get(id);
+    this.#open.delete(id);
+    const conversation = known ?? this.#opened(id, loading);
+    this.#open.set(id, conversation); // the last is the one used last
+    for (const [old, other] of this.#open) {
+      if (this.#open.size <= KEPT_OPEN) break;
+      if (other.pending.value.length > 0) continue;
+      other.leave();
+      this.#open.delete(old);
+    }
+    return conversation;
+  }
+
+  #opened(id: string, loading: Promise<void>): Conversation {
+    const { rest, account } = this.#app;
+    const conversation = new Conversation(id, {
+      hub: this.hub,
+      rest,
+      account,
+      team: (name) => this.sessions.team(name),
+      moved: (session, seq, change) => this.sessions.moved(session, seq, change),
+    });
+    void loading
+      .then(() => this.sessions.get(id) ?? this.sessions.fetch(id))
+      .then((session) => conversation.open(session))
+      .catch((error: unknown) => conversation.fail(error));
+    return conversation;
+  }
+
+  #connection(state: ConnectionState): void {
+    this.#app.connection.value = state;
+    if (state.kind !== "open") return;
+    if (this.#app.wasConnected.value) void this.sessions.refresh().catch(() => undefined); // its timer tries again
+    this.#app.wasConnected.value = true;
+  }
+}
+
+function titleOf(text: string): string {
+  const line = text.trim().split("\n", 1)[0] ?? "";
+  return line.length <= 60 ? line : `${line.slice(0, 59).trimEnd()}…`;
+}

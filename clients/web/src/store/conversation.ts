@@ -1,0 +1,226 @@
+import { batch, computed, signal } from "@preact/signals";
+import {
+  HubError,
+  newClientId,
+  type Following,
+  type Hub,
+  type JoinResult,
+  type OpenMessage,
+  type PresenceData,
+  type Rest,
+  type SessionData,
+  type TeamResult,
+} from "agent-hub-client";
+import type { Account } from "./account.ts";
+import { Drafts, type Pending } from "./drafts.ts";
+import { Frames } from "./frames.ts";
+import { Transcript } from "./transcript.ts";
+
+const FIRST_EVENTS = 200; // how much of the log is loaded when a session is opened, and again on the way up
+const TYPING_MS = 4_000;
+
+export type ConversationPhase = { kind: "loading" } | { kind: "live" } | { kind: "failed"; message: string };
+
+export interface ConversationEnvironment {
+  hub: Hub;
+  rest: Rest;
+  account: Account;
+  team: (name: string) => TeamResult | undefined;
+  /** The session has moved on: its last seq and, where the event tells, its new state. */
+  moved: (session: string, seq: number, change: Partial<SessionData>) => void;
+}
+
+/** One session that is open on the page. */
+export class Conversation {
+  readonly id: string;
+  readonly phase = signal<ConversationPhase>({ kind: "loading" });
+  readonly transcript: Transcript;
+  readonly pending = signal<readonly Pending[]>([]);
+  readonly draft = signal("");
+  readonly presence = signal<readonly PresenceData[]>([]);
+  readonly role = signal<string | null>(null);
+  readonly loadingEarlier = signal(false);
+  readonly stopping = signal(false);
+  readonly hasEarlier = computed(() => this.transcript.items.value.length > 0 && (this.transcript.firstSeq ?? 1) > 1);
+  readonly maySend = computed(() => this.role.value === "owner" || this.role.value === "editor");
+  readonly #environment: ConversationEnvironment;
+  readonly #drafts: Drafts;
+  readonly #frames = new Frames((messages: Iterable<OpenMessage>) => {
+    const open = new Set(this.#following?.openMessages); // what ended since then has its final text already
+    for (const message of messages) if (open.has(message)) this.transcript.write(message);
+  });
+  #following: Following | null = null;
+  #left = false;
+  #typing: ReturnType<typeof setTimeout> | null = null;
+
+  constructor(id: string, environment: ConversationEnvironment) {
+    this.id = id;
+    this.#environment = environment;
+    this.#drafts = new Drafts(id);
+    this.draft.value = this.#drafts.text();
+    this.pending.value = this.#drafts.pending();
+    this.transcript = new Transcript((name) => this.displayName(name));
+  }
+
+  /** The team as the hub describes it; known after `open`. */
+  readonly team = signal<TeamResult | undefined>(undefined);
+
+  displayName(agent: string): string {
+    return this.team.value?.agents.find(({ name }) => name === agent)?.display_name ?? agent;
+  }
+
+  /** Follows the session from near its end, and sends what was not sent before a reload. */
+  open(session: Pick<SessionData, "team" | "last_seq" | "role">): void {
+    this.role.value = session.role;
+    this.team.value = this.#environment.team(session.team);
+    const after = Math.max(0, session.last_seq - FIRST_EVENTS);
+    if (this.#left) return;
+    this.#following = this.#environment.hub.follow(this.id, after, {
+      joined: (join) => this.#joined(join),
+      event: (event) => {
+        this.transcript.apply(event);
+        if (event.type === "message.created") this.#confirm(event.data.client_id, event.data.author.id);
+        if (event.type === "run.finished") this.stopping.value = false;
+        const running = event.type === "run.started" ? "running" : event.type === "run.finished" ? "idle" : undefined;
+        const title = event.type === "session.updated" ? event.data.title : undefined;
+        this.#environment.moved(this.id, event.seq, {
+          updated_at: event.ts,
+          ...(running === undefined ? {} : { status: running }),
+          ...(title === undefined ? {} : { title }),
+        });
+      },
+      writing: (message) => this.#frames.mark(message),
+      presence: (event) => this.#seen(event.data),
+      status: (event) => this.transcript.setActivity(event.data.agent, event.data.status),
+      reset: () => this.transcript.reset(),
+      failed: (error) => this.fail(error),
+    });
+    for (const pending of this.pending.value) void this.#deliver(pending);
+  }
+
+  fail(error: unknown): void {
+    const message = error instanceof HubError && error.code === "not_found" ? "This session does not exist, or you are not a member of it." : describe(error);
+    this.phase.value = { kind: "failed", message };
+  }
+
+  leave(): void {
+    this.#left = true;
+    this.#frames.stop();
+    if (this.#typing) clearTimeout(this.#typing);
+    if (this.#following) this.#environment.hub.leave(this.#following);
+  }
+
+  /** Says something; what is not acknowledged stays visible and can be sent again. */
+  send(text: string, to: string | null): void {
+    const pending: Pending = { clientId: newClientId(), text, to, error: null };
+    this.#keep([...this.pending.value, pending]);
+    this.write("");
+    this.#stopTyping();
+    void this.#deliver(pending);
+  }
+
+  retry(pending: Pending): void {
+    void this.#deliver(pending);
+  }
+
+  discard(pending: Pending): void {
+    this.#keep(this.pending.value.filter(({ clientId }) => clientId !== pending.clientId));
+  }
+
+  /** Stops the live run. */
+  async stop(): Promise<void> {
+    if (!this.transcript.run.value || this.stopping.value) return;
+    this.stopping.value = true;
+    try {
+      await this.#environment.hub.cancel(this.id);
+    } catch (error) {
+      this.stopping.value = false;
+      // `not_found`, `conflict`: it ended by itself, which is what was wanted.
+      if (!(error instanceof HubError) || !["not_found", "conflict"].includes(error.code)) throw error;
+    }
+  }
+
+  async respond(request: string, decision: "approve" | "reject" | null, text: string | null): Promise<void> {
+    const answer = { ...(decision === null ? {} : { decision }), ...(text === null ? {} : { text }) };
+    await this.#environment.hub.command({ type: "input.respond", session: this.id, request, ...answer });
+  }
+
+  /** Keeps what is being written, and lets the others know. */
+  write(text: string): void {
+    this.draft.value = text;
+    this.#drafts.keepText(text);
+    if (text === "" || !this.maySend.value) return;
+    if (this.#typing) clearTimeout(this.#typing);
+    else this.#tell("typing");
+    this.#typing = setTimeout(() => this.#stopTyping(), TYPING_MS);
+  }
+
+  async loadEarlier(): Promise<void> {
+    const first = this.transcript.firstSeq;
+    if (first === null || first <= 1 || this.loadingEarlier.value) return;
+    this.loadingEarlier.value = true;
+    try {
+      const { account, rest } = this.#environment;
+      const after = Math.max(0, first - 1 - FIRST_EVENTS);
+      const page = await account.call((token) => rest.events(token, this.id, after, first - 1 - after));
+      this.transcript.prepend(page.items.filter((event) => event.seq < first));
+    } finally {
+      this.loadingEarlier.value = false;
+    }
+  }
+
+  #joined(join: JoinResult): void {
+    batch(() => {
+      this.role.value = join.role;
+      this.presence.value = join.presence;
+      this.phase.value = { kind: "live" };
+    });
+  }
+
+  #seen(person: PresenceData): void {
+    const others = this.presence.value.filter(({ user }) => user !== person.user);
+    this.presence.value = person.status === "offline" ? others : [...others, person];
+  }
+
+  async #deliver(pending: Pending): Promise<void> {
+    this.#mark(pending, null);
+    try {
+      const to = pending.to === null ? {} : { to: pending.to };
+      await this.#environment.hub.send(this.id, pending.text, { clientId: pending.clientId, timeoutMs: 60_000, ...to });
+    } catch (error) {
+      this.#mark(pending, describe(error));
+    }
+  }
+
+  #mark(pending: Pending, error: string | null): void {
+    this.#keep(this.pending.value.map((one) => (one.clientId === pending.clientId ? { ...one, error } : one)));
+  }
+
+  #confirm(clientId: string, author: string): void {
+    const account = this.#environment.account.state.value;
+    if (account.kind === "signed-in" && account.user.id !== author) return;
+    const rest = this.pending.value.filter((pending) => pending.clientId !== clientId);
+    if (rest.length < this.pending.value.length) this.#keep(rest);
+  }
+
+  #keep(pending: readonly Pending[]): void {
+    this.pending.value = pending;
+    this.#drafts.keepPending(pending);
+  }
+
+  #stopTyping(): void {
+    if (!this.#typing) return;
+    clearTimeout(this.#typing);
+    this.#typing = null;
+    this.#tell("active");
+  }
+
+  #tell(status: "typing" | "active"): void {
+    this.#environment.hub.setPresence(this.id, status).catch(() => undefined); // a courtesy, never an error
+  }
+}
+
+/** An error in words for people. */
+export function describe(error: unknown): string {
+  return error instanceof HubError ? error.message : "Something went wrong on this page.";
+}

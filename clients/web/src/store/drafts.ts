@@ -1,0 +1,39 @@
+/** A message that the hub has not acknowledged. `error`: why not; null while it is on its way. */
+export interface Pending {
+  clientId: string;
+  text: string;
+  to: string | null;
+  error: string | null;
+}
+
+/** What was written but is not in the log yet, kept over a reload of this tab. */
+export class Drafts {
+  readonly #text: string;
+  readonly #pending: string;
+
+  constructor(session: string) {
+    this.#text = `agent-hub.draft.${session}`;
+    this.#pending = `agent-hub.pending.${session}`;
+  }
+
+  text(): string {
+    return sessionStorage.getItem(this.#text) ?? "";
+  }
+
+  keepText(text: string): void {
+    keep(this.#text, text === "" ? null : text);
+  }
+
+  pending(): Pending[] {
+    return JSON.parse(sessionStorage.getItem(this.#pending) ?? "[]") as Pending[];
+  }
+
+  keepPending(pending: readonly Pending[]): void {
+    keep(this.#pending, pending.length === 0 ? null : JSON.stringify(pending));
+  }
+}
+
+function keep(key: string, value: string | null): void {
+  if (value === null) sessionStorage.removeItem(key);
+  else sessionStorage.setItem(key, value);
+}

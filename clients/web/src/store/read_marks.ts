@@ -1,0 +1,37 @@
+import { signal } from "@preact/signals";
+import type { SessionData } from "agent-hub-client";
+
+const STORED = "agent-hub.read";
+const KEPT = 500;
+
+/** Up to which seq each session was read in this browser. */
+export class ReadMarks {
+  readonly #marks = signal<ReadonlyMap<string, number> | null>(load());
+
+  /** The first look ever: everything there is counts as read. */
+  begin(sessions: readonly SessionData[]): void {
+    if (this.#marks.value !== null) return;
+    this.#keep(new Map(sessions.map(({ id, last_seq }) => [id, last_seq])));
+  }
+
+  isUnread(session: SessionData): boolean {
+    return this.#marks.value !== null && session.last_seq > (this.#marks.value.get(session.id) ?? 0);
+  }
+
+  read(session: string, seq: number): void {
+    const marks = this.#marks.peek() ?? new Map<string, number>();
+    if ((marks.get(session) ?? 0) >= seq) return;
+    const others = [...marks].filter(([id]) => id !== session);
+    this.#keep(new Map([...others, [session, seq] as const].slice(-KEPT)));
+  }
+
+  #keep(marks: ReadonlyMap<string, number>): void {
+    this.#marks.value = marks;
+    localStorage.setItem(STORED, JSON.stringify([...marks]));
+  }
+}
+
+function load(): Map<string, number> | null {
+  const text = localStorage.getItem(STORED);
+  return text === null ? null : new Map(JSON.parse(text) as [string, number][]);
+}

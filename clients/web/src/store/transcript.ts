@@ -1,0 +1,243 @@
+import { batch, signal, type Signal } from "@preact/signals";
+import type { AgentAuthor, AgentStatusData, DurableEvent, MessageCompleted, OpenMessage } from "agent-hub-client";
+import type { AgentItem, Item, NoticeItem, Phase } from "./items.ts";
+import { notice } from "./notices.ts";
+
+export type AgentActivity = AgentStatusData["status"];
+
+/** The run that is live, or the one that waits for its turn when none is. */
+export interface RunView {
+  id: string;
+  phase: "queued" | "running";
+}
+
+/**
+ * A session as people read it, folded from its events. Durable items stand in the order of the log; messages that are
+ * being written stand below them in the order in which they were opened.
+ */
+export class Transcript {
+  readonly items = signal<readonly Item[]>([]);
+  readonly run = signal<RunView | null>(null);
+  readonly activity = signal<ReadonlyMap<string, AgentActivity>>(new Map());
+  readonly #displayName: (agent: string) => string;
+  readonly #events: DurableEvent[] = [];
+  readonly #byKey = new Map<string, Item>();
+  #settled: Item[] = [];
+  #open: AgentItem[] = [];
+  #queued: string[] = [];
+
+  /** `displayName`: an agent's name as people see it. */
+  constructor(displayName: (agent: string) => string) {
+    this.#displayName = displayName;
+  }
+
+  /** The seq of the first event that is shown; null: nothing is. */
+  get firstSeq(): number | null {
+    return this.#events[0]?.seq ?? null;
+  }
+
+  get lastSeq(): number {
+    return this.#events.at(-1)?.seq ?? 0;
+  }
+
+  apply(event: DurableEvent): void {
+    batch(() => {
+      this.#events.push(event);
+      this.#fold(event);
+      this.#publish();
+    });
+  }
+
+  /** Puts older events before those that are shown. Finished messages keep their items, and with them their look. */
+  prepend(earlier: readonly DurableEvent[]): void {
+    batch(() => {
+      const events = [...earlier, ...this.#events];
+      const known = new Map(this.#byKey);
+      const [open, activity] = [this.#open, this.activity.value];
+      this.#clear();
+      for (const event of events) {
+        this.#events.push(event);
+        this.#fold(event);
+      }
+      this.#settled = this.#settled.map((item) => reuse(known.get(item.key), item));
+      for (const item of [...this.#settled, ...open]) this.#byKey.set(item.key, item);
+      this.#open = open;
+      this.activity.value = activity;
+      this.#publish();
+    });
+  }
+
+  /** An open message has grown or was replaced. */
+  write(message: OpenMessage): void {
+    const known = this.#byKey.get(message.id);
+    const item = known?.kind === "agent" ? known : this.#openItem(message);
+    if (item.phase.value !== "writing") return;
+    batch(() => {
+      item.text.value = message.text;
+      item.reasoning.value = message.reasoning;
+      if (this.activity.value.get(message.author.name) !== "writing") this.setActivity(message.author.name, "writing");
+    });
+  }
+
+  setActivity(agent: string, activity: AgentActivity): void {
+    this.activity.value = new Map(this.activity.value).set(agent, activity);
+  }
+
+  /** Forgets everything. */
+  reset(): void {
+    batch(() => {
+      this.#clear();
+      this.#publish();
+    });
+  }
+
+  #clear(): void {
+    this.#events.length = 0;
+    this.#byKey.clear();
+    this.#settled = [];
+    this.#open = [];
+    this.#queued = [];
+    this.run.value = null;
+    this.activity.value = new Map();
+  }
+
+  #publish(): void {
+    this.items.value = [...this.#settled, ...this.#open];
+  }
+
+  #fold(event: DurableEvent): void {
+    switch (event.type) {
+      case "message.created": {
+        const { message, author, text, to, client_id } = event.data;
+        this.#add({ kind: "user", key: message, author, text: signal(text), to, at: event.ts, clientId: client_id });
+        break;
+      }
+      case "message.completed":
+        this.#completed(event);
+        break;
+      case "message.redacted":
+        this.#redact(event.data.message);
+        break;
+      case "tool.called": {
+        const { call, agent, name, arguments: given } = event.data;
+        const run = event.run ?? null;
+        this.#add({ kind: "tool", key: call, agent, name, arguments: given, outcome: signal("pending"), run });
+        this.setActivity(agent, "calling");
+        break;
+      }
+      case "tool.returned": {
+        const call = this.#byKey.get(event.data.call);
+        if (call?.kind !== "tool") break;
+        call.outcome.value = { result: event.data.result, isError: event.data.is_error };
+        this.setActivity(call.agent, "thinking");
+        break;
+      }
+      case "input.requested":
+        this.#add({ kind: "request", key: event.data.request, request: event.data, resolved: signal(null) });
+        break;
+      case "input.resolved": {
+        const request = this.#byKey.get(event.data.request);
+        if (request?.kind === "request") request.resolved.value = event.data;
+        break;
+      }
+      case "run.queued":
+        if (event.run) this.#queued.push(event.run);
+        this.#showRun();
+        break;
+      case "run.started":
+        this.#queued = this.#queued.filter((run) => run !== event.run);
+        if (event.run) this.run.value = { id: event.run, phase: "running" };
+        break;
+      case "turn.started":
+        this.setActivity(event.data.agent, "thinking");
+        break;
+      case "turn.superseded":
+        for (const message of event.data.messages) this.#supersede(message);
+        break;
+      case "run.finished":
+        this.#finished(event.run ?? null);
+        break;
+      default: // events that only leave a notice, if anything, and those this version does not know
+        break;
+    }
+    const words = notice(event, this.#displayName);
+    if (words) this.#add({ kind: "notice", key: `seq-${event.seq}`, ...words } satisfies NoticeItem);
+  }
+
+  #add(item: Item): void {
+    this.#byKey.set(item.key, item);
+    this.#settled.push(item);
+  }
+
+  #completed(event: MessageCompleted): void {
+    const { message, author, text, reasoning, status, usage, turn } = event.data;
+    const known = this.#byKey.get(message);
+    const item = known?.kind === "agent" ? known : agentItem(message, author, event.run ?? null, turn);
+    item.text.value = text;
+    item.reasoning.value = reasoning ?? item.reasoning.value;
+    item.usage.value = usage;
+    item.at.value = event.ts;
+    this.#settle(item, status);
+    this.setActivity(author.name, "idle");
+  }
+
+  #supersede(message: string): void {
+    const item = this.#byKey.get(message);
+    if (item?.kind !== "agent") return;
+    this.setActivity(item.author.name, "idle");
+    if (item.phase.value === "writing") this.#settle(item, "superseded");
+    else item.phase.value = "superseded";
+  }
+
+  #redact(message: string): void {
+    const item = this.#byKey.get(message);
+    if (item?.kind === "user") item.text.value = null;
+    if (item?.kind !== "agent") return;
+    item.text.value = item.reasoning.value = "";
+    if (item.phase.value === "writing") this.#settle(item, "redacted");
+    else item.phase.value = "redacted";
+  }
+
+  #finished(run: string | null): void {
+    for (const item of this.#open) if (item.run === run) this.#settle(item, "interrupted");
+    for (const item of this.#settled) {
+      if (item.kind === "tool" && item.run === run && item.outcome.value === "pending") item.outcome.value = "unknown";
+    }
+    this.#queued = this.#queued.filter((queued) => queued !== run);
+    if (this.run.value?.id === run || this.run.value?.phase === "queued") this.run.value = null;
+    this.#showRun();
+    if (this.run.value?.phase !== "running") this.activity.value = new Map();
+  }
+
+  #showRun(): void {
+    const next = this.#queued[0];
+    if (this.run.value === null && next !== undefined) this.run.value = { id: next, phase: "queued" };
+  }
+
+  #openItem(message: OpenMessage): AgentItem {
+    const item = agentItem(message.id, message.author, message.run, message.turn);
+    this.#byKey.set(item.key, item);
+    this.#open.push(item);
+    this.#publish();
+    return item;
+  }
+
+  #settle(item: AgentItem, phase: Phase): void {
+    item.phase.value = phase;
+    this.#open = this.#open.filter((other) => other !== item);
+    this.#byKey.set(item.key, item);
+    this.#settled.push(item);
+  }
+}
+
+function agentItem(key: string, author: AgentAuthor, run: string | null, turn: number): AgentItem {
+  const text: Signal<string> = signal("");
+  const phase: Signal<Phase> = signal("writing");
+  return {
+    kind: "agent", key, author, run, turn, text, phase, reasoning: signal(""), usage: signal(null), at: signal(null),
+  };
+}
+
+function reuse(known: Item | undefined, item: Item): Item {
+  return known?.kind === "agent" && item.kind === "agent" && known.phase.value === item.phase.value ? known : item;
+}

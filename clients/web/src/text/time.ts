@@ -1,0 +1,22 @@
+const CLOCK = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
+const DAY = new Intl.DateTimeFormat(undefined, { weekday: "short" });
+const DATE = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short" });
+const FULL = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
+
+/** The time of day. */
+export function clock(time: string): string {
+  return CLOCK.format(new Date(time));
+}
+
+/** Date and time in full. */
+export function moment(time: string): string {
+  return FULL.format(new Date(time));
+}
+
+/** As short as it can be: the time today, the weekday this week, else the date. */
+export function when(time: string, now = new Date()): string {
+  const date = new Date(time);
+  const days = (now.getTime() - date.getTime()) / 86_400_000;
+  if (date.toDateString() === now.toDateString()) return CLOCK.format(date);
+  return days < 6 ? DAY.format(date) : DATE.format(date);
+}

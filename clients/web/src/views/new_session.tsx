@@ -1,0 +1,78 @@
+import { useSignal } from "@preact/signals";
+import type { TeamResult } from "agent-hub-client";
+import type { ComponentChildren } from "preact";
+import { Avatar, lane } from "./avatar.tsx";
+import { TextBox } from "./composer.tsx";
+import { useApp, useWorkspace } from "./context.ts";
+import { Send } from "./icons.tsx";
+
+const FAVOURITE = "duo"; // the hub's default team
+
+/** Choose a team, say the first thing. */
+export function NewSession({ opener }: { opener: ComponentChildren }) {
+  const app = useApp();
+  const workspace = useWorkspace();
+  const { teams, loaded } = workspace.sessions;
+  const chosen = useSignal<string | null>(null);
+  const text = useSignal("");
+  const busy = useSignal(false);
+  const team = chosen.value ?? teams.value.find(({ name }) => name === FAVOURITE)?.name ?? teams.value[0]?.name ?? null;
+  const ready = team !== null && text.value.trim() !== "" && !busy.value && app.connection.value.kind === "open";
+
+  const begin = async () => {
+    if (!ready) return;
+    busy.value = true;
+    try {
+      await workspace.begin(team, text.value);
+    } catch (error) {
+      app.report(error);
+    } finally {
+      busy.value = false;
+    }
+  };
+  return (
+    <main class="new-view">
+      <div class="bar-top">{opener}</div>
+      <div class="new-body">
+        <h1>Who shall talk?</h1>
+        <fieldset class="teams" aria-busy={!loaded.value}>
+          <legend class="unseen">Team</legend>
+          {teams.value.map((one) => (
+            <TeamCard key={one.name} team={one} isChosen={one.name === team} onChoose={() => (chosen.value = one.name)} />
+          ))}
+        </fieldset>
+        <form
+          class="composer"
+          onSubmit={(event) => {
+            event.preventDefault();
+            void begin();
+          }}
+        >
+          <TextBox value={text.value} placeholder="What is it about?" autofocus onText={(value) => (text.value = value)} onEnter={() => void begin()} />
+          <div class="tools">
+            <span class="hint">{team === null ? "" : `The session goes on whether you watch or not.`}</span>
+            <button type="submit" class="send" aria-label="Start" disabled={!ready}>
+              <Send />
+            </button>
+          </div>
+        </form>
+      </div>
+    </main>
+  );
+}
+
+function TeamCard({ team, isChosen, onChoose }: { team: TeamResult; isChosen: boolean; onChoose: () => void }) {
+  return (
+    <label class="team-card">
+      <input type="radio" name="team" value={team.name} checked={isChosen} onChange={onChoose} />
+      <span class="faces">
+        {team.agents.map((agent) => (
+          <Avatar key={agent.name} name={agent.display_name} kind="agent" class={lane(agent.name, team.agents)} />
+        ))}
+      </span>
+      <span class="name">{team.name}</span>
+      <span class="model">{team.model}</span>
+      <span class="description">{team.description}</span>
+    </label>
+  );
+}

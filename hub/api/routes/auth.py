@@ -1,0 +1,117 @@
+"""Registering, signing in, staying signed in, signing out, and one-time tickets for WebSockets."""
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Form, Request, Response
+from pydantic import Field
+
+from hub.api.caller import Address, Caller, Wired
+from hub.api.openapi import problems
+from hub.api.shapes import NO_NUL, Body
+from hub.auth.header import bearer_token
+from hub.auth.names import MAX_CHARACTERS, PATTERN
+from hub.auth.passwords import MAX_BYTES, MIN_CHARACTERS
+from hub.auth.tickets import LIFETIME_S
+from hub.domain.errors import BadRequest
+from hub.protocol.events import Wire
+from hub.protocol.results import Empty
+from hub.protocol.text import Storable
+
+Secret = Annotated[str, Field(max_length=8192)]
+
+
+class RegisterBody(Body):
+    name: Annotated[Storable, Field(min_length=1, max_length=MAX_CHARACTERS, json_schema_extra={"pattern": PATTERN})]
+    password: Annotated[
+        Storable, Field(min_length=MIN_CHARACTERS, max_length=MAX_BYTES, json_schema_extra={"pattern": NO_NUL})
+    ]
+
+
+class Registered(Wire):
+    id: str
+    name: str
+
+
+class TokenForm(Body):
+    """The OAuth 2 form. `scope`, `client_id` and `client_secret` are taken because clients send them, and not used."""
+
+    grant_type: Literal["password", "refresh_token"]
+    username: Annotated[str | None, Field(max_length=1024)] = None
+    password: Annotated[str | None, Field(max_length=MAX_BYTES)] = None
+    refresh_token: Secret | None = None
+    scope: Secret | None = None
+    client_id: Secret | None = None
+    client_secret: Secret | None = None
+
+
+class TokenAnswer(Wire):
+    access_token: str
+    token_type: Literal["bearer"] = "bearer"  # noqa: S105 - the name of a type, not a secret
+    expires_in: int
+    refresh_token: str
+
+
+class RevokeForm(Body):
+    """RFC 7009. Without `token`, the sign-in of the call's own access token is ended."""
+
+    token: Secret | None = None
+    token_type_hint: Secret | None = None
+    client_id: Secret | None = None
+    client_secret: Secret | None = None
+
+
+class Ticket(Wire):
+    ticket: str
+    expires_in: int
+
+
+async def register(body: RegisterBody, wired: Wired, address: Address) -> Registered:
+    """Make an account; refused with `forbidden` where registration is closed."""
+    user = await wired.accounts.register(body.name, body.password, address=address)
+    return Registered(id=user.id, name=user.name)
+
+
+async def token(form: Annotated[TokenForm, Form()], wired: Wired, address: Address, response: Response) -> TokenAnswer:
+    """Get an access token and a refresh token, for a name and password or for a refresh token (which is used up)."""
+    _not_stored(response)
+    if form.grant_type == "refresh_token":
+        if form.refresh_token is None:
+            raise BadRequest("the grant refresh_token needs refresh_token")
+        pair = await wired.accounts.refresh(form.refresh_token, address=address)
+    else:
+        if form.username is None or form.password is None:
+            raise BadRequest("the grant password needs username and password")
+        pair = await wired.accounts.sign_in(form.username, form.password, address=address)
+    return TokenAnswer(access_token=pair.access_token, expires_in=pair.expires_in, refresh_token=pair.refresh_token)
+
+
+async def revoke(form: Annotated[RevokeForm, Form()], wired: Wired, address: Address, request: Request) -> Empty:
+    """Sign out: end the sign-in a refresh or access token belongs to, with all its tokens and open connections."""
+    own = form.token or bearer_token(request.headers.getlist("authorization"))
+    if own is None:
+        raise BadRequest("the form needs token")
+    await wired.accounts.revoke(own, address=address)
+    return Empty()
+
+
+async def ticket(caller: Caller, wired: Wired, request: Request, response: Response) -> Ticket:
+    """Get a ticket for `GET /v1/ws?ticket=…`: it works once, within 30 s, and only from this call's Origin, if any."""
+    _not_stored(response)
+    origin = request.headers.get("origin")
+    return Ticket(ticket=await wired.tickets.mint(caller, origin=origin), expires_in=LIFETIME_S)
+
+
+def _not_stored(response: Response) -> None:
+    response.headers["cache-control"] = "no-store"
+
+
+def router() -> APIRouter:
+    """`/v1/auth/…`."""
+    routes = APIRouter(prefix="/v1/auth", tags=["identity"])
+    routes.add_api_route(
+        "/register", register, methods=["POST"], status_code=201, responses=problems(400, 403, 409, 413, 429)
+    )
+    routes.add_api_route("/token", token, methods=["POST"], responses=problems(400, 401, 413, 429))
+    routes.add_api_route("/revoke", revoke, methods=["POST"], responses=problems(400, 401, 413))
+    routes.add_api_route("/tickets", ticket, methods=["POST"], responses=problems(400, 401, 413))
+    return routes

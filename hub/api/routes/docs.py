@@ -1,0 +1,73 @@
+"""The API's own documentation: OpenAPI, AsyncAPI, and a page to try it, with everything served by the hub."""
+
+from pathlib import Path
+
+import orjson
+from fastapi import APIRouter, FastAPI, Response
+from starlette.staticfiles import StaticFiles
+
+from hub.api import asyncapi
+
+DOCS_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; font-src 'self'; "
+    "connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+)
+"""Swagger UI sets style attributes; its scripts are files."""
+
+_PAGE = """\
+<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Agent Hub: API</title>
+<link rel="icon" href="data:,">
+<link rel="stylesheet" href="/docs/assets/swagger-ui.css">
+</head>
+<body>
+<div id="docs"></div>
+<script src="/docs/assets/swagger-ui-bundle.js"></script>
+<script src="/docs/start.js"></script>
+</body>
+</html>
+"""
+
+_START = """\
+SwaggerUIBundle({
+  url: "/openapi.json",
+  dom_id: "#docs",
+  deepLinking: true,
+  persistAuthorization: false,
+  syntaxHighlight: false,
+  validatorUrl: null
+});
+"""
+
+_DOCUMENT_HEADERS = {"cache-control": "no-cache"}
+
+
+def router(app: FastAPI, assets: Path) -> APIRouter:
+    """`/openapi.json`, `/asyncapi.json`, `/docs`. The documents are the same for everybody and written once."""
+    openapi = orjson.dumps(app.openapi(), option=orjson.OPT_INDENT_2)
+    events = orjson.dumps(asyncapi.describe(title=app.title, version=app.version), option=orjson.OPT_INDENT_2)
+
+    async def openapi_json() -> Response:
+        return Response(openapi, media_type="application/json", headers=_DOCUMENT_HEADERS)
+
+    async def asyncapi_json() -> Response:
+        return Response(events, media_type="application/json", headers=_DOCUMENT_HEADERS)
+
+    async def page() -> Response:
+        headers = _DOCUMENT_HEADERS | {"content-security-policy": DOCS_POLICY}
+        return Response(_PAGE, media_type="text/html", headers=headers)
+
+    async def start_js() -> Response:
+        return Response(_START, media_type="text/javascript", headers=_DOCUMENT_HEADERS)
+
+    routes = APIRouter(include_in_schema=False)
+    routes.add_api_route("/openapi.json", openapi_json, methods=["GET"])
+    routes.add_api_route("/asyncapi.json", asyncapi_json, methods=["GET"])
+    routes.add_api_route("/docs", page, methods=["GET"])
+    routes.add_api_route("/docs/start.js", start_js, methods=["GET"])
+    app.mount("/docs/assets", StaticFiles(directory=assets))
+    return routes

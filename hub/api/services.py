@@ -1,0 +1,51 @@
+"""What the REST edge is built from; `hub.app` puts it together."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+
+from hub.auth.accounts import Accounts
+from hub.auth.api_keys import ApiKeys
+from hub.auth.authenticator import Authenticator
+from hub.auth.tickets import Tickets
+from hub.engine.catalog import Catalog
+from hub.sessions.control import Control
+from hub.sessions.history import History
+from hub.sessions.lifecycle import Sessions
+from hub.sessions.members import Members
+from hub.sessions.messages import Messages
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """Whether this worker may take traffic. `checks` says per dependency `ok`, `degraded` or `down`; only some of them
+    make a worker unready."""
+
+    ready: bool
+    checks: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """Everything the routes call.
+
+    `metrics` gives the Prometheus text. `stopping` is set when the worker drains: open event streams end then.
+    `allowed_origins` are the pages of other origins that may call the API; `max_streams` bounds the event streams that
+    are open at once in this worker.
+    """
+
+    authenticator: Authenticator
+    accounts: Accounts
+    api_keys: ApiKeys
+    tickets: Tickets
+    sessions: Sessions
+    members: Members
+    messages: Messages
+    history: History
+    control: Control
+    catalog: Catalog
+    readiness: Callable[[], Awaitable[Readiness]]
+    metrics: Callable[[], bytes]
+    stopping: asyncio.Event
+    allowed_origins: tuple[str, ...] = ()
+    max_streams: int = 1000

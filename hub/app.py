@@ -1,0 +1,350 @@
+"""One worker of the hub: settings in, everything built once, started, drained, closed.
+
+This is the composition root: the only place that knows all parts. Nothing here does work of its own.
+"""
+
+import asyncio
+import contextlib
+import signal
+import socket
+from collections.abc import Callable, Generator
+from typing import Any, assert_never
+
+import structlog
+import uvicorn
+
+from hub.api.app import build
+from hub.api.services import Readiness, Services
+from hub.auth.accounts import Accounts
+from hub.auth.api_keys import ApiKeys
+from hub.auth.authenticator import Authenticator
+from hub.auth.passwords import Passwords
+from hub.auth.tickets import Tickets
+from hub.auth.tokens import Tokens
+from hub.domain.errors import HubError
+from hub.engine.catalog import Catalog, preload
+from hub.engine.models.registry import Model, Models, ScriptedModel, local_model, openai_model
+from hub.engine.tools.clock import Clock
+from hub.engine.tools.counter import Counter
+from hub.engine.tools.registry import Tools
+from hub.engine.tools.transfer import Transfer
+from hub.gateway.endpoint import Gateway
+from hub.gateway.handshake import HubHttp
+from hub.gateway.options import GatewayOptions
+from hub.gateway.rooms import Rooms
+from hub.gateway.transport import HubWebSocket
+from hub.protocol.frames import MAX_FRAME_BYTES
+from hub.relay import keys
+from hub.relay.broadcast import (
+    Broadcast,
+    CredentialsChanged,
+    MembershipChanged,
+    RunQueued,
+    StopRun,
+    parse_notice,
+)
+from hub.relay.connection import Redis
+from hub.relay.deltas import DeltaPublisher
+from hub.relay.fence import Fence
+from hub.relay.limits import Limits
+from hub.relay.open_messages import OpenMessages
+from hub.relay.pipeline import Pipeline
+from hub.relay.presence import Presence
+from hub.relay.publisher import Publisher
+from hub.relay.subscriber import Subscriber
+from hub.relay.tickets import TicketStore
+from hub.runs.control import RunControl
+from hub.runs.executor import Executor
+from hub.runs.lease import LeaseKeeper
+from hub.sessions.control import Control
+from hub.sessions.history import History
+from hub.sessions.lifecycle import Sessions
+from hub.sessions.members import Members
+from hub.sessions.messages import Messages
+from hub.settings import Settings, parse_secret_keys
+from hub.store import counters
+from hub.store.database import Store
+from hub.telemetry import logs
+from hub.telemetry.metrics import Metrics
+
+UVICORN_STOP_S = 5  # for open HTTP requests, after the sockets are drained
+
+
+class Worker:
+    """All parts of one worker, wired."""
+
+    def __init__(self, settings: Settings, node: str, tasks: asyncio.TaskGroup) -> None:
+        if settings.database_url is None or settings.redis_url is None or settings.secret_keys is None:
+            raise ValueError("a worker needs HUB_DATABASE_URL, HUB_REDIS_URL and HUB_SECRET_KEYS")
+        self._settings = settings
+        self._node = node
+        self._tasks = tasks
+        self.stopping = asyncio.Event()
+        self._wire_services(
+            settings.database_url.get_secret_value(),
+            settings.redis_url.get_secret_value(),
+            settings.secret_keys.get_secret_value(),
+        )
+        self._wire_edges()
+
+    def _wire_services(self, database_url: str, redis_url: str, secret_keys: str) -> None:
+        settings = self._settings
+        self.store = Store(database_url, pool_size=settings.database_pool)
+        self.redis = Redis(redis_url)
+        self.pipeline = Pipeline(redis_url)
+        self.subscriber = Subscriber(redis_url, self.pipeline)
+        self.broadcast = Broadcast(Publisher(self.pipeline, self.subscriber))
+        self.open_messages = OpenMessages(self.redis)
+        self.presence = Presence(self.pipeline)
+        limits = Limits(self.redis)
+
+        self.keeper = LeaseKeeper(self.store, Fence(self.redis), lease_s=settings.lease_s)
+        self.deltas = DeltaPublisher(self.pipeline, self.subscriber, self.keeper.refence, self._tasks)
+        self.catalog = _catalog(settings, self.store)
+        self.executor = Executor(
+            self.store,
+            self.broadcast,
+            self.catalog,
+            self.deltas,
+            self.open_messages,
+            self.keeper,
+            node=self._node,
+            capacity=settings.runs_per_worker,
+            lease_s=settings.lease_s,
+        )
+
+        self.passwords = Passwords()
+        tokens = Tokens(parse_secret_keys(secret_keys), lifetime_s=settings.access_token_s)
+        self.api_keys = ApiKeys(self.store)
+        self.tickets = Tickets(TicketStore(self.redis))
+        self.authenticator = Authenticator(self.store, tokens, self.api_keys, self.tickets)
+        self.accounts = Accounts(
+            self.store,
+            self.passwords,
+            tokens,
+            limits,
+            registration_open=settings.registration_open,
+            refresh_s=settings.refresh_token_s,
+        )
+
+        control = RunControl(self.broadcast)
+        self.sessions = Sessions(self.store, self.broadcast, self.catalog, control)
+        self.members = Members(self.store, self.broadcast)
+        self.messages = Messages(self.store, self.broadcast, self.catalog, control)
+        self.history = History(self.store, self.subscriber)
+        self.control = Control(self.store, self.broadcast, control)
+
+    def _wire_edges(self) -> None:
+        settings = self._settings
+        self.rooms = Rooms(self.store, self.subscriber, self.open_messages, self._tasks)
+        self.gateway = Gateway(
+            authenticator=self.authenticator,
+            sessions=self.sessions,
+            messages=self.messages,
+            control=self.control,
+            rooms=self.rooms,
+            presence=self.presence,
+            store=self.store,
+            node=self._node,
+            options=GatewayOptions(
+                allowed_origins=settings.allowed_origins,
+                heartbeat_s=settings.heartbeat_s,
+                commands_per_minute=settings.commands_per_minute,
+                command_burst=settings.command_burst,
+                sessions_per_connection=settings.sessions_per_connection,
+                connections=settings.connections_per_worker,
+                outbox_bytes=settings.outbox_bytes,
+                stall_s=settings.stall_s,
+            ),
+        )
+        metrics = Metrics(
+            self._node,
+            {
+                "hub_connections": ("Open WebSocket connections", lambda: self.gateway.connections),
+                "hub_runs_active": ("Runs this worker executes", lambda: self.executor.active),
+                "hub_database_connections_in_use": ("Of this worker's pool", lambda: self.store.pool_in_use),
+                "hub_relay_connected": ("1 when Redis is heard", lambda: self.subscriber.connected),
+            },
+        )
+        self.api = build(
+            Services(
+                authenticator=self.authenticator,
+                accounts=self.accounts,
+                api_keys=self.api_keys,
+                tickets=self.tickets,
+                sessions=self.sessions,
+                members=self.members,
+                messages=self.messages,
+                history=self.history,
+                control=self.control,
+                catalog=self.catalog,
+                readiness=self.readiness,
+                metrics=metrics.text,
+                stopping=self.stopping,
+                allowed_origins=settings.allowed_origins,
+            )
+        )
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """The ASGI application: the gateway's socket beside the REST edge."""
+        if scope["type"] == "websocket" and scope["path"] == "/v1/ws" and self._settings.role != "runner":
+            await self.gateway(scope, receive, send)
+        else:
+            await self.api(scope, receive, send)
+
+    def start(self) -> None:
+        """Start the tasks every worker has. None of them ends by itself; one that fails takes the worker down."""
+        for name, run in {
+            "pipeline": self.pipeline.run(),
+            "subscriber": self.subscriber.run(),
+            "keeper": self.keeper.run(),
+            "presence": self.presence.run(),
+            "rooms": self.rooms.run(),
+            "gateway": self.gateway.run(),
+        }.items():
+            self._tasks.create_task(run, name=name)
+        if self._settings.role != "gateway":
+            # preload()  # an import within a turn would stop every socket of this worker for a second
+            self._tasks.create_task(self.executor.run(), name="executor")
+        self.subscriber.subscribe(keys.NOTICES, self._on_notice, self.executor.wake)
+
+    async def readiness(self) -> Readiness:
+        """Ready with PostgreSQL; without Redis only degraded: acks and local work go on."""
+        checks = {"postgresql": "ok", "redis": "ok"}
+        try:
+            await self.store.ping()
+        except HubError:
+            checks["postgresql"] = "down"
+        if not (self.subscriber.connected and self.pipeline.connected):
+            checks["redis"] = "degraded"
+        if self.stopping.is_set():
+            checks["worker"] = "draining"
+        return Readiness(ready=checks["postgresql"] == "ok" and not self.stopping.is_set(), checks=checks)
+
+    async def drain(self) -> None:
+        """Say goodbye: no new work, runs handed over between turns, sockets closed with a hint when to come back."""
+        self.stopping.set()
+        grace = self._settings.grace_s
+        async with asyncio.TaskGroup() as both:
+            both.create_task(self.executor.drain(grace * 0.5))
+            both.create_task(self.gateway.drain(grace * 0.5))
+
+    async def close(self) -> None:
+        """Let go of connections and threads, after all tasks have ended."""
+        await self.executor.release_all()
+        await self.catalog.aclose()
+        self.passwords.close()
+        await self.redis.close()
+        await self.store.close()
+
+    def _on_notice(self, payload: bytes) -> None:
+        notice = parse_notice(payload)
+        match notice:
+            case RunQueued():
+                self.executor.wake()
+            case StopRun(run=run):
+                self.keeper.look_at(run)
+            case MembershipChanged() | CredentialsChanged():
+                self.gateway.notice(notice)
+            case None:
+                structlog.get_logger("hub.relay").warning("unknown_notice")
+            case _:
+                assert_never(notice)
+
+
+def _catalog(settings: Settings, store: Store) -> Catalog:
+    models: dict[str, Model] = {"scripted": ScriptedModel()}
+    if settings.local_model_url is not None:
+        models["local"] = local_model(settings.local_model_url)
+    if settings.openai_api_key is not None or settings.openai_base_url is not None:
+        key = settings.openai_api_key.get_secret_value() if settings.openai_api_key is not None else "none"
+        models["openai"] = openai_model(settings.openai_base_url, key, settings.openai_model)
+    # A gateway runs no agents and has no local model; the teams it lists are the same.
+    default = "scripted" if settings.default_model == "local" and "local" not in models else settings.default_model
+
+    async def increment(key: str) -> int:
+        async with store.transaction() as db:
+            return await counters.increment(db, key)
+
+    return Catalog(Models(models, default=default), Tools([Clock(), Counter(increment), Transfer()]))
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its signal handlers: the worker drains first, then tells it to stop."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None]:
+        yield
+
+
+async def serve(
+    settings: Settings,
+    sockets: list[socket.socket],
+    node: str,
+    on_ready: Callable[[], None],
+    stop: asyncio.Event | None = None,
+) -> None:
+    """Run one worker on these listening sockets until `stop` is set, then drain and return.
+
+    Without `stop` SIGTERM and SIGINT set it. `on_ready` is called when the worker may take traffic. Raises when a part
+    of the worker has failed for good.
+    """
+    logs.configure(settings.log_level, settings.log_format)
+    stop = stop or _stop_on_signals()
+    worker: Worker | None = None
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            worker = Worker(settings, node, tasks)
+            server = _Server(_uvicorn_config(worker, settings))
+            worker.start()
+            serving = tasks.create_task(server.serve(sockets=sockets), name="uvicorn")
+            await _until_ready(worker, server, stop)
+            if not stop.is_set():
+                on_ready()
+            await stop.wait()
+            await worker.drain()
+            server.should_exit = True
+            await serving
+            raise _Drained  # noqa: TRY301 - the way to end the endless tasks of the group
+    except* _Drained:
+        pass
+    finally:
+        if worker is not None:
+            await worker.close()
+
+
+class _Drained(Exception):
+    """Ends the task group of a worker that has nothing left to do."""
+
+
+def _uvicorn_config(worker: Worker, settings: Settings) -> uvicorn.Config:
+    return uvicorn.Config(
+        worker,
+        http=HubHttp,
+        ws=HubWebSocket,
+        ws_max_size=MAX_FRAME_BYTES,
+        ws_per_message_deflate=False,
+        ws_ping_interval=None,
+        ws_ping_timeout=None,
+        lifespan="off",
+        access_log=False,
+        log_config=None,
+        proxy_headers=bool(settings.trusted_proxies),
+        forwarded_allow_ips=list(settings.trusted_proxies),
+        timeout_graceful_shutdown=UVICORN_STOP_S,
+        server_header=False,
+    )
+
+
+async def _until_ready(worker: Worker, server: uvicorn.Server, stop: asyncio.Event) -> None:
+    """Wait until requests are taken and PostgreSQL answers; uvicorn has no event for it, hence the polling."""
+    while not stop.is_set() and not (server.started and (await worker.readiness()).ready):  # noqa: ASYNC110
+        await asyncio.sleep(0.02)
+
+
+def _stop_on_signals() -> asyncio.Event:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for sig in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(sig, stop.set)
+    return stop

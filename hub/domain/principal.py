@@ -1,0 +1,26 @@
+"""Who is calling."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from hub.domain.ids import UserId
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """An authenticated caller: the user, what the credential may do, and when the credential ends.
+
+    `scopes` is None for a person's access token (everything the user may do) and a set for an API key.
+    `credential` names what was shown (`token:<jti>`, `key:<id>`, `ticket`), for audit and revocation, never the secret.
+    `auth_version` is the user's version at the time of authentication: a higher one in the store revokes it.
+    `grant` is the sign-in an access token descends from (its family of refresh tokens): ending it ends the token.
+    """
+
+    user: UserId
+    name: str
+    is_admin: bool
+    auth_version: int
+    credential: str
+    expires_at: datetime
+    scopes: frozenset[str] | None = None
+    grant: str | None = None

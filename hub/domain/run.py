@@ -1,0 +1,88 @@
+"""Runs: one execution of a team for one input, made of turns."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from hub.domain.ids import MessageId, RunId, SessionId
+
+
+class RunStatus(StrEnum):
+    """`running`, `waiting` and `paused` are live: one run per session at most is in one of them."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    WAITING = "waiting"
+    PAUSED = "paused"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def is_terminal(self) -> bool:
+        return self in (RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED)
+
+
+class MessageStatus(StrEnum):
+    COMPLETE = "complete"
+    INTERRUPTED = "interrupted"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens as the model's provider reported them."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+    def __add__(self, other: "Usage") -> "Usage":
+        return Usage(self.prompt_tokens + other.prompt_tokens, self.completion_tokens + other.completion_tokens)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run as anybody who may see its session may see it."""
+
+    id: RunId
+    session: SessionId
+    status: RunStatus
+    team: str
+    attempt: int
+    input_seq: int
+    turns: int
+    usage: Usage
+    created_at: datetime
+    finished_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to write for a run.
+
+    `epoch` grows with every grant in its session, across runs and workers; a write with an older epoch is refused
+    by PostgreSQL and by Redis alike.
+    """
+
+    run: RunId
+    session: SessionId
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedRun:
+    """What a runner gets when it claims a run. `attempt` is 1 for a fresh run and grows with every takeover.
+
+    `turn` is the number of the turn to do next (0-based): turns before it are checkpointed.
+    `input_message` is the message that asked for the run; `to` names the agent it was addressed to, if any.
+    """
+
+    lease: Lease
+    team: str
+    attempt: int
+    turn: int
+    input_seq: int
+    input_message: MessageId
+    to: str | None
+    usage: Usage
+    started_at: datetime

@@ -1,0 +1,34 @@
+"""What one AutoGen turn tells the hub, and what it has used so far."""
+
+import asyncio
+
+from hub.domain.run import Usage
+from hub.engine.base import Emit, EngineEvent
+
+
+class Telling:
+    """The way out of a turn for everything below the team: events, tokens used, the fault that broke it.
+
+    AutoGen hands exceptions on as text, with paths and tracebacks; the real one is kept here.
+    """
+
+    def __init__(self, emit: Emit) -> None:
+        self._emit = emit
+        self._over = False
+        self.usage = Usage()
+        self.fault: Exception | None = None
+        self.last_text = ""
+
+    async def tell(self, event: EngineEvent) -> None:
+        """Emit an event. After the turn is over, whoever still speaks is cancelled."""
+        if self._over:
+            raise asyncio.CancelledError
+        try:
+            await self._emit(event)
+        except Exception as e:
+            self.fault = e
+            raise
+
+    def close(self) -> None:
+        """The turn is over: nothing is emitted any more."""
+        self._over = True

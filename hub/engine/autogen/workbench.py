@@ -1,0 +1,69 @@
+"""Tools as AutoGen wants them, without its deadlocks."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+from autogen_core import CancellationToken
+from autogen_core.tools import ParametersSchema, TextResultContent, ToolResult, ToolSchema, Workbench
+
+from hub.engine.tools.registry import ToolOutcome, Tools
+
+
+class SafeWorkbench(Workbench):
+    """Every call has a result: failed, refused, cancelled or out of time, too.
+
+    An agent waits for each of its calls for ever; one that raises, even CancelledError, would hang the whole team.
+    """
+
+    def __init__(self, tools: Tools) -> None:
+        self._tools = tools
+
+    async def list_tools(self) -> list[ToolSchema]:
+        return [
+            ToolSchema(name=tool.name, description=tool.description, parameters=_parameters(tool.parameters))
+            for tool in self._tools
+        ]
+
+    async def call_tool(
+        self,
+        name: str,
+        arguments: Mapping[str, Any] | None = None,
+        cancellation_token: CancellationToken | None = None,
+        call_id: str | None = None,
+    ) -> ToolResult:
+        try:
+            outcome = await self._call(name, arguments, cancellation_token)
+        except BaseException as e:  # noqa: BLE001 - boundary: a call that raises hangs its agent
+            outcome = ToolOutcome(f"{name} was not carried out to its end: {type(e).__name__}", is_error=True)
+        return ToolResult(name=name, result=[TextResultContent(content=outcome.text)], is_error=outcome.is_error)
+
+    async def _call(
+        self, name: str, arguments: Mapping[str, Any] | None, cancellation_token: CancellationToken | None
+    ) -> ToolOutcome:
+        if arguments is not None and not isinstance(arguments, dict):  # models do send lists
+            return ToolOutcome("invalid arguments: they are not an object", is_error=True)
+        async with asyncio.TaskGroup() as tasks:
+            call = tasks.create_task(self._tools.call(name, arguments or {}))
+            if cancellation_token is not None:
+                cancellation_token.link_future(call)
+        return call.result()
+
+    async def start(self) -> None: ...
+
+    async def stop(self) -> None: ...
+
+    async def reset(self) -> None: ...
+
+    async def save_state(self) -> Mapping[str, Any]:
+        """Nothing: tools keep their state in the store."""
+        return {}
+
+    async def load_state(self, state: Mapping[str, Any]) -> None: ...
+
+
+def _parameters(schema: Mapping[str, object]) -> ParametersSchema:
+    properties, required = schema.get("properties", {}), schema.get("required", [])
+    assert isinstance(properties, dict)
+    assert isinstance(required, list)
+    return ParametersSchema(type="object", properties=properties, required=required, additionalProperties=False)

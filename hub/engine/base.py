@@ -1,0 +1,168 @@
+"""The seam between a run and whatever makes agents talk.
+
+An engine does one turn at a time. It holds nothing between turns: everything it must remember goes into the state it
+returns, and comes back with the next request, possibly on another machine.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from hub.domain.ids import RunId, SessionId
+from hub.domain.run import Usage
+from hub.domain.team import AgentSpec, TeamSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """A message the team has not seen yet. `source` is a slug that fits model providers (`[A-Za-z0-9_-]{1,63}`):
+    a user's name made safe, or an agent's name when its own interrupted words are given back to it."""
+
+    source: str
+    text: str
+    is_agent: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TurnRequest:
+    """Do turn number `turn` (0-based) of this run.
+
+    `state` is what the last successful turn of this *session* returned (None: nobody has spoken yet). `inputs` are the
+    messages the state does not hold, oldest first; they are not empty on the first turn of a run. `prompt` is the
+    text of the message that asked for the run, on every turn of it. `to` addresses an agent by name, if any.
+    `timeout_s` is the wall-clock limit of this turn.
+    """
+
+    session: SessionId
+    run: RunId
+    team: TeamSpec
+    turn: int
+    state: str | None
+    inputs: tuple[Input, ...]
+    prompt: str
+    to: str | None
+    timeout_s: float
+
+
+# ---- what an engine tells while it works, in order
+
+
+@dataclass(frozen=True, slots=True)
+class AgentStarted:
+    """The agent of this turn is known and begins. Comes first, once per agent that speaks in the turn."""
+
+    agent: AgentSpec
+
+
+@dataclass(frozen=True, slots=True)
+class TextDelta:
+    """The next piece of a message. The first one opens the message; only `MessageEnded` closes it."""
+
+    message: str
+    agent: AgentSpec
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReasoningDelta:
+    """The next piece of what the model thinks aloud before or within a message."""
+
+    message: str
+    agent: AgentSpec
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class MessageEnded:
+    """A message is finished; `text` replaces what was streamed. `usage` is that of the model call that made it."""
+
+    message: str
+    agent: AgentSpec
+    text: str
+    usage: Usage
+    reasoning: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ToolStarted:
+    """A tool is about to be called: it is, only after `emit` has returned. `arguments` is a JSON object."""
+
+    call: str
+    agent: AgentSpec
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolEnded:
+    call: str
+    agent: AgentSpec
+    name: str
+    result: str
+    is_error: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Handoff:
+    source: str
+    to: str
+    reason: str
+
+
+EngineEvent = AgentStarted | TextDelta | ReasoningDelta | MessageEnded | ToolStarted | ToolEnded | Handoff
+
+Emit = Callable[[EngineEvent], Awaitable[None]]
+"""Awaiting it is the back-pressure: it reaches the model's stream. It raises only when the turn must end at once."""
+
+
+class Outcome(StrEnum):
+    """How a turn ended: `next` (more to do), `done` (the team has finished), or without a result."""
+
+    NEXT = "next"
+    DONE = "done"
+    CANCELLED = "cancelled"
+    TIMEOUT = "timeout"
+    FAILED = "failed"
+
+
+class Failure(StrEnum):
+    """Why a turn failed, in words a client may see (`run.finished.error.code`)."""
+
+    MODEL_UNAVAILABLE = "model_unavailable"
+    MODEL_REFUSED = "model_refused"
+    MODEL_STALLED = "model_stalled"
+    MODEL_RATE_LIMITED = "model_rate_limited"
+    CONTEXT_TOO_LONG = "context_too_long"
+    MALFORMED_OUTPUT = "malformed_output"
+    ENGINE_ERROR = "engine_error"
+
+
+@dataclass(frozen=True, slots=True)
+class TurnResult:
+    """How a turn ended.
+
+    `state` is JSON text, present exactly for `next` and `done`. `usage` is of all model calls of the turn, also the
+    failed and invisible ones. `reason` is a short phrase (why the team stopped). `failure` is set for `failed`;
+    `detail` is for the log only and never reaches a client.
+    """
+
+    outcome: Outcome
+    usage: Usage
+    state: str | None = None
+    reason: str | None = None
+    failure: Failure | None = None
+    detail: str | None = None
+
+
+class Engine(Protocol):
+    """Makes agents talk, one turn at a time.
+
+    Obligations: `turn` calls `emit` in the order things happen and never again after it has returned; it returns (and
+    never raises, save `asyncio.CancelledError` when cancelled itself) within `timeout_s` plus a grace of 5 s; when
+    `stop` is set it ends within 2 s with `cancelled`; afterwards no task of it is alive. It keeps nothing between calls
+    that the state does not hold, and may be called for many sessions at once.
+    """
+
+    async def turn(self, request: TurnRequest, emit: Emit, stop: asyncio.Event) -> TurnResult: ...

@@ -1,0 +1,85 @@
+"""Which teams there are, and what makes each of them talk.
+
+The only place that imports lazily: a framework costs seconds and memory, and is loaded when a team needs it.
+"""
+
+from collections.abc import Collection, Iterable
+from typing import TYPE_CHECKING
+
+from hub.domain.team import TeamKind, TeamSpec
+from hub.engine.base import Engine
+from hub.engine.models.registry import ModelDeadlines, Models
+from hub.engine.scripted import ScriptedEngine
+from hub.engine.teams import built_in
+from hub.engine.tools.registry import Tools
+
+if TYPE_CHECKING:
+    from hub.engine.autogen.engine import AutoGenEngine
+
+DEFAULT_TEAM = "duo"
+
+
+class Catalog:
+    """Teams by name and the engine of each; one per worker, to be closed at its end.
+
+    ValueError when a team names a model or a tool that does not exist.
+    """
+
+    def __init__(
+        self,
+        models: Models,
+        tools: Tools,
+        *,
+        teams: Iterable[TeamSpec] | None = None,
+        deadlines: ModelDeadlines | None = None,
+    ) -> None:
+        self._models = models
+        self._tools = tools
+        self._deadlines = deadlines or ModelDeadlines()
+        self._teams = {team.name: team for team in (built_in() if teams is None else teams)}
+        self._scripted = ScriptedEngine(tools, self._deadlines)
+        self._autogen: AutoGenEngine | None = None
+        for team in self._teams.values():
+            self._check(team)
+
+    def names(self) -> Collection[str]:
+        """The names of all teams."""
+        return self._teams.keys()
+
+    def get(self, name: str) -> TeamSpec | None:
+        """The team of that name."""
+        return self._teams.get(name)
+
+    def model_name(self, team: TeamSpec) -> str:
+        """The name of the model that a team uses, as its provider calls it."""
+        return self._models.get(team.model).name
+
+    def engine(self, team: TeamSpec) -> Engine:
+        """What makes a team talk. The first AutoGen team takes a second or two of CPU, unless `preload` was called."""
+        match team.kind:
+            case TeamKind.SCRIPTED:
+                return self._scripted
+            case TeamKind.ROUND_ROBIN | TeamKind.SELECTOR:
+                if self._autogen is None:
+                    from hub.engine.autogen.engine import AutoGenEngine
+
+                    self._autogen = AutoGenEngine(self._models, self._tools, self._deadlines)
+                return self._autogen
+
+    async def aclose(self) -> None:
+        """Close connections to models."""
+        if self._autogen is not None:
+            await self._autogen.aclose()
+
+    def _check(self, team: TeamSpec) -> None:
+        try:
+            self._models.get(team.model)
+            for agent in team.agents:
+                self._tools.only(agent.tools)
+        except KeyError as e:
+            raise ValueError(f"team {team.name!r} needs {e.args[0]!r}, which does not exist") from e
+
+
+def preload() -> None:
+    """Import every framework now: before forking workers, so that they share the memory, and not within a turn."""
+    import hub.engine.autogen.engine  # noqa: F401

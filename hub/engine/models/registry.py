@@ -1,0 +1,84 @@
+"""The models that teams may use, by alias."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class ModelDeadlines:
+    """How long a model may take, in seconds: to say its first token, and between two tokens."""
+
+    first_s: float = 30.0
+    idle_s: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class ScriptedModel:
+    """Says what the message that asked for the run tells it to say (`hub.engine.script`)."""
+
+    name: str = "scripted"
+
+
+@dataclass(frozen=True, slots=True)
+class HostedModel:
+    """A model behind an OpenAI-compatible address.
+
+    `parameters` go into every request as they are. `context_characters` bounds what of a conversation is sent, oldest
+    first to go; None is everything. `max_tokens` bounds an answer; with `sentence_after`, an answer that has so many
+    tokens ends with the sentence it is in. `calls_tools` tells whether the model takes tools, `takes_grammar` whether
+    its server constrains answers by a GBNF grammar (llama.cpp).
+    """
+
+    base_url: str
+    name: str
+    api_key: str = field(default="", repr=False)
+    parameters: Mapping[str, object] = field(default_factory=dict)
+    context_characters: int | None = None
+    max_tokens: int | None = None
+    sentence_after: int | None = None
+    calls_tools: bool = True
+    takes_grammar: bool = False
+
+
+Model = ScriptedModel | HostedModel
+
+
+class Models:
+    """Models by alias; `default` is the alias of teams that name none. ValueError when it is not among them."""
+
+    def __init__(self, models: Mapping[str, Model], *, default: str) -> None:
+        if default not in models:
+            raise ValueError(f"no model has the alias {default!r}; there are: {', '.join(sorted(models))}")
+        self._models = dict(models)
+        self._default = default
+
+    def __contains__(self, alias: str) -> bool:
+        return alias in self._models
+
+    def get(self, alias: str | None) -> Model:
+        """The model of an alias, or the default one. KeyError for an alias that does not exist."""
+        return self._models[alias if alias is not None else self._default]
+
+
+def local_model(base_url: str) -> HostedModel:
+    """SmolLM2-135M on a llama.cpp server: quick, talkative, knows next to nothing."""
+    return HostedModel(
+        base_url=base_url,
+        name="smollm2",
+        parameters={"temperature": 0.7, "top_p": 0.9, "repeat_penalty": 1.1, "timings_per_token": True},
+        context_characters=4_000,  # a slot has 2,048 tokens of about 4 characters, shared with the answer
+        max_tokens=160,
+        sentence_after=90,
+        calls_tools=False,
+        takes_grammar=True,
+    )
+
+
+def openai_model(base_url: str | None, api_key: str, name: str) -> HostedModel:
+    """A model of OpenAI's, or of any provider with the same interface."""
+    return HostedModel(
+        base_url=base_url or "https://api.openai.com/v1",
+        name=name,
+        api_key=api_key,
+        context_characters=200_000,
+    )

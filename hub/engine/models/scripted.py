@@ -1,0 +1,67 @@
+"""A model that says what the run's script says: the scripted teams on AutoGen, and every team when no model is there."""
+
+import json
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from typing import Any
+
+from autogen_core import CancellationToken, FunctionCall
+from autogen_core.models import (
+    AssistantMessage,
+    CreateResult,
+    FunctionExecutionResultMessage,
+    LLMMessage,
+    RequestUsage,
+    UserMessage,
+)
+from pydantic import BaseModel
+
+from hub.domain.ids import new_id
+from hub.engine.models.client import NO_ARGUMENTS, StreamingClient, ToolChoice, Tooling
+from hub.engine.models.registry import ModelDeadlines
+from hub.engine.script import Said, Script
+
+
+class ScriptedClient(StreamingClient):
+    """Plays one turn of a script. What it tells of the conversation (`history`) is what it was really sent."""
+
+    def __init__(self, script: Script, turn: int, deadlines: ModelDeadlines) -> None:
+        super().__init__(calls_tools=True)
+        self._script = script
+        self._turn = turn
+        self._deadlines = deadlines
+
+    async def create_stream(
+        self,
+        messages: Sequence[LLMMessage],
+        *,
+        tools: Tooling = (),
+        tool_choice: ToolChoice = "auto",
+        json_output: bool | type[BaseModel] | None = None,
+        extra_create_args: Mapping[str, Any] = NO_ARGUMENTS,
+        cancellation_token: CancellationToken | None = None,
+    ) -> AsyncGenerator[str | CreateResult, None]:
+        context = list(_context(messages))
+        prompt_tokens = sum(len(said.text.split()) for said in context)
+        answered = bool(messages) and isinstance(messages[-1], FunctionExecutionResultMessage)
+        if self._script.calls_tool(self._turn) and not answered:
+            arguments = json.dumps({"key": self._script.key})
+            call = FunctionCall(id=new_id(), name=self._script.tool, arguments=arguments)
+            yield _result([call], RequestUsage(prompt_tokens=0, completion_tokens=0))
+            return
+        text = []
+        async for piece in self._script.speak(self._turn, context, idle_s=self._deadlines.idle_s):
+            text.append(piece)
+            yield piece
+        yield _result("".join(text), RequestUsage(prompt_tokens=prompt_tokens, completion_tokens=len(text)))
+
+
+def _context(messages: Sequence[LLMMessage]) -> Iterator[Said]:
+    """What people and agents have said, without instructions and tool calls."""
+    for message in messages:
+        if isinstance(message, UserMessage | AssistantMessage) and isinstance(message.content, str):
+            yield Said(message.source, message.content)
+
+
+def _result(content: str | list[FunctionCall], usage: RequestUsage) -> CreateResult:
+    finish = "stop" if isinstance(content, str) else "function_calls"
+    return CreateResult(finish_reason=finish, content=content, usage=usage, cached=False)

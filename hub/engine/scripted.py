@@ -1,0 +1,115 @@
+"""The scripted engine: agents without a framework or a model, for tests, load and outside checks."""
+
+import asyncio
+from dataclasses import dataclass, field
+
+import orjson
+
+from hub.domain.ids import new_id
+from hub.domain.run import Usage
+from hub.domain.team import AgentSpec
+from hub.engine.base import (
+    AgentStarted,
+    Emit,
+    Failure,
+    MessageEnded,
+    Outcome,
+    TextDelta,
+    ToolEnded,
+    ToolStarted,
+    TurnRequest,
+    TurnResult,
+)
+from hub.engine.models.errors import ModelError
+from hub.engine.models.registry import ModelDeadlines
+from hub.engine.script import Said, Script, plan
+from hub.engine.tools.registry import Tools
+from hub.engine.watch import watch
+
+NAME = "scripted"
+KEPT_MESSAGES = 400  # of a session's history in the state
+
+
+class ScriptedEngine:
+    """Says what the message that asked for the run says; remembers the conversation like any other engine."""
+
+    def __init__(self, tools: Tools, deadlines: ModelDeadlines) -> None:
+        self._tools = tools
+        self._deadlines = deadlines
+
+    async def turn(self, request: TurnRequest, emit: Emit, stop: asyncio.Event) -> TurnResult:
+        if stop.is_set():
+            return TurnResult(Outcome.CANCELLED, Usage())
+        speech = _Speech()
+        async with asyncio.TaskGroup() as tasks:
+            work = tasks.create_task(self._speak(request, emit, speech))
+            early = await watch(work, stop, request.timeout_s)
+            work.cancel()
+        if early is not None:
+            return TurnResult(early, speech.usage)
+        return work.result()
+
+    async def _speak(self, request: TurnRequest, emit: Emit, speech: "_Speech") -> TurnResult:
+        script = plan(request.prompt)
+        agents = request.team.agents
+        first = next((i for i, agent in enumerate(agents) if agent.name == request.to), 0)
+        agent = agents[(first + request.turn) % len(agents)]
+        try:
+            history = _history(request)
+            await emit(AgentStarted(agent))
+            if script.calls_tool(request.turn):
+                await self._call(script, agent, emit)
+            text = await self._stream(script, request.turn, agent, history, emit, speech)
+        except ModelError as e:
+            return TurnResult(Outcome.FAILED, speech.usage, failure=e.failure, detail=str(e))
+        except Exception as e:  # noqa: BLE001 - boundary: whatever breaks a turn is its outcome
+            return TurnResult(Outcome.FAILED, speech.usage, failure=Failure.ENGINE_ERROR, detail=repr(e))
+        history.append(Said(agent.name, text))
+        last = request.turn + 1 >= script.length(len(agents), addressed=request.to is not None)
+        return TurnResult(Outcome.DONE if last else Outcome.NEXT, speech.usage, state=_state(history))
+
+    async def _stream(
+        self, script: Script, turn: int, agent: AgentSpec, history: list[Said], emit: Emit, speech: "_Speech"
+    ) -> str:
+        message = new_id()
+        speech.prompt_tokens = sum(len(said.text.split()) for said in history)
+        async for piece in script.speak(turn, history, idle_s=self._deadlines.idle_s):
+            speech.pieces.append(piece)
+            await emit(TextDelta(message, agent, piece))
+        text = "".join(speech.pieces)
+        await emit(MessageEnded(message, agent, text, speech.usage))
+        return text
+
+    async def _call(self, script: Script, agent: AgentSpec, emit: Emit) -> None:
+        call, arguments = new_id(), {"key": script.key}
+        await emit(ToolStarted(call, agent, script.tool, orjson.dumps(arguments).decode()))
+        outcome = await self._tools.only(agent.tools).call(script.tool, arguments)
+        await emit(ToolEnded(call, agent, script.tool, outcome.text, outcome.is_error))
+
+
+@dataclass(slots=True)
+class _Speech:
+    """What was said so far; it counts when the turn ends early, too."""
+
+    prompt_tokens: int = 0
+    pieces: list[str] = field(default_factory=list)
+
+    @property
+    def usage(self) -> Usage:
+        return Usage(self.prompt_tokens, len(self.pieces))
+
+
+def _history(request: TurnRequest) -> list[Said]:
+    """The conversation up to this turn. ValueError when the state is not one of this engine's."""
+    known: list[Said] = []
+    if request.state is not None:
+        state = orjson.loads(request.state)
+        if state.get("engine") != NAME:
+            raise ValueError(f"the state was written by another engine: {state.get('engine')!r}")
+        known = [Said(source, text) for source, text in state["history"]]
+    return known + [Said(given.source, given.text) for given in request.inputs]
+
+
+def _state(history: list[Said]) -> str:
+    kept = [(said.source, said.text) for said in history[-KEPT_MESSAGES:]]
+    return orjson.dumps({"engine": NAME, "history": kept}).decode()

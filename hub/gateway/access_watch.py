@@ -1,0 +1,82 @@
+"""What was allowed when a connection began, and is not any more: revoked credentials and ended memberships.
+
+Roles are read with every command. This is for what needs no command: an open socket, a session that is followed.
+"""
+
+import asyncio
+from collections.abc import Set as AbstractSet
+
+from hub.auth.authenticator import Authenticator
+from hub.domain.errors import Unavailable
+from hub.domain.ids import SessionId, UserId
+from hub.gateway.connection import Connection
+from hub.protocol.close import Close
+from hub.relay.broadcast import CredentialsChanged, MembershipChanged, Notice
+from hub.relay.presence import Presence
+from hub.store import members
+from hub.store.database import Store
+
+EVERY_S = 2.0  # twice this bounds how long an ended membership still receives; the promise is 5 s
+
+_Pair = tuple[SessionId, UserId]
+
+
+class AccessWatch:
+    """Looks in PostgreSQL every 2 s, and at once after a notice, with two reads for the whole worker."""
+
+    def __init__(
+        self, connections: AbstractSet[Connection], authenticator: Authenticator, store: Store, presence: Presence
+    ) -> None:
+        self._connections = connections
+        self._authenticator = authenticator
+        self._store = store
+        self._presence = presence
+        self._noticed = asyncio.Event()
+        self._ending: set[_Pair] = set()
+
+    def notice(self, notice: Notice) -> None:
+        """Look at once when it concerns access; a lost notice only delays."""
+        if isinstance(notice, MembershipChanged | CredentialsChanged):
+            self._noticed.set()
+
+    async def run(self) -> None:
+        """Look for ever."""
+        while True:
+            try:
+                async with asyncio.timeout(EVERY_S):
+                    await self._noticed.wait()
+            except TimeoutError:
+                pass
+            self._noticed.clear()
+            try:
+                await self.look()
+            except Unavailable:
+                continue  # nobody can tell; access that PostgreSQL cannot confirm is of little use without it
+
+    async def look(self) -> None:
+        """Close connections whose credential was revoked; stop following where the membership has ended."""
+        await self._look_at_credentials()
+        await self._look_at_memberships()
+
+    async def _look_at_credentials(self) -> None:
+        principals = {c.principal.credential: c.principal for c in self._connections if not c.closing}
+        if not principals:
+            return
+        ended = await self._authenticator.ended(list(principals.values()))
+        for connection in list(self._connections):
+            if connection.principal.credential in ended:
+                connection.close(Close.REVOKED, "access revoked")
+
+    async def _look_at_memberships(self) -> None:
+        """A membership is seen to have ended once before anything is done: its member gets to see `member.removed`."""
+        followed = {(session, c.principal.user) for c in self._connections for session in c.followers}
+        if not followed:
+            return
+        async with self._store.transaction() as db:
+            ended = followed - await members.among(db, followed)
+        for connection in list(self._connections):
+            for session in list(connection.followers):
+                if (session, connection.principal.user) in ended & self._ending:
+                    connection.unfollow(session)
+                    self._presence.leave(session, connection.principal.user, connection.id)
+        self._ending = ended - self._ending

@@ -1,0 +1,219 @@
+"""One authenticated connection: reads commands, has them answered in order, writes what others put into its outbox.
+
+The reader never waits for work. Commands go through a bounded queue to one task that lives only while there are any;
+what comes too fast or is no command is answered at once.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable
+
+from pydantic import BaseModel
+from uvicorn._types import ASGIReceiveCallable
+
+from hub.domain.errors import HubError, RateLimited
+from hub.domain.ids import SessionId, new_id
+from hub.domain.principal import Principal
+from hub.gateway.follower import Follower
+from hub.gateway.options import GatewayOptions
+from hub.gateway.outbox import Frame, Outbox
+from hub.gateway.pace import Pace
+from hub.gateway.parse import BadFrame, parse_command
+from hub.gateway.transport import HubWebSocket
+from hub.protocol.close import Close
+from hub.protocol.commands import AnyCommand
+from hub.protocol.events import AuthExpiringData
+from hub.protocol.frames import ReplyError, failed, live_frame, ok, timestamp
+
+MAX_QUEUED = 32  # commands that wait for the one before them
+MAX_BAD_FRAMES = 20  # in a row
+MAX_REFUSED = 500  # commands over the rate limit in a row, before the peer is sent away
+FRAMES_PER_PASS = 32  # then others get their turn
+EXPIRY_WARNING = 0.8  # of the time the credential has left when it is shown
+LONGEST_TIMER_S = 3_600.0  # the wall clock may be set while a timer runs
+
+Answer = Callable[["Connection", AnyCommand], Awaitable[None]]
+
+
+class Connection:
+    """One live socket of one user on this worker. `followers` are the sessions it follows."""
+
+    __slots__ = (
+        "_answer",
+        "_bad_frames",
+        "_commands",
+        "_credential_timer",
+        "_loop",
+        "_pace",
+        "_refused",
+        "_tasks",
+        "_warn_at",
+        "_working",
+        "closing",
+        "followers",
+        "id",
+        "outbox",
+        "principal",
+        "transport",
+    )
+
+    def __init__(self, transport: HubWebSocket, principal: Principal, options: GatewayOptions, answer: Answer) -> None:
+        self.id = new_id()
+        self.transport = transport
+        self.principal = principal
+        self.followers: dict[SessionId, Follower] = {}
+        self.closing = False
+        self.outbox = Outbox(transport.send_frames, self._too_slow, max_bytes=options.outbox_bytes)
+        self._answer = answer
+        self._loop = asyncio.get_running_loop()
+        self._pace = Pace(options.commands_per_minute, options.command_burst)
+        self._commands: deque[AnyCommand] | None = None
+        self._working = False
+        self._tasks: asyncio.TaskGroup | None = None
+        self._bad_frames = 0
+        self._refused = 0
+        self._warn_at: float | None = None
+        self._credential_timer: asyncio.TimerHandle | None = None
+        transport.open(stall_s=options.stall_s, on_writable=self.outbox.resume, on_stalled=self._too_slow)
+        self.renew(principal)
+
+    # ---- what others may do with it
+
+    def put(self, data: bytes) -> None:
+        """Send one object."""
+        self.outbox.put(Frame(data))
+
+    def reply(self, command_id: str, result: BaseModel) -> None:
+        self.put(ok(command_id, result))
+
+    def fail(self, command_id: str | None, error: HubError) -> None:
+        """Answer with an error."""
+        body = ReplyError(
+            code=error.code.value,
+            message=error.message,
+            retryable=error.retryable,
+            retry_after=error.retry_after,
+            details=error.details,
+        )
+        self.put(failed(command_id, body))
+
+    def renew(self, principal: Principal) -> None:
+        """From now on this credential counts: what it may do, and when it ends."""
+        self.principal = principal
+        now = time.time()
+        self._warn_at = now + EXPIRY_WARNING * (principal.expires_at.timestamp() - now)
+        self._watch_credential()
+
+    def unfollow(self, session: SessionId) -> bool:
+        """Stop following; returns whether it did follow."""
+        follower = self.followers.pop(session, None)
+        if follower is not None:
+            follower.close()
+        return follower is not None
+
+    def close(self, code: Close, reason: str = "") -> None:
+        """Send what is ready, then close with this code."""
+        if self.closing:
+            return
+        self.outbox.flush()
+        self._let_go()
+        self.transport.end(code, reason)
+
+    # ---- its life
+
+    async def serve(self, receive: ASGIReceiveCallable) -> None:
+        """Read and have answered until the connection ends. A command under way is finished; waiting ones are not."""
+        try:
+            async with asyncio.TaskGroup() as self._tasks:
+                try:
+                    await self._read(receive)
+                finally:
+                    self._let_go()
+        finally:
+            for follower in self.followers.values():
+                follower.close()
+
+    async def _read(self, receive: ASGIReceiveCallable) -> None:
+        frames = 0
+        while not self.closing:
+            message = await receive()
+            if message["type"] != "websocket.receive":
+                return
+            self._take(message.get("text"))
+            frames += 1
+            if frames % FRAMES_PER_PASS == 0:
+                await asyncio.sleep(0)
+
+    def _take(self, text: str | None) -> None:
+        """Decide about one frame (None: a binary one), without waiting."""
+        try:
+            command = parse_command(text)
+        except BadFrame as bad:
+            self._bad_frames += 1
+            self.fail(bad.id, bad.error)
+            if self._bad_frames >= MAX_BAD_FRAMES:
+                self.close(Close.BAD_FRAMES, "too many bad frames")
+            return
+        retry_after = self._pace.take(self._loop.time())
+        if not retry_after and self._commands is not None and len(self._commands) >= MAX_QUEUED:
+            retry_after = 1.0
+        if retry_after:
+            self._refuse(command, retry_after)
+        else:
+            self._bad_frames = self._refused = 0
+            self._enqueue(command)
+
+    def _refuse(self, command: AnyCommand, retry_after: float) -> None:
+        self._refused += 1
+        self.fail(command.id, RateLimited("too many commands", retry_after=round(retry_after, 3)))
+        if self._refused >= MAX_REFUSED:
+            self.close(Close.RATE_LIMITED, "too many commands")
+
+    def _enqueue(self, command: AnyCommand) -> None:
+        if self._commands is None:
+            self._commands = deque()
+        self._commands.append(command)
+        if not self._working and self._tasks is not None:
+            self._working = True
+            self._tasks.create_task(self._work())
+
+    async def _work(self) -> None:
+        try:
+            while self._commands and not self.closing:
+                await self._answer(self, self._commands.popleft())
+        finally:
+            self._working = False
+            self._commands = None
+
+    def _let_go(self) -> None:
+        """Nothing is written or begun from here on."""
+        self.closing = True
+        self.outbox.close()
+        if self._credential_timer is not None:
+            self._credential_timer.cancel()
+            self._credential_timer = None
+
+    def _too_slow(self) -> None:
+        self.close(Close.SLOW_CONSUMER, "slow consumer")
+
+    # ---- the credential's time
+
+    def _watch_credential(self) -> None:
+        """Warn, close, or look again when one of them is due."""
+        if self._credential_timer is not None:
+            self._credential_timer.cancel()
+            self._credential_timer = None
+        if self.closing:
+            return
+        now, end = time.time(), self.principal.expires_at.timestamp()
+        if now >= end:
+            self.close(Close.CREDENTIAL_ENDED, "the credential has ended")
+            return
+        if self._warn_at is not None and now >= self._warn_at:
+            self._warn_at = None
+            self.put(live_frame(AuthExpiringData(expires_at=timestamp(self.principal.expires_at))))
+        due = end if self._warn_at is None else self._warn_at
+        # The loop's clock and the wall clock differ by a little: never wake up early again and again.
+        delay = min(max(due - now, 0.001), LONGEST_TIMER_S)
+        self._credential_timer = self._loop.call_later(delay, self._watch_credential)

@@ -1,0 +1,83 @@
+"""Every command's way to its handler, and every error's way into a reply."""
+
+import asyncio
+from typing import assert_never
+
+import structlog
+from pydantic import BaseModel
+
+from hub.domain.errors import HubError, Internal, Unavailable, not_supported_yet
+from hub.domain.ids import new_id
+from hub.gateway.connection import Connection
+from hub.gateway.handlers import identity, messages, presence, runs, sessions
+from hub.gateway.services import GatewayServices
+from hub.protocol.commands import (
+    AnyCommand,
+    Auth,
+    InputRespond,
+    MessageEdit,
+    MessageRegenerate,
+    MessageSend,
+    Ping,
+    PresenceSet,
+    RunCancel,
+    RunPause,
+    RunResume,
+    SessionCreate,
+    SessionFork,
+    SessionJoin,
+    SessionLeave,
+)
+
+COMMAND_S = 10.0
+
+
+class Dispatch:
+    """Carries out one command of a connection: exactly one reply, within 10 s."""
+
+    def __init__(self, services: GatewayServices, *, deadline_s: float = COMMAND_S) -> None:
+        self._services = services
+        self._deadline_s = deadline_s
+        self._log = structlog.get_logger("hub.gateway")
+
+    async def answer(self, connection: Connection, command: AnyCommand) -> None:
+        """Carry out `command` and reply. Never raises but when cancelled."""
+        try:
+            async with asyncio.timeout(self._deadline_s):
+                result = await self._carry_out(connection, command)
+        except HubError as e:
+            connection.fail(command.id, e)
+        except TimeoutError:
+            connection.fail(command.id, Unavailable("the hub did not answer in time", retry_after=1))
+        except Exception:  # noqa: BLE001  # boundary: one command; the client gets a code and an id, the log the rest
+            correlation = new_id()
+            self._log.exception("command failed", command=command.type, correlation=correlation)
+            connection.fail(command.id, Internal("internal error", details={"correlation": correlation}))
+        else:
+            if result is not None:
+                connection.reply(command.id, result)
+
+    async def _carry_out(self, connection: Connection, command: AnyCommand) -> BaseModel | None:  # one line each
+        """The result; None where the handler has replied itself, because events must follow its reply at once."""
+        match command:
+            case Auth():
+                return await identity.renew(self._services, connection, command)
+            case Ping():
+                return identity.ping()
+            case SessionCreate():
+                return await sessions.create(self._services, connection, command)
+            case SessionJoin():
+                await sessions.join(self._services, connection, command)
+                return None
+            case SessionLeave():
+                return await sessions.leave(self._services, connection, command)
+            case MessageSend():
+                return await messages.send(self._services, connection, command)
+            case RunCancel():
+                return await runs.cancel(self._services, connection, command)
+            case PresenceSet():
+                return await presence.set_status(self._services, connection, command)
+            case MessageEdit() | MessageRegenerate() | SessionFork() | RunPause() | RunResume() | InputRespond():
+                raise not_supported_yet(command.type)
+            case _:
+                assert_never(command)

@@ -1,0 +1,1 @@
+"""What commands do: one module per noun, one function per command."""

@@ -1,0 +1,74 @@
+"""uvicorn's HTTP protocol class with deadlines and a cap: a request must arrive whole, soon, with modest headers.
+
+uvicorn 0.54 waits for ever for the rest of a request, and keeps header fields without bound.
+"""
+
+import asyncio
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+MAX_HEADER_BYTES = 32_768
+
+_GONE = "HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+
+
+class HubHttp(HttpToolsProtocol):
+    """One peer's HTTP connection, up to its upgrade if it asks for one."""
+
+    headers_s = 10.0
+    body_s = 30.0
+    _deadline: asyncio.TimerHandle | None = None
+    _header_bytes: int | None = 0  # None while no header is awaited
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        super().connection_made(transport)
+        self._expect_within(self.headers_s)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._cancel_deadline()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._header_bytes is not None:
+            self._header_bytes += len(data)
+            if self._header_bytes > MAX_HEADER_BYTES:
+                self._refuse("431 Request Header Fields Too Large")
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._header_bytes = 0
+        self._expect_within(self.headers_s)
+
+    def on_headers_complete(self) -> None:
+        self._header_bytes = None
+        self._expect_within(self.body_s)
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self._cancel_deadline()
+        super().on_message_complete()
+
+    def handle_websocket_upgrade(self) -> None:
+        self._cancel_deadline()
+        super().handle_websocket_upgrade()
+        self.parser = None  # type: ignore[assignment]  # it and this object hold each other; the connection lives on
+
+    def _expect_within(self, seconds: float) -> None:
+        self._cancel_deadline()
+        self._deadline = self.loop.call_later(seconds, self._refuse, "408 Request Timeout")
+
+    def _cancel_deadline(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _refuse(self, status: str) -> None:
+        """End the connection; with an answer where no response is under way."""
+        self._cancel_deadline()
+        self._header_bytes = None
+        if self.transport.is_closing():
+            return
+        if self.cycle is None or self.cycle.response_complete:
+            self.transport.write(_GONE.format(status=status).encode())
+        self.transport.close()

@@ -1,0 +1,196 @@
+"""What waits to be written to one connection: bounded by items and bytes, joined into few frames.
+
+Frames are written as one batch per pass of the event loop, so that what is ready together travels together. When the
+peer lags, adjacent pieces of a message merge: it loses granularity, never text. What does not fit overflows, which
+ends the connection.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+
+MAX_ITEMS = 4_096
+SOFT_BYTES = 262_144  # replays wait above this, so that live events keep the room up to the hard bound
+BATCH_BYTES = 65_536  # of one WebSocket frame, unless a single object is larger
+
+_TEXT = b',"text":"'  # neither this
+_COUNT = b'","n":'  # nor this occurs inside an encoded string: quotes are escaped there
+
+
+class Frame:
+    """One server object as bytes, shared by every connection that gets it.
+
+    `message` is set on `message.delta` only: such a frame holds pieces `index` … `index + n - 1` of that message, its
+    `text` is its last field but `n`, and it may be merged with the next.
+    """
+
+    __slots__ = ("data", "index", "message", "n", "size")
+
+    def __init__(self, data: bytes, message: str | None = None, index: int = 0, n: int = 1) -> None:
+        self.data = data
+        self.size = len(data)
+        self.message = message
+        self.index = index
+        self.n = n
+
+
+class _Merged:
+    """Adjacent deltas of one message, becoming one frame when it is written."""
+
+    __slots__ = ("_head", "_texts", "n", "next_index", "size")
+
+    def __init__(self, first: Frame) -> None:
+        self._head = first.data.partition(_TEXT)[0]
+        self._texts = [_encoded_text(first)]
+        self.n = first.n
+        self.next_index = first.index + first.n
+        self.size = first.size
+
+    def add(self, frame: Frame) -> int:
+        """Take the piece `next_index`; returns by how many bytes this frame grows."""
+        text = _encoded_text(frame)
+        self._texts.append(text)
+        self.n += frame.n
+        self.next_index += frame.n
+        self.size += len(text)
+        return len(text)
+
+    @property
+    def data(self) -> bytes:
+        return b'%b%b%b","n":%d}}' % (self._head, _TEXT, b"".join(self._texts), self.n)
+
+
+def _encoded_text(delta: Frame) -> bytes:
+    """The inside of the JSON string `text` of a delta: it ends with `"}}` or with `","n":5}}`."""
+    rest = delta.data.partition(_TEXT)[2]
+    counted = rest.find(_COUNT)
+    return rest[:counted] if counted >= 0 else rest[:-3]
+
+
+class Outbox:
+    """The way out of one connection.
+
+    `write` takes one batch and returns whether it may get more at once; after False nothing is written until `resume`
+    is called. `overflow` is called once, when the bounds are exceeded; the outbox is closed then.
+    """
+
+    __slots__ = (
+        "_blocked",
+        "_items",
+        "_loop",
+        "_max_bytes",
+        "_merging",
+        "_overflow",
+        "_scheduled",
+        "_waiting",
+        "_write",
+        "closed",
+        "pending_bytes",
+    )
+
+    def __init__(self, write: Callable[[bytes], bool], overflow: Callable[[], None], *, max_bytes: int) -> None:
+        self.closed = False
+        self.pending_bytes = 0  # not handed to the transport yet
+        self._write = write
+        self._overflow = overflow
+        self._max_bytes = max_bytes
+        self._loop = asyncio.get_running_loop()
+        self._items: deque[Frame | _Merged] | None = None  # None when empty: an idle connection holds no queue
+        self._merging: dict[str, _Merged] | None = None
+        self._waiting: list[asyncio.Future[None]] | None = None
+        self._blocked = False
+        self._scheduled = False
+
+    def put(self, frame: Frame) -> None:
+        """Send `frame` after everything put before. Never blocks; does nothing when the outbox is closed."""
+        if self.closed:
+            return
+        if self._items is None:
+            self._items = deque()
+        if self._blocked:
+            self._collect(self._items, frame)
+            return
+        self._items.append(frame)
+        self.pending_bytes += frame.size
+        if self.pending_bytes >= BATCH_BYTES:
+            self.flush()
+        elif not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self._scheduled_flush)
+
+    def flush(self) -> None:
+        """Write what is pending, as far as the transport takes it now."""
+        while self._items and not self._blocked:
+            batch = [self._items.popleft()]
+            size = batch[0].size
+            while self._items and size + self._items[0].size < BATCH_BYTES:
+                batch.append(self._items.popleft())
+                size += batch[-1].size + 1
+            self.pending_bytes -= sum(item.size for item in batch)
+            self._blocked = not self._write(b"\n".join([item.data for item in batch]))
+        self._merging = None
+        if not self._items:
+            self._items = None
+        if self.pending_bytes <= SOFT_BYTES:
+            self._wake()
+
+    def resume(self) -> None:
+        """The transport takes more."""
+        self._blocked = False
+        self.flush()
+
+    async def room(self) -> None:
+        """Wait until the outbox is under its soft bound, or closed.
+
+        It ends in any case: a peer that makes no progress loses its connection (`HubWebSocket.stall_s`).
+        """
+        while self.pending_bytes > SOFT_BYTES and not self.closed:
+            waiter = self._loop.create_future()
+            if self._waiting is None:
+                self._waiting = []
+            self._waiting.append(waiter)
+            await waiter
+
+    def close(self) -> None:
+        """Drop what is pending and take nothing more."""
+        self.closed = True
+        self._items = self._merging = None
+        self.pending_bytes = 0
+        self._wake()
+
+    def _collect(self, items: deque[Frame | _Merged], frame: Frame) -> None:
+        """Keep a frame that cannot be written now."""
+        before = self.pending_bytes
+        if frame.message is None:
+            # Pieces move over other messages' pieces only: moved over a snapshot of their own message, they would be
+            # lost to a client that takes the snapshot's text for the whole.
+            self._merging = None
+            items.append(frame)
+            self.pending_bytes += frame.size
+        else:
+            self._merge(items, frame, frame.message)
+        too_large = self.pending_bytes > self._max_bytes and before > SOFT_BYTES  # one huge frame alone may pass
+        if too_large or len(items) > MAX_ITEMS:
+            self.close()
+            self._overflow()
+
+    def _merge(self, items: deque[Frame | _Merged], frame: Frame, message: str) -> None:
+        if self._merging is None:
+            self._merging = {}
+        last = self._merging.get(message)
+        if last is not None and last.next_index == frame.index:
+            self.pending_bytes += last.add(frame)
+            return
+        self._merging[message] = merged = _Merged(frame)
+        items.append(merged)
+        self.pending_bytes += merged.size
+
+    def _scheduled_flush(self) -> None:
+        self._scheduled = False
+        self.flush()
+
+    def _wake(self) -> None:
+        waiting, self._waiting = self._waiting, None
+        for waiter in waiting or ():
+            if not waiter.done():
+                waiter.set_result(None)

@@ -1,0 +1,215 @@
+"""The rooms of a worker: opened with the first follower of a session, repaired when something is missing, gone with
+the last follower."""
+
+import asyncio
+import random
+from collections.abc import Sequence
+from functools import partial
+from itertools import islice
+
+from hub.domain.errors import BadRequest, HubError, NotFound, Unavailable
+from hub.domain.ids import SessionId
+from hub.gateway.follower import Follower
+from hub.gateway.outbox import Outbox
+from hub.gateway.room import Room
+from hub.protocol.frames import LoggedEvent
+from hub.relay import envelope, keys
+from hub.relay.open_messages import OpenMessage, OpenMessages
+from hub.relay.subscriber import Subscriber, Subscription
+from hub.store import log
+from hub.store.database import Store
+
+PAGE = 500
+CONFIRM_S = 1.0  # then the room opens without Redis: the position check carries it
+REORDER_S = 0.02  # what two workers published crosswise is usually complete by then
+CHECK_S = 2.0
+SESSIONS_PER_CHECK = 1_000
+REPAIR_ROUNDS = 4
+RETRY_S = 0.5
+
+
+class _Entry:
+    """A room, how many follow or want to, and what tells them that it is open (or why it is not)."""
+
+    __slots__ = ("holders", "opened", "repairing", "room", "subscription")
+
+    def __init__(self, room: Room, opened: "asyncio.Future[HubError | None]") -> None:
+        self.room = room
+        self.opened = opened
+        self.holders = 0
+        self.repairing = False
+        self.subscription: Subscription | None = None
+
+
+class Rooms:
+    """`tasks` owns openings, repairs and replays; `run` checks positions."""
+
+    def __init__(
+        self,
+        store: Store,
+        subscriber: Subscriber,
+        open_messages: OpenMessages,
+        tasks: asyncio.TaskGroup,
+        *,
+        check_s: float = CHECK_S,
+    ) -> None:
+        self._store = store
+        self._subscriber = subscriber
+        self._open_messages = open_messages
+        self._tasks = tasks
+        self._check_s = check_s
+        self._entries: dict[SessionId, _Entry] = {}
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    async def open(self, session: SessionId, outbox: Outbox, *, after_seq: int | None, known_seq: int = 0) -> Follower:
+        """Begins to follow a session that the caller may see. `known_seq` is a seq its log is known to have reached.
+
+        Raises `NotFound`, `Unavailable`, and `BadRequest` when `after_seq` is beyond the log. Takes a few seconds at
+        most.
+        """
+        entry = self._entries.get(session) or self._begin(session)
+        entry.holders += 1
+        try:
+            await self._caught_up(entry, after_seq, known_seq)
+        except BaseException:
+            self._release(entry)
+            raise
+        return Follower(
+            entry.room,
+            outbox,
+            after_seq,
+            read_page=partial(self._page, session),
+            tasks=self._tasks,
+            on_close=partial(self._release, entry),
+        )
+
+    async def _caught_up(self, entry: _Entry, after_seq: int | None, known_seq: int) -> None:
+        """Returns when the room is open and has shown all that the caller knows of."""
+        await asyncio.wait((entry.opened,))
+        if (error := entry.opened.result()) is not None:
+            raise error
+        if max(known_seq, after_seq or 0) > entry.room.last_seq:
+            await self._read_log(entry.room)
+        last_seq = entry.room.last_seq
+        if after_seq is not None and after_seq > last_seq:
+            raise BadRequest("after_seq is in the future", details={"last_seq": last_seq})
+
+    async def run(self) -> None:
+        """Finds what was lost without a trace: compares the position of every room with the log, for ever."""
+        while True:
+            await asyncio.sleep(random.uniform(0.7, 1) * self._check_s)  # noqa: S311 (jitter)
+            sessions = iter(list(self._entries))
+            while some := list(islice(sessions, SESSIONS_PER_CHECK)):
+                try:
+                    async with self._store.transaction() as db:
+                        positions = await log.last_seqs(db, some)
+                except Unavailable:
+                    break
+                for session, last_seq in positions.items():
+                    if (entry := self._entries.get(session)) is not None and entry.room.started:
+                        entry.room.reaches(last_seq)
+                        if entry.room.needs_text:
+                            self._need(entry)
+
+    # ---- life of a room
+
+    def _begin(self, session: SessionId) -> _Entry:
+        opened: asyncio.Future[HubError | None] = asyncio.get_running_loop().create_future()
+        entry = _Entry(Room(session, lambda: self._need(entry)), opened)
+        self._entries[session] = entry
+        self._tasks.create_task(self._open(entry))
+        return entry
+
+    def _release(self, entry: _Entry) -> None:
+        entry.holders -= 1
+        if entry.holders == 0:
+            self._forget(entry)
+
+    def _forget(self, entry: _Entry) -> None:
+        if self._entries.get(entry.room.session) is entry:
+            del self._entries[entry.room.session]
+        if entry.subscription is not None:
+            entry.subscription.cancel()
+
+    async def _open(self, entry: _Entry) -> None:
+        room = entry.room
+        if entry.holders == 0:
+            entry.opened.set_result(Unavailable("nobody waits for the session any more"))
+            return
+        entry.subscription = self._subscriber.subscribe(keys.channel(room.session), room.receive, room.gap)
+        try:
+            if self._subscriber.connected:
+                await asyncio.wait((entry.subscription.confirmed,), timeout=CONFIRM_S)
+            # A confirmation that comes only after this is a gap.
+            room.log_question()
+            room.needs_text = False
+            async with self._store.transaction() as db:
+                last_seq = await log.last_seq(db, room.session)
+            if last_seq is None:
+                raise NotFound("no such session")
+            room.start(last_seq, await self._open_at(room.session))
+            entry.opened.set_result(None)
+        except HubError as error:
+            # The next one who comes tries anew.
+            self._forget(entry)
+            entry.opened.set_result(error)
+
+    async def _open_at(self, session: SessionId) -> list[OpenMessage]:
+        """The messages that are open now. One that has just ended may still stand in Redis: the log decides."""
+        if not self._subscriber.connected:
+            return []
+        try:
+            messages = await self._open_messages.snapshots(session)
+        except Unavailable:
+            return []
+        after = min((message.seq for message in messages), default=0)
+        while messages and (events := await self._page(session, after)):
+            after = events[-1].seq
+            for event in events:
+                messages = [message for message in messages if not _ends(event, message)]
+        return messages
+
+    # ---- repair
+
+    def _need(self, entry: _Entry) -> None:
+        if not entry.repairing and entry.holders > 0:
+            entry.repairing = True
+            self._tasks.create_task(self._repair(entry))
+
+    async def _repair(self, entry: _Entry) -> None:
+        """Gets what the room misses. What it cannot get now, the position check or the next message asks for again."""
+        room = entry.room
+        try:
+            await asyncio.sleep(REORDER_S)
+            for _ in range(REPAIR_ROUNDS):
+                if room.needs_log:
+                    await self._read_log(room)
+                if not room.needs_text:
+                    break
+                room.needs_text = False
+                room.restore(await self._open_messages.snapshots(room.session))
+        except Unavailable:
+            await asyncio.sleep(RETRY_S)
+        finally:
+            entry.repairing = False
+
+    async def _read_log(self, room: Room) -> None:
+        """Shows everything the log has."""
+        question = room.log_question()
+        while True:
+            events = await self._page(room.session, room.last_seq)
+            room.absorb(events)
+            if len(events) < PAGE:
+                break
+        room.log_answered(question)
+
+    async def _page(self, session: SessionId, after: int) -> Sequence[LoggedEvent]:
+        async with self._store.transaction() as db:
+            return await log.read(db, session, after=after, limit=PAGE)
+
+
+def _ends(event: LoggedEvent, message: OpenMessage) -> bool:
+    closed = envelope.closes(event)
+    return closed == message.message or (closed == envelope.ALL and message.seq < event.seq)

@@ -1,0 +1,24 @@
+"""What the gateway's handlers work with."""
+
+from dataclasses import dataclass
+
+from hub.auth.authenticator import Authenticator
+from hub.gateway.options import GatewayOptions
+from hub.gateway.rooms import Rooms
+from hub.relay.presence import Presence
+from hub.sessions.control import Control
+from hub.sessions.lifecycle import Sessions
+from hub.sessions.messages import Messages
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayServices:
+    """The services behind the commands, built once by the worker."""
+
+    authenticator: Authenticator
+    sessions: Sessions
+    messages: Messages
+    control: Control
+    rooms: Rooms
+    presence: Presence
+    options: GatewayOptions

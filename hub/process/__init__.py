@@ -1,0 +1,1 @@
+"""`hub serve` as processes: one supervisor, its workers, the embedded services."""

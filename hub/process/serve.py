@@ -1,0 +1,83 @@
+"""`hub serve`: everything is brought up in order, then watched, then taken down in reverse."""
+
+import asyncio
+import os
+import secrets
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from types import FrameType
+from typing import NoReturn
+
+try:
+    from uvloop import new_event_loop
+except ImportError:  # there is none for this platform
+    from asyncio import new_event_loop
+
+from hub import app
+from hub.embedded.lock import DataDirLock
+from hub.process.bring_up import bring_up, operator_errors
+from hub.process.exits import ExitCode
+from hub.process.listen import listening_sockets, url_of
+from hub.process.services import Services
+from hub.process.supervisor import Supervisor, stop_signals
+from hub.settings import Settings
+
+
+def serve(settings: Settings) -> ExitCode:
+    """Run a hub in the foreground until SIGTERM, SIGINT or SIGHUP.
+
+    Prints `ready http://HOST:PORT` on stdout when all workers take traffic. Raises CannotStart.
+    """
+    for sig in stop_signals():
+        signal.signal(sig, _end)
+    with ExitStack() as stack:
+        lock = None
+        if settings.embedded:
+            with operator_errors():
+                lock = stack.enter_context(DataDirLock(settings.data_dir))
+        listeners = listening_sockets(settings.host, settings.port, settings.workers, settings.stall_s)
+        services = Services(settings.data_dir)
+        stack.callback(services.stop)
+        complete = bring_up(settings, services)
+        url = url_of(listeners[0], settings.host)
+        if lock is not None:
+            lock.note(**_note(settings, complete, url))
+        supervisor = Supervisor(
+            listeners,
+            lambda listener, on_ready: _work(complete, listener, on_ready),
+            services,
+            grace_s=settings.grace_s,
+            on_ready=lambda: _say_ready(url),
+            on_fork=lock.release if lock is not None else lambda: None,
+        )
+        return supervisor.run()
+
+
+def _work(settings: Settings, listener: socket.socket, on_ready: Callable[[], None]) -> None:
+    """The life of one worker process."""
+    node = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        runner.run(app.serve(settings, [listener], node, on_ready))
+
+
+def _note(given: Settings, complete: Settings, url: str) -> dict[str, str]:
+    """What other commands need to reach this hub and the services it brought along."""
+    note = {"pid": str(os.getpid()), "url": url}
+    if given.database_url is None and complete.database_url is not None:
+        note["database_url"] = complete.database_url.get_secret_value()
+    if given.redis_url is None and complete.redis_url is not None:
+        note["redis_url"] = complete.redis_url.get_secret_value()
+    return note
+
+
+def _say_ready(url: str) -> None:
+    sys.stdout.write(f"ready {url}\n")
+    sys.stdout.flush()
+
+
+def _end(_number: int, _frame: FrameType | None) -> NoReturn:
+    """A signal before there is anything to drain."""
+    raise SystemExit(ExitCode.OK)

@@ -1,0 +1,161 @@
+"""Frames as bytes: built once by whoever has something to say, never parsed again on their way to a socket.
+
+A server frame on the wire holds one or more of these objects, joined by a newline.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from hub.domain.ids import RunId, SessionId
+from hub.protocol.events import AnyEvent, DurableData, LiveData, Optional, Person, Wire
+
+MAX_FRAME_BYTES = 65_536  # of a client's frame
+
+
+def timestamp(moment: datetime) -> str:
+    """RFC 3339 in UTC with milliseconds."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+
+
+def now() -> str:
+    """The wire's form of this moment."""
+    return timestamp(datetime.now(UTC))
+
+
+@dataclass(frozen=True, slots=True)
+class NewEvent:
+    """A durable event that has no `seq` yet."""
+
+    data: DurableData
+    run: RunId | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedEvent:
+    """A durable event as the log holds it. `data` is its JSON text, so that live and replay are the same bytes."""
+
+    session: SessionId
+    seq: int
+    type: str
+    run: RunId | None
+    ts: datetime
+    data: str
+
+    def frame(self) -> bytes:
+        """The object a client gets."""
+        run = f'"run":"{self.run}",' if self.run is not None else ""
+        return (
+            f'{{"type":"{self.type}","session":"{self.session}","seq":{self.seq},{run}'
+            f'"ts":"{timestamp(self.ts)}","data":{self.data}}}'
+        ).encode()
+
+
+def live_frame(data: LiveData, session: SessionId | None = None, run: RunId | None = None) -> bytes:
+    """The object of a live event."""
+    about = f'"session":"{session}",' if session is not None else ""
+    about += f'"run":"{run}",' if run is not None else ""
+    return f'{{"type":"{data.TYPE}",{about}"ts":"{now()}","data":{data.model_dump_json()}}}'.encode()
+
+
+class DeltaFrames:
+    """Builds the frames of one open message; what does not change is encoded once."""
+
+    def __init__(self, session: SessionId, run: RunId, message: str, turn: int, author: str, display_name: str) -> None:
+        who = orjson.dumps({"kind": "agent", "name": author, "display_name": display_name}).decode()
+        self._about = f'"session":"{session}","run":"{run}","ts":"'
+        self._data = f'","data":{{"message":"{message}","turn":{turn},"author":{who},"index":'
+
+    def delta(self, index: int, text: str) -> bytes:
+        """`message.delta` with this piece of text."""
+        return self._frame("message.delta", index, text)
+
+    def reasoning(self, index: int, text: str) -> bytes:
+        """`reasoning.delta` with this piece of text."""
+        return self._frame("reasoning.delta", index, text)
+
+    def snapshot(self, index: int, text: str) -> bytes:
+        """`message.snapshot` with the whole text so far; the next delta is `index`."""
+        return self._frame("message.snapshot", index, text)
+
+    def _frame(self, type_: str, index: int, text: str) -> bytes:
+        head = f'{{"type":"{type_}",{self._about}{now()}{self._data}{index},"text":'
+        return head.encode() + orjson.dumps(text) + b"}}"
+
+
+class ReplyError(Wire):
+    """Why a command failed. `retry_after` is in seconds."""
+
+    code: str
+    message: str
+    retryable: bool
+    retry_after: float | None = None
+    details: dict[str, Any] = Field(default_factory=dict)
+
+
+class Reply(Wire):
+    """The one answer to a command: `result` when `ok`, else `error`."""
+
+    type: Literal["reply"] = "reply"
+    id: str | None
+    ok: bool
+    result: Annotated[dict[str, Any] | None, Optional] = None
+    error: Annotated[ReplyError | None, Optional] = None
+
+
+class HelloLimits(Wire):
+    frame_bytes: int
+    commands_per_minute: int
+    sessions: int
+
+
+class Hello(Wire):
+    """The first frame after authentication."""
+
+    type: Literal["hello"] = "hello"
+    connection: str
+    user: Person
+    node: str
+    expires_at: str
+    heartbeat_s: int
+    limits: HelloLimits
+
+
+def ok(command_id: str, result: BaseModel | dict[str, Any]) -> bytes:
+    """A successful reply."""
+    body = result.model_dump_json().encode() if isinstance(result, BaseModel) else orjson.dumps(result)
+    return b'{"type":"reply","id":' + orjson.dumps(command_id) + b',"ok":true,"result":' + body + b"}"
+
+
+def failed(command_id: str | None, error: ReplyError) -> bytes:
+    """A reply that tells what went wrong."""
+    return (
+        b'{"type":"reply","id":'
+        + orjson.dumps(command_id)
+        + b',"ok":false,"error":'
+        + error.model_dump_json().encode()
+        + b"}"
+    )
+
+
+class Unknown(BaseModel):
+    """A frame of a type this client does not know: to be ignored."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    type: str
+
+
+ServerFrame = Hello | Reply | AnyEvent
+_SERVER_FRAME: TypeAdapter[ServerFrame] = TypeAdapter(Annotated[ServerFrame, Field(discriminator="type")])
+_KNOWN = frozenset(model.model_fields["type"].default for model in (Hello, Reply, *AnyEvent.__args__))
+
+
+def parse_server_frame(line: str | bytes) -> ServerFrame | Unknown:
+    """What a client received: one object. Raises `pydantic.ValidationError` when a known type is malformed."""
+    raw = orjson.loads(line)
+    if raw.get("type") not in _KNOWN:
+        return Unknown.model_validate(raw)
+    return _SERVER_FRAME.validate_python(raw)

@@ -1,0 +1,133 @@
+"""What commands answer with, and the shapes REST shares with them."""
+
+from typing import Any
+
+from hub.domain.run import Run
+from hub.domain.session import Member, Session
+from hub.protocol.events import Person, PresenceData, SessionData, UsageData, Wire
+from hub.protocol.frames import timestamp
+
+
+class AuthResult(Wire):
+    user: Person
+    expires_at: str
+
+
+class PingResult(Wire):
+    time: str
+
+
+class Empty(Wire):
+    """`{}`: done, nothing to say."""
+
+
+class JoinResult(Wire):
+    """`session` is the id; `replay_from` the seq of the first event of the replay (`last_seq + 1`: there is none)."""
+
+    session: str
+    role: str
+    last_seq: int
+    replay_from: int
+    presence: list[PresenceData]
+
+
+class SendResult(Wire):
+    """`run` is null when the message neither started nor queued a run."""
+
+    seq: int
+    message: str
+    run: str | None
+
+
+class RunCommandResult(Wire):
+    run: str
+    status: str
+
+
+class SeqResult(Wire):
+    seq: int
+
+
+class SeqRunResult(Wire):
+    seq: int
+    run: str | None
+
+
+class MemberResult(Wire):
+    user: str
+    name: str
+    role: str
+
+
+class RunResult(Wire):
+    id: str
+    session: str
+    status: str
+    team: str
+    attempt: int
+    input_seq: int
+    turns: int
+    usage: UsageData
+    created_at: str
+    finished_at: str | None
+
+
+class AgentResult(Wire):
+    name: str
+    display_name: str
+
+
+class TeamResult(Wire):
+    name: str
+    description: str
+    model: str
+    agents: list[AgentResult]
+
+
+class TranscriptMessage(Wire):
+    """One message of a transcript; `run` is null where it belongs to none."""
+
+    message: str
+    seq: int
+    run: str | None
+    author: dict[str, Any]
+    text: str
+    status: str
+    created_at: str
+
+
+def session_data(session: Session) -> SessionData:
+    """The wire's form of a session."""
+    return SessionData(
+        id=session.id,
+        title=session.title,
+        team=session.team,
+        role=session.role.value if session.role else None,
+        status=session.status.value,
+        last_seq=session.last_seq,
+        on_busy=session.on_busy.value,
+        created_at=timestamp(session.created_at),
+        updated_at=timestamp(session.updated_at),
+        metadata=dict(session.metadata),
+    )
+
+
+def member_result(member: Member) -> MemberResult:
+    """The wire's form of a membership."""
+    return MemberResult(user=member.user, name=member.name, role=member.role.value)
+
+
+def run_result(run: Run) -> RunResult:
+    """The wire's form of a run."""
+    return RunResult(
+        id=run.id,
+        session=run.session,
+        status=run.status.value,
+        team=run.team,
+        attempt=run.attempt,
+        input_seq=run.input_seq,
+        turns=run.turns,
+        usage=UsageData(prompt_tokens=run.usage.prompt_tokens, completion_tokens=run.usage.completion_tokens),
+        created_at=timestamp(run.created_at),
+        finished_at=timestamp(run.finished_at) if run.finished_at else None,
+    )

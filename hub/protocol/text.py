@@ -1,0 +1,50 @@
+"""Text and metadata as the wire accepts them."""
+
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, StringConstraints
+
+MAX_TEXT = 32_000  # characters of one message
+MAX_METADATA_BYTES = 16_384
+
+
+def _storable(text: str) -> str:
+    if "\x00" in text:  # PostgreSQL cannot hold NUL in text or JSON
+        raise ValueError("must not contain NUL characters")
+    try:
+        text.encode()
+    except UnicodeEncodeError as e:
+        raise ValueError("must not contain lone surrogates") from e
+    return text
+
+
+def _storable_object(value: dict[str, Any]) -> dict[str, Any]:
+    if _measure(value, depth=0) > MAX_METADATA_BYTES:
+        raise ValueError(f"must be at most {MAX_METADATA_BYTES} bytes")
+    return value
+
+
+def _measure(value: object, depth: int) -> int:
+    """An upper bound of the JSON size in bytes; raises where the value cannot be stored."""
+    if depth > 8:
+        raise ValueError("must be nested at most 8 levels deep")
+    match value:
+        case str():
+            return len(_storable(value).encode()) + 2
+        case dict():
+            return sum(_measure(k, depth + 1) + _measure(v, depth + 1) + 2 for k, v in value.items()) + 2
+        case list():
+            return sum(_measure(v, depth + 1) + 1 for v in value) + 2
+        case float() if value != value or value in (float("inf"), float("-inf")):
+            raise ValueError("must not contain NaN or infinity")
+        case _:
+            return len(str(value))
+
+
+Storable = Annotated[str, AfterValidator(_storable)]
+MessageText = Annotated[str, StringConstraints(min_length=1, max_length=MAX_TEXT), AfterValidator(_storable)]
+Title = Annotated[str, StringConstraints(max_length=200), AfterValidator(_storable)]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=64), AfterValidator(_storable)]
+Key = Annotated[str, StringConstraints(min_length=1, max_length=64), AfterValidator(_storable)]
+Id = Annotated[str, StringConstraints(min_length=1, max_length=64)]
+Metadata = Annotated[dict[str, Any], AfterValidator(_storable_object)]

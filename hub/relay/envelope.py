@@ -1,0 +1,95 @@
+"""What travels on the channel of a session: one header line for the rooms, then the client's frame as it is.
+
+E <seq> <closes>\\n<frame>                     a durable event; `closes`: the message it ends, `*` all, `-` none
+R <seq> -\\n                                   the log has grown up to `seq`: read it there (the frame is too large)
+D <message> <index> <n> <seq>\\n<frame>        a delta of an open message that was opened after event `seq`
+S <message> <index> <n> <seq>\\n[<frame>]      its whole text so far; without a frame: read it in Redis
+L\\n<frame>                                    anything else live
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import orjson
+
+from hub.protocol.frames import LoggedEvent
+
+MAX_BYTES = 65_536  # an envelope; larger ones fill the server's output buffer for subscribers and get them cut off
+ALL = "*"
+NOTHING = "-"
+
+
+class Kind(StrEnum):
+    DURABLE = "E"
+    READ_LOG = "R"
+    DELTA = "D"
+    SNAPSHOT = "S"
+    LIVE = "L"
+
+
+@dataclass(slots=True)
+class Envelope:
+    """A parsed payload. `seq` is the event's own (E, R) or that of the last event before the message (D, S).
+
+    `message` is the open message (D, S) or what the event closes (E): a message id, `ALL` or `NOTHING`.
+    """
+
+    kind: Kind
+    seq: int
+    message: str
+    index: int
+    n: int
+    frame: bytes
+
+
+def durable(event: LoggedEvent) -> bytes:
+    """The payload of a committed event; asks to read the log when it would be too large."""
+    payload = f"E {event.seq} {closes(event)}\n".encode() + event.frame()
+    return payload if len(payload) <= MAX_BYTES else f"R {event.seq} {NOTHING}\n".encode()
+
+
+def delta(message: str, index: int, seq: int, frame: bytes) -> bytes:
+    """The payload of one `message.delta`."""
+    return f"D {message} {index} 1 {seq}\n".encode() + frame
+
+
+def snapshot(message: str, index: int, seq: int, frame: bytes) -> bytes:
+    """The payload of a `message.snapshot`; without the frame when it would be too large."""
+    header = f"S {message} {index} 1 {seq}\n".encode()
+    return header + frame if len(header) + len(frame) <= MAX_BYTES else header
+
+
+def live(frame: bytes) -> bytes:
+    """The payload of a live event that has no position of its own."""
+    return b"L\n" + frame
+
+
+def closes(event: LoggedEvent) -> str:
+    """Which open messages the event ends: a message id, `ALL` or `NOTHING`."""
+    if event.type == "message.completed":
+        return str(orjson.loads(event.data)["message"])
+    return ALL if event.type in ("turn.superseded", "run.finished") else NOTHING
+
+
+def parse(payload: bytes) -> Envelope:
+    """The envelope of a payload. Raises ValueError for anything that is none."""
+    header, newline, frame = payload.partition(b"\n")
+    if not newline or (frame and frame[:1] != b"{"):
+        raise ValueError("not an envelope")
+    match header.decode("ascii").split(" "):
+        case ["D" | "S" as kind, message, index, n, seq] if frame or kind == "S":
+            return Envelope(Kind(kind), _number(seq), message, _number(index), _number(n), frame)
+        case ["E", seq, closed] if frame:
+            return Envelope(Kind.DURABLE, _number(seq), closed, 0, 1, frame)
+        case ["R", seq, "-"] if not frame:
+            return Envelope(Kind.READ_LOG, _number(seq), NOTHING, 0, 1, frame)
+        case ["L"] if frame:
+            return Envelope(Kind.LIVE, 0, NOTHING, 0, 1, frame)
+        case _:
+            raise ValueError("not an envelope")
+
+
+def _number(text: str) -> int:
+    if not text.isdecimal() or len(text) > 16:
+        raise ValueError("not a position")
+    return int(text)

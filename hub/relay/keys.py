@@ -1,0 +1,55 @@
+"""Every key and channel of the hub in Redis. What belongs to a session shares the hash tag `{session}`."""
+
+from hub.domain.ids import SessionId
+
+NOTICES = b"hub:notices"  # what every worker should know at once (a queued run, a stop, a revocation)
+
+
+def channel(session: SessionId) -> bytes:
+    """Where the frames of a session travel."""
+    return f"hub:{{{session}}}".encode()
+
+
+def worker(node: str) -> bytes:
+    """A worker's own channel: its subscriber listens to itself there."""
+    return f"hub:worker:{node}".encode()
+
+
+def fence(session: SessionId) -> bytes:
+    """The highest lease epoch that may write for the session."""
+    return f"hub:{{{session}}}:fence".encode()
+
+
+def open_messages(session: SessionId) -> bytes:
+    """Hash: message that is being written → what is known about it (JSON)."""
+    return f"hub:{{{session}}}:open".encode()
+
+
+def text_prefix(session: SessionId) -> bytes:
+    """`<prefix><message>`: the text so far of an open message."""
+    return f"hub:{{{session}}}:text:".encode()
+
+
+def next_prefix(session: SessionId) -> bytes:
+    """`<prefix><message>`: the index of its next delta."""
+    return f"hub:{{{session}}}:next:".encode()
+
+
+def presence(session: SessionId) -> bytes:
+    """Hash: one field per connection that is here."""
+    return f"hub:{{{session}}}:presence".encode()
+
+
+def announced(session: SessionId) -> bytes:
+    """Hash: user → what the session was last told about them."""
+    return f"hub:{{{session}}}:announced".encode()
+
+
+def ticket(digest: str) -> bytes:
+    """A one-time ticket."""
+    return f"hub:ticket:{digest}".encode()
+
+
+def limit(name: str) -> bytes:
+    """A rate limit."""
+    return f"hub:limit:{name}".encode()

@@ -1,0 +1,143 @@
+"""Everything a worker tells Redis without waiting for it, in order, over one connection of its own."""
+
+import asyncio
+import logging
+import random
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import hiredis
+
+from hub.relay.scripts import Script
+from hub.relay.wire import Address, Reply, Wire, connect, encode
+
+MAX_PENDING_BYTES = 8_388_608
+REPLY_TIMEOUT_S = 2.0  # without any progress: the connection is given up
+MAX_BACKOFF_S = 2.0
+
+logger = logging.getLogger(__name__)
+
+OnReply = Callable[[Reply], None]
+
+
+class NotSent(Exception):
+    """The reply of a command that Redis did not answer. It may have been carried out all the same."""
+
+
+class _Command(NamedTuple):
+    data: bytes
+    on_reply: OnReply
+
+
+class Pipeline:
+    """Commands leave in the order they come. What collects while one batch is under way goes out as the next one:
+    an idle connection sends at once, a slow one sends larger batches instead of queueing longer.
+
+    A command whose answer will not come gets a `NotSent` as its reply: at once while Redis is away, the oldest first
+    when more than `max_bytes` wait, and all of them when the connection ends or stands still for `REPLY_TIMEOUT_S`.
+    """
+
+    def __init__(self, url: str, *, max_bytes: int = MAX_PENDING_BYTES) -> None:
+        self._address = Address.parse(url)
+        self._max_bytes = max_bytes
+        self._wire: Wire | None = None
+        self._pending: deque[_Command] = deque()
+        self._pending_bytes = 0
+        self._in_flight: deque[_Command] = deque()
+        self._flush_due = False
+        self._replies = 0
+        self.flushes = 0
+        self.dropped = 0
+
+    @property
+    def connected(self) -> bool:
+        return self._wire is not None
+
+    def submit(self, command: bytes, on_reply: OnReply) -> None:
+        """Sends an encoded command. Never blocks, never raises; `on_reply` may be called before this returns."""
+        if self._wire is None:
+            on_reply(NotSent("Redis is away"))
+            return
+        self._pending.append(_Command(command, on_reply))
+        self._pending_bytes += len(command)
+        if not self._in_flight and not self._flush_due:
+            self._flush_due = True
+            # Not at once: what the rest of this pass of the loop says goes along.
+            asyncio.get_running_loop().call_soon(self._flush)
+        while self._pending_bytes > self._max_bytes:
+            oldest = self._pending.popleft()
+            self._pending_bytes -= len(oldest.data)
+            self.dropped += 1
+            oldest.on_reply(NotSent("too much waits for Redis"))
+
+    def script(self, script: Script, keys: Sequence[bytes], args: Sequence[bytes], on_reply: OnReply) -> None:
+        """`submit` for a script; one that Redis does not know (yet, or after a restart) is sent along once."""
+        words = (b"%d" % len(keys), *keys, *args)
+
+        def known(reply: Reply) -> None:
+            if isinstance(reply, hiredis.ReplyError) and str(reply).startswith("NOSCRIPT"):
+                self.submit(encode(b"EVAL", script.text, *words), on_reply)
+            else:
+                on_reply(reply)
+
+        self.submit(encode(b"EVALSHA", script.digest, *words), known)
+
+    async def run(self) -> None:
+        """Keeps the connection, for ever."""
+        backoff = 0.05
+        while True:
+            try:
+                wire = await connect(self._address)
+            except (OSError, TimeoutError) as error:
+                logger.warning("no connection to Redis for publishing: %s", error)
+            else:
+                backoff = 0.05
+                wire.listen(self._replied)
+                self._wire = wire
+                try:
+                    await self._watch(wire)
+                finally:
+                    wire.abort()
+                    self._give_up()
+                logger.warning("the connection to Redis for publishing was lost")
+            await asyncio.sleep(random.uniform(0, backoff))  # noqa: S311 (jitter)
+            backoff = min(backoff * 2, MAX_BACKOFF_S)
+
+    async def _watch(self, wire: Wire) -> None:
+        """Returns when the connection has ended or has stood still with commands under way."""
+        still = False
+        while True:
+            before = self._replies
+            done, _ = await asyncio.wait((wire.closed,), timeout=REPLY_TIMEOUT_S / 2)
+            if done or (still and self._in_flight and self._replies == before):
+                return
+            still = bool(self._in_flight) and self._replies == before
+
+    def _flush(self) -> None:
+        self._flush_due = False
+        if self._wire is None or not self._pending or self._in_flight:
+            return
+        self._in_flight, self._pending, self._pending_bytes = self._pending, self._in_flight, 0
+        self.flushes += 1
+        self._wire.write(b"".join([command.data for command in self._in_flight]))
+
+    def _replied(self, reply: Reply) -> None:
+        self._replies += 1
+        if self._in_flight:
+            self._in_flight.popleft().on_reply(reply)
+            if not self._in_flight:
+                self._flush()
+
+    def _give_up(self) -> None:
+        self._wire = None
+        lost = (*self._in_flight, *self._pending)
+        self._in_flight.clear()
+        self._pending.clear()
+        self._pending_bytes = 0
+        for command in lost:
+            command.on_reply(NotSent("the connection to Redis was lost"))
+
+
+def ignored(_reply: Reply) -> None:
+    """For commands whose reply changes nothing."""

@@ -1,0 +1,19 @@
+"""The Lua scripts that stand beside this module: what must happen in Redis in one step."""
+
+import hashlib
+from dataclasses import dataclass
+from importlib.resources import files
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """A script and the digest Redis knows it by."""
+
+    text: bytes
+    digest: bytes
+
+
+def load(name: str) -> Script:
+    """The script `<name>.lua`."""
+    text = files("hub.relay").joinpath(f"{name}.lua").read_bytes()
+    return Script(text, hashlib.sha1(text, usedforsecurity=False).hexdigest().encode())

@@ -1,0 +1,171 @@
+"""The one Pub/Sub connection of a worker: reconnects for ever and reports every gap."""
+
+import asyncio
+import logging
+import os
+import random
+from collections.abc import Callable
+
+from hub.relay import keys
+from hub.relay.pipeline import MAX_BACKOFF_S, Pipeline
+from hub.relay.wire import Address, Reply, Wire, connect, encode
+
+CHANNELS_PER_COMMAND = 512
+QUIET_S = 2.0
+
+logger = logging.getLogger(__name__)
+
+OnMessage = Callable[[bytes], None]
+OnGap = Callable[[], None]
+
+
+class Subscription:
+    """A listener of one channel. `confirmed` is done once Redis has confirmed the channel for the first time."""
+
+    __slots__ = ("_subscriber", "channel", "confirmed", "on_gap", "on_message")
+
+    def __init__(
+        self,
+        subscriber: "Subscriber",
+        channel: bytes,
+        on_message: OnMessage,
+        on_gap: OnGap,
+        confirmed: asyncio.Future[None],
+    ) -> None:
+        self._subscriber = subscriber
+        self.channel = channel
+        self.on_message = on_message
+        self.on_gap = on_gap
+        self.confirmed = confirmed
+
+    def cancel(self) -> None:
+        """No more calls from now on. May be called twice."""
+        self._subscriber.remove(self)
+
+
+class _Channel:
+    __slots__ = ("confirmed", "listeners")
+
+    def __init__(self) -> None:
+        self.confirmed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.listeners: tuple[Subscription, ...] = ()
+
+
+class Subscriber:
+    """Messages go to the listeners as they come, without a task in between: a listener must not block or raise.
+
+    The set of wanted channels is the truth. Every confirmation of a channel calls `on_gap` of its listeners: messages
+    may have been missed before it. A connection that stays quiet for `quiet_s` is asked twice: with a PING, and with a
+    message to the worker's own channel through `pipeline`, which also finds a Redis that answers but delivers nothing.
+    """
+
+    def __init__(self, url: str, pipeline: Pipeline, *, quiet_s: float = QUIET_S) -> None:
+        self._address = Address.parse(url)
+        self._pipeline = pipeline
+        self._quiet_s = quiet_s
+        self._own = keys.worker(os.urandom(8).hex())
+        self._channels: dict[bytes, _Channel] = {}
+        self._wire: Wire | None = None
+        self._replies = 0
+        self._messages = 0
+        self._probe_sent = False
+        self.gaps = 0
+
+    @property
+    def connected(self) -> bool:
+        return self._wire is not None
+
+    def subscribe(self, channel: bytes, on_message: OnMessage, on_gap: OnGap) -> Subscription:
+        """Listens to a channel from its confirmation on; while Redis is away that comes later by itself."""
+        entry = self._channels.get(channel)
+        if entry is None:
+            entry = self._channels[channel] = _Channel()
+            if self._wire is not None:
+                self._wire.write(encode(b"SUBSCRIBE", channel))
+        subscription = Subscription(self, channel, on_message, on_gap, entry.confirmed)
+        entry.listeners = (*entry.listeners, subscription)
+        return subscription
+
+    def remove(self, subscription: Subscription) -> None:
+        """See `Subscription.cancel`."""
+        entry = self._channels.get(subscription.channel)
+        if entry is None or subscription not in entry.listeners:
+            return
+        entry.listeners = tuple(other for other in entry.listeners if other is not subscription)
+        if not entry.listeners:
+            del self._channels[subscription.channel]
+            if self._wire is not None:
+                self._wire.write(encode(b"UNSUBSCRIBE", subscription.channel))
+
+    def deliver(self, channel: bytes, payload: bytes) -> None:
+        """Gives a message to this worker's listeners, as if Redis had brought it."""
+        entry = self._channels.get(channel)
+        if entry is not None:
+            for listener in entry.listeners:
+                listener.on_message(payload)
+
+    async def run(self) -> None:
+        """Keeps the connection, for ever."""
+        backoff = 0.05
+        while True:
+            try:
+                wire = await connect(self._address)
+            except (OSError, TimeoutError) as error:
+                logger.warning("no connection to Redis for listening: %s", error)
+            else:
+                backoff = 0.05
+                wire.listen(self._received)
+                self._wire = wire
+                try:
+                    self._subscribe_all(wire)
+                    await self._watch(wire)
+                finally:
+                    self._wire = None
+                    wire.abort()
+                logger.warning("the connection to Redis for listening was lost")
+            await asyncio.sleep(random.uniform(0, backoff))  # noqa: S311 (jitter)
+            backoff = min(backoff * 2, MAX_BACKOFF_S)
+
+    def _subscribe_all(self, wire: Wire) -> None:
+        names = [self._own, *self._channels]
+        for i in range(0, len(names), CHANNELS_PER_COMMAND):
+            wire.write(encode(b"SUBSCRIBE", *names[i : i + CHANNELS_PER_COMMAND]))
+
+    def _received(self, reply: Reply) -> None:
+        self._replies += 1
+        if not isinstance(reply, list) or len(reply) != 3:
+            return
+        kind, channel, value = reply
+        if kind == b"message":
+            self._messages += 1
+            self.deliver(channel, value)
+        elif kind == b"subscribe" and (entry := self._channels.get(channel)) is not None:
+            self.gaps += entry.confirmed.done()
+            if not entry.confirmed.done():
+                entry.confirmed.set_result(None)
+            for listener in entry.listeners:
+                listener.on_gap()
+
+    async def _watch(self, wire: Wire) -> None:
+        """Returns when the connection has ended, or delivers nothing any more."""
+        while True:
+            messages = self._messages
+            if await self._ended(wire):
+                return
+            if self._messages != messages:
+                continue
+            replies, self._probe_sent = self._replies, False
+            wire.write(encode(b"PING"))
+            self._pipeline.submit(encode(b"PUBLISH", self._own, b""), self._probed)
+            if await self._ended(wire):
+                return
+            # A probe that Redis did not take proves nothing about this connection.
+            if self._replies == replies or (self._probe_sent and self._messages == messages):
+                return
+
+    def _probed(self, reply: Reply) -> None:
+        self._probe_sent = isinstance(reply, int)
+
+    async def _ended(self, wire: Wire) -> bool:
+        done, _ = await asyncio.wait((wire.closed,), timeout=self._quiet_s)
+        return bool(done)

@@ -1,0 +1,130 @@
+"""A bare connection to Redis: bytes out, parsed replies in. The pipeline and the subscriber stand on it."""
+
+import asyncio
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import hiredis
+
+CONNECT_TIMEOUT_S = 3.0
+
+Reply = object
+"""What hiredis makes of a reply: bytes, int, None, list, or a `hiredis.ReplyError` (as a value)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where Redis is, from `redis://`, `rediss://` or `unix://` URLs: `redis://[user[:password]@]host[:port][/db]`."""
+
+    path: str | None
+    host: str
+    port: int
+    tls: bool
+    username: str | None
+    password: str | None
+    db: int
+
+    @classmethod
+    def parse(cls, url: str) -> "Address":
+        """Raises ValueError when the URL is of another kind."""
+        parts = urlsplit(url)
+        if parts.scheme not in ("redis", "rediss", "unix"):
+            raise ValueError("a Redis URL begins with redis://, rediss:// or unix://")
+        query = parse_qs(parts.query)
+        local = parts.scheme == "unix"
+        db = query["db"][0] if "db" in query else ("" if local else parts.path.strip("/"))
+        return cls(
+            path=unquote(parts.path) if local else None,
+            host=parts.hostname or "localhost",
+            port=parts.port or 6379,
+            tls=parts.scheme == "rediss",
+            username=unquote(parts.username) if parts.username else None,
+            password=unquote(parts.password) if parts.password else None,
+            db=int(db or 0),
+        )
+
+
+class Wire(asyncio.Protocol):
+    """One connection. `on_reply` gets every reply in order; `closed` is done when the connection has ended."""
+
+    def __init__(self, on_reply: Callable[[Reply], None]) -> None:
+        self._on_reply = on_reply
+        self._reader = hiredis.Reader()
+        self._transport: asyncio.Transport | None = None
+        self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def write(self, data: bytes) -> None:
+        """Sends; a connection that has ended ignores it."""
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(data)
+
+    def abort(self) -> None:
+        """Ends the connection without waiting for what is unsent."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def listen(self, on_reply: Callable[[Reply], None]) -> None:
+        """From now on `on_reply` gets the replies."""
+        self._on_reply = on_reply
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self._reader.feed(data)
+        try:
+            while (reply := self._reader.gets()) is not False:
+                self._on_reply(reply)
+        except hiredis.ProtocolError:
+            self.abort()
+
+    def connection_lost(self, _exc: Exception | None) -> None:
+        if not self.closed.done():
+            self.closed.set_result(None)
+
+
+def encode(*words: bytes) -> bytes:
+    """A command in the form Redis reads."""
+    return b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%s\r\n" % (len(word), word) for word in words)
+
+
+async def connect(address: Address) -> Wire:
+    """An authenticated connection that has answered a PING.
+
+    Raises OSError (ConnectionError when Redis refuses) or TimeoutError.
+    """
+    answer: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
+
+    def until_pong(reply: Reply) -> None:
+        if not answer.done() and (reply == b"PONG" or isinstance(reply, hiredis.ReplyError)):
+            answer.set_result(None if reply == b"PONG" else str(reply))
+
+    wire = Wire(until_pong)
+    try:
+        async with asyncio.timeout(CONNECT_TIMEOUT_S):
+            await _open(address, wire)
+            if address.password is not None:
+                wire.write(encode(b"AUTH", (address.username or "default").encode(), address.password.encode()))
+            if address.db:
+                wire.write(encode(b"SELECT", b"%d" % address.db))
+            wire.write(encode(b"PING"))
+            await asyncio.wait((answer, wire.closed), return_when=asyncio.FIRST_COMPLETED)
+    except BaseException:
+        wire.abort()
+        raise
+    if not answer.done() or answer.result() is not None:
+        wire.abort()
+        raise ConnectionError(f"Redis refused: {answer.result()}" if answer.done() else "Redis closed the connection")
+    return wire
+
+
+async def _open(address: Address, wire: Wire) -> None:
+    loop = asyncio.get_running_loop()
+    if address.path is not None:
+        await loop.create_unix_connection(lambda: wire, address.path)
+    else:
+        tls = ssl.create_default_context() if address.tls else None
+        await loop.create_connection(lambda: wire, address.host, address.port, ssl=tls)

@@ -1,0 +1,66 @@
+"""Asking runs to stop, from any worker."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from hub.domain.ids import RunId, SessionId
+from hub.domain.run import Run, RunStatus
+from hub.protocol.events import RunFinishedData, UsageData
+from hub.protocol.frames import NewEvent
+from hub.relay.broadcast import Broadcast
+from hub.store import runs
+from hub.store.database import Db
+
+
+@dataclass(frozen=True, slots=True)
+class Stops:
+    """What stopping came to: events to append in the same transaction, and live runs to tell once it is committed."""
+
+    events: tuple[NewEvent, ...] = ()
+    live: tuple[RunId, ...] = ()
+
+
+class RunControl:
+    """Stops runs in the caller's transaction and tells the workers afterwards.
+
+    A queued run ends at once. A live one is marked, and its runner ends it: it sees the mark within a second even
+    when the notice is lost.
+    """
+
+    def __init__(self, broadcast: Broadcast) -> None:
+        self._broadcast = broadcast
+
+    async def stop(self, db: Db, run: Run, reason: str) -> Stops:
+        """Stop this run. The session's row is locked by the caller."""
+        if run.status is RunStatus.QUEUED and await runs.finish_queued(db, run.id, reason):
+            return Stops(events=(_cancelled(run, reason),))
+        # A runner may have claimed it since the caller looked.
+        return Stops(live=(run.id,)) if await runs.ask_stop(db, run.id, reason) else Stops()
+
+    async def end_all(self, db: Db, session: SessionId, reason: str) -> Stops:
+        """End everything that runs or waits in the session, without waiting for the runners."""
+        ended = await runs.end_all(db, session, reason)
+        return Stops(events=tuple(_cancelled(run, reason) for run in ended), live=tuple(run.id for run in ended))
+
+    def announce(self, stops: Stops) -> None:
+        """Tell the runners, after the commit."""
+        for run in stops.live:
+            self._broadcast.stop_run(run)
+        if stops.events:
+            self.wake()
+
+    def wake(self) -> None:
+        """Tell the runners that there is a run to claim, after the commit."""
+        self._broadcast.run_queued()
+
+
+def _cancelled(run: Run, reason: str) -> NewEvent:
+    data = RunFinishedData(
+        status="cancelled",
+        reason=reason,
+        usage=UsageData(prompt_tokens=run.usage.prompt_tokens, completion_tokens=run.usage.completion_tokens),
+        input_seq=run.input_seq,
+        turns=run.turns,
+        duration_ms=max(0, round((datetime.now(UTC) - run.created_at).total_seconds() * 1000)),
+    )
+    return NewEvent(data, run.id)

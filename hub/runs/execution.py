@@ -1,0 +1,306 @@
+"""One run in one worker's hands: load, do turns, checkpoint after each, end."""
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import structlog
+
+from hub.domain.errors import HubError, NotFound, Unavailable
+from hub.domain.run import ClaimedRun, MessageStatus, RunStatus, Usage
+from hub.domain.team import TeamSpec
+from hub.engine.base import Failure, Input, Outcome, TurnRequest, TurnResult
+from hub.engine.catalog import Catalog
+from hub.protocol.events import ErrorData, RunFinishedData, RunStartedData, TurnSupersededData, UsageData
+from hub.protocol.frames import LoggedEvent, NewEvent
+from hub.relay.deltas import DeltaPublisher
+from hub.relay.open_messages import OpenMessages
+from hub.runs.journal import Journal
+from hub.runs.lease import HeldLease
+from hub.runs.turn import Turn
+from hub.store import checkpoints, inputs, messages, runs, turns, usage
+from hub.store.checkpoints import Checkpoint
+from hub.store.database import Db, Store
+from hub.store.inputs import PendingInput
+from hub.store.log import LeaseLost
+
+_UNSAFE = re.compile(r"[^A-Za-z0-9_-]+")
+
+_FAILURES = {
+    Failure.MODEL_UNAVAILABLE: "the model cannot be reached",
+    Failure.MODEL_REFUSED: "the model refused the request",
+    Failure.MODEL_STALLED: "the model stopped answering",
+    Failure.MODEL_RATE_LIMITED: "the model's provider limits our requests",
+    Failure.CONTEXT_TOO_LONG: "the conversation is too long for the model",
+    Failure.MALFORMED_OUTPUT: "the model's answer could not be read",
+    Failure.ENGINE_ERROR: "the team failed",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Loaded:
+    """What a run needs to begin or go on."""
+
+    state: str | None
+    prompt: str
+    stop_reason: str | None
+    unfinished: turns.UnfinishedTurn | None
+    voided: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _End:
+    """How a run ends."""
+
+    status: RunStatus
+    reason: str
+    message_status: MessageStatus
+    error: ErrorData | None = None
+
+
+class Execution:
+    """Executes a claimed run until it ends, is handed over between turns, or its lease is lost."""
+
+    def __init__(
+        self,
+        store: Store,
+        catalog: Catalog,
+        deltas: DeltaPublisher,
+        open_messages: OpenMessages,
+        *,
+        run: ClaimedRun,
+        held: HeldLease,
+        journal: Journal,
+        node: str,
+    ) -> None:
+        self._store = store
+        self._catalog = catalog
+        self._deltas = deltas
+        self._open_messages = open_messages
+        self._run = run
+        self._held = held
+        self._journal = journal
+        self._node = node
+        self._usage = run.usage
+        self._model = ""
+        self._handover = False
+        self._log = structlog.get_logger("hub.runs").bind(run=run.lease.run, session=run.lease.session)
+
+    def hand_over(self) -> None:
+        """Give the run to another worker after the present turn."""
+        self._handover = True
+
+    async def run(self) -> None:
+        """Do the work. Never raises but for cancellation: whatever happens is recorded, or left to the next holder."""
+        try:
+            await self._execute()
+        except (LeaseLost, NotFound):
+            self._log.info("run_abandoned", reason="lease lost or session deleted")
+        except Unavailable as e:
+            # The outcome of the last write is unknown: only a new attempt, from the last checkpoint, is safe.
+            self._log.warning("run_abandoned", reason=e.message)
+            await self.release()
+        except Exception:  # noqa: BLE001 - boundary: a fault of ours ends the run, not the worker
+            self._log.exception("run_crashed")
+            await self._crash()
+
+    async def _execute(self) -> None:
+        loaded = await self._load()
+        team = self._catalog.get(self._run.team)
+        await self._begin(loaded)
+        if team is None:
+            await self._finish_without_turn("team_unknown", "this hub does not have the team any more")
+            return
+        if loaded.unfinished is not None and loaded.unfinished.open_calls:
+            names = ", ".join(sorted(set(loaded.unfinished.open_calls)))
+            await self._finish_without_turn(
+                "tool_outcome_unknown", f"a worker was lost while these tools were called: {names}"
+            )
+            return
+        if loaded.stop_reason is not None:
+            self._held.stop_reason = loaded.stop_reason
+            self._held.stop.set()
+        await self._turns(team, loaded)
+
+    async def _turns(self, team: TeamSpec, loaded: _Loaded) -> None:
+        engine = self._catalog.engine(team)
+        self._model = self._catalog.model_name(team)
+        state, number = loaded.state, self._run.turn
+        while True:
+            given = await self._pending()
+            turn = Turn(self._journal, self._deltas, turn=number, attempt=self._run.attempt)
+            request = TurnRequest(
+                session=self._run.lease.session,
+                run=self._run.lease.run,
+                team=team,
+                turn=number,
+                state=state,
+                inputs=tuple(_input(message, team) for message in given),
+                prompt=loaded.prompt,
+                to=self._run.to,
+                timeout_s=team.turn_timeout_s,
+            )
+            result = await engine.turn(request, turn.emit, self._held.stop)
+            if turn.fault is not None:
+                raise turn.fault
+            self._journal.check()
+            self._usage += result.usage
+            number += result.outcome in (Outcome.NEXT, Outcome.DONE)
+            end = _end(result, self._held.stop_reason, last=number >= team.max_turns)
+            await self._close_turn(turn, result, given, number, end)
+            if end is not None:
+                return
+            state = result.state
+            if self._handover:
+                await self.release()
+                return
+
+    async def _load(self) -> _Loaded:
+        lease = self._run.lease
+        async with self._store.transaction() as db:
+            reason = await runs.cancel_reason(db, lease.run)
+            checkpoint = await checkpoints.latest(db, lease.session)
+            prompt = await messages.text_of(db, lease.session, self._run.input_message)
+            unfinished = None
+            if self._run.attempt > 1:
+                unfinished = await turns.unfinished(db, lease.session, lease.run, self._run.turn)
+        shown: list[str] = []
+        if unfinished is not None:
+            shown = await self._shown()
+        return _Loaded(
+            state=checkpoint.state if checkpoint else None,
+            prompt=prompt or "",
+            stop_reason=reason,
+            unfinished=unfinished,
+            voided=tuple(shown),
+        )
+
+    async def _shown(self) -> list[str]:
+        """Messages of this run that were begun and not finished, as far as Redis remembers."""
+        try:
+            left_open = await self._open_messages.snapshots(self._run.lease.session)
+        except Unavailable:
+            return []
+        return [message.message for message in left_open if message.run == self._run.lease.run]
+
+    async def _begin(self, loaded: _Loaded) -> None:
+        """Say that the run starts here; what an earlier attempt showed of the turn in flight is void."""
+        lease = self._run.lease
+        started = NewEvent(RunStartedData(team=self._run.team, attempt=self._run.attempt, node=self._node), lease.run)
+        if loaded.unfinished is None:
+            await self._journal.append([started])
+            return
+        async with self._store.transaction() as db:
+            completed = await inputs.supersede(db, lease.session, lease.run, loaded.unfinished.turn)
+        void = TurnSupersededData(
+            turn=loaded.unfinished.turn,
+            attempt=loaded.unfinished.attempt,
+            messages=list(dict.fromkeys([*completed, *loaded.voided])),
+            reason="the worker that ran this turn was lost",
+        )
+        await self._journal.append([NewEvent(void, lease.run), started])
+        self._deltas.close(lease.session, loaded.voided)
+
+    async def _pending(self) -> list[PendingInput]:
+        lease = self._run.lease
+        async with self._store.transaction() as db:
+            return await inputs.pending(db, lease.session, lease.run)
+
+    async def _close_turn(
+        self, turn: Turn, result: TurnResult, given: list[PendingInput], number: int, end: _End | None
+    ) -> None:
+        lease = self._run.lease
+
+        async def write(db: Db, logged: list[LoggedEvent]) -> None:
+            if result.state is not None:
+                seq = logged[-1].seq if logged else self._journal.seq
+                await checkpoints.save(
+                    db,
+                    Checkpoint(lease.session, seq, lease.run, number - 1, self._run.team, result.state),
+                )
+                held = [message.message for message in given] + turn.recorded
+                await inputs.mark_in_state(db, lease.session, held)
+            await usage.add(db, run=lease.run, turn=number, model=self._model, usage=result.usage)
+            if end is None:
+                await runs.advance(db, lease, turn=number, usage=self._usage)
+            else:
+                await runs.finish(db, lease, self._finished(end, number))
+
+        events = [self._finished_event(end, number)] if end is not None else []
+        status = end.message_status if end is not None else MessageStatus.COMPLETE
+        await turn.end(status, events, write)
+
+    async def _finish_without_turn(self, code: str, message: str) -> None:
+        end = _End(RunStatus.FAILED, code, MessageStatus.FAILED, ErrorData(code=code, message=message))
+
+        async def write(db: Db, _: list[LoggedEvent]) -> None:
+            await runs.finish(db, self._run.lease, self._finished(end, self._run.turn))
+
+        await self._journal.append([self._finished_event(end, self._run.turn)], write)
+
+    def _finished(self, end: _End, turns_done: int) -> runs.FinishedRun:
+        error = end.error.model_dump_json() if end.error is not None else None
+        return runs.FinishedRun(end.status, end.reason, error, turns_done, self._usage)
+
+    def _finished_event(self, end: _End, turns_done: int) -> NewEvent:
+        elapsed = datetime.now(UTC) - self._run.started_at
+        data = RunFinishedData.model_validate(
+            {
+                "status": end.status.value,
+                "reason": end.reason,
+                "error": end.error,
+                "usage": _usage(self._usage),
+                "input_seq": self._run.input_seq,
+                "turns": turns_done,
+                "duration_ms": max(0, round(elapsed.total_seconds() * 1000)),
+            }
+        )
+        return NewEvent(data, self._run.lease.run)
+
+    async def _crash(self) -> None:
+        try:
+            await self._finish_without_turn("internal", "the hub failed to carry out this run")
+        except (LeaseLost, HubError):
+            self._log.warning("run_abandoned", reason="could not record the crash")
+
+    async def release(self) -> None:
+        """Give the lease back, for the next holder to go on from the last checkpoint."""
+        try:
+            async with self._store.transaction() as db:
+                await runs.release(db, self._run.lease)
+        except Unavailable:
+            self._log.warning("lease_left_to_expire")
+
+
+def _end(result: TurnResult, stop_reason: str | None, *, last: bool) -> _End | None:
+    """How the run ends with this turn, or None when it goes on."""
+    match result.outcome:
+        case Outcome.NEXT if not last:
+            return None
+        case Outcome.NEXT:
+            return _End(RunStatus.COMPLETED, "max_turns", MessageStatus.COMPLETE)
+        case Outcome.DONE:
+            return _End(RunStatus.COMPLETED, result.reason or "done", MessageStatus.COMPLETE)
+        case Outcome.CANCELLED:
+            return _End(RunStatus.CANCELLED, stop_reason or "cancelled", MessageStatus.INTERRUPTED)
+        case Outcome.TIMEOUT:
+            error = ErrorData(code="turn_timeout", message="the turn took too long")
+            return _End(RunStatus.FAILED, "turn_timeout", MessageStatus.FAILED, error)
+        case Outcome.FAILED:
+            failure = result.failure or Failure.ENGINE_ERROR
+            error = ErrorData(code=failure.value, message=_FAILURES[failure])
+            return _End(RunStatus.FAILED, failure.value, MessageStatus.FAILED, error)
+
+
+def _input(message: PendingInput, team: TeamSpec) -> Input:
+    """A message under a name that model providers take and that no agent of the team has."""
+    if message.is_agent:
+        return Input(message.author_id, message.text, is_agent=True)
+    source = _UNSAFE.sub("_", message.author_name).strip("_")[:48] or "user"
+    if any(source == agent.name for agent in team.agents):
+        source = f"user_{source}"
+    return Input(source, message.text)
+
+
+def _usage(usage_: Usage) -> UsageData:
+    return UsageData(prompt_tokens=usage_.prompt_tokens, completion_tokens=usage_.completion_tokens)

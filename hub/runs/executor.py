@@ -1,0 +1,144 @@
+"""The runner of a worker: claims runs while it has room, and owns their tasks."""
+
+import asyncio
+import time
+
+import structlog
+
+from hub.domain.errors import Conflict, Unavailable
+from hub.domain.ids import RunId
+from hub.domain.run import ClaimedRun
+from hub.engine.catalog import Catalog
+from hub.relay.broadcast import Broadcast
+from hub.relay.deltas import DeltaPublisher
+from hub.relay.open_messages import OpenMessages
+from hub.runs.execution import Execution
+from hub.runs.journal import Journal
+from hub.runs.lease import LeaseKeeper
+from hub.store import runs
+from hub.store.database import Store
+
+POLL_S = 2.0  # how late a queued or abandoned run is found when every notice is lost
+BATCH = 16  # runs claimed at once, so that workers that wake together share the queue
+YIELD_S = 0.002  # a worker waits this long per run it has before it claims, so that idle ones come first
+YIELD_MAX_S = 0.05
+
+
+class Executor:
+    """Executes runs until it is drained. At most `capacity` at once."""
+
+    def __init__(
+        self,
+        store: Store,
+        broadcast: Broadcast,
+        catalog: Catalog,
+        deltas: DeltaPublisher,
+        open_messages: OpenMessages,
+        keeper: LeaseKeeper,
+        *,
+        node: str,
+        capacity: int,
+        lease_s: float,
+    ) -> None:
+        self._store = store
+        self._broadcast = broadcast
+        self._catalog = catalog
+        self._deltas = deltas
+        self._open_messages = open_messages
+        self._keeper = keeper
+        self._node = node
+        self._capacity = capacity
+        self._lease_s = lease_s
+        self._executions: dict[RunId, Execution] = {}
+        self._wake = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._draining = False
+        self._log = structlog.get_logger("hub.runs")
+
+    @property
+    def active(self) -> int:
+        """How many runs this worker executes now."""
+        return len(self._executions)
+
+    def wake(self) -> None:
+        """There may be something to claim."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Claim and execute. Ends by cancellation, which abandons what still runs: its leases are taken over."""
+        async with asyncio.TaskGroup() as tasks:
+            while True:
+                try:
+                    async with asyncio.timeout(POLL_S):
+                        await self._wake.wait()
+                except TimeoutError:
+                    pass
+                if self._draining:
+                    self._wake.clear()
+                    continue
+                if self.active:
+                    await asyncio.sleep(min(self.active * YIELD_S, YIELD_MAX_S))
+                self._wake.clear()
+                for claimed, at in await self._claim():
+                    self._start(claimed, at, tasks)
+
+    async def drain(self, timeout_s: float) -> None:
+        """Claim nothing more, hand runs over after their present turn, wait until all are gone or time is up."""
+        self._draining = True
+        for execution in self._executions.values():
+            execution.hand_over()
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._idle.wait()
+        except TimeoutError:
+            self._log.warning("runs_cut_off", runs=len(self._executions))
+
+    async def release_all(self) -> None:
+        """After the end of `run`: give the leases of what was cut off back, so that others need not wait."""
+        for execution in self._executions.values():
+            await execution.release()
+
+    async def _claim(self) -> list[tuple[ClaimedRun, float]]:
+        room = min(self._capacity - self.active, BATCH)
+        if room <= 0:
+            return []
+        at = time.monotonic()
+        try:
+            async with self._store.transaction() as db:
+                claimed = await runs.claim(db, node=self._node, limit=room, lease_s=self._lease_s)
+        except Conflict:  # another worker was faster in one of these sessions: look again at once
+            self._wake.set()
+            return []
+        except Unavailable as e:
+            self._log.warning("claim_failed", error=e.message)
+            return []
+        if len(claimed) == room:
+            self._wake.set()
+        return [(run, at) for run in claimed]
+
+    def _start(self, claimed: ClaimedRun, at: float, tasks: asyncio.TaskGroup) -> None:
+        held = self._keeper.hold(claimed.lease, at)
+        execution = Execution(
+            self._store,
+            self._catalog,
+            self._deltas,
+            self._open_messages,
+            run=claimed,
+            held=held,
+            journal=Journal(self._store, self._broadcast, held),
+            node=self._node,
+        )
+        self._executions[claimed.lease.run] = execution
+        self._idle.clear()
+
+        async def execute() -> None:
+            await self._keeper.fence(held)
+            await execution.run()
+            self._keeper.let_go(held)
+            del self._executions[claimed.lease.run]
+            if not self._executions:
+                self._idle.set()
+            self.wake()  # the next run of this session may be waiting for this one
+
+        tasks.create_task(execute(), name=f"run {claimed.lease.run}")

@@ -1,0 +1,62 @@
+"""The one way a run writes: fenced in PostgreSQL, then published."""
+
+from collections.abc import Awaitable, Callable, Sequence
+
+from hub.domain.run import Lease
+from hub.protocol.events import LiveData
+from hub.protocol.frames import LoggedEvent, NewEvent, live_frame
+from hub.relay.broadcast import Broadcast
+from hub.runs.lease import HeldLease
+from hub.store import log
+from hub.store.database import Db, Store
+from hub.store.log import LeaseLost
+
+Also = Callable[[Db, list[LoggedEvent]], Awaitable[None]]
+"""What else belongs into the transaction, given the events as they were logged."""
+
+
+class Journal:
+    """Writes the durable events of one run under its lease."""
+
+    def __init__(self, store: Store, broadcast: Broadcast, held: HeldLease) -> None:
+        self._store = store
+        self._broadcast = broadcast
+        self._held = held
+        self.seq = 0  # of the newest event of this journal
+
+    @property
+    def lease(self) -> Lease:
+        return self._held.lease
+
+    def check(self) -> None:
+        """Raises `LeaseLost` when this worker may not act for the run any more."""
+        if not self._held.is_valid:
+            raise LeaseLost
+
+    async def append(
+        self,
+        events: Sequence[NewEvent],
+        also: Also | None = None,
+        before_publishing: Callable[[], Awaitable[None]] | None = None,
+    ) -> list[LoggedEvent]:
+        """Commit these events (and what `also` writes) in one transaction, then publish them.
+
+        `before_publishing` is awaited in between: what was shown before must be out before they are.
+        """
+        self.check()
+        async with self._store.transaction() as db:
+            logged = await log.append(db, self.lease.session, events, lease=self.lease) if events else []
+            if also is not None:
+                await also(db, logged)
+        if before_publishing is not None:
+            await before_publishing()
+        if logged:
+            self.seq = logged[-1].seq
+        self._broadcast.events(logged)
+        return logged
+
+    def live(self, data: LiveData) -> None:
+        """Show something that needs no record."""
+        if self._held.is_valid:
+            lease = self.lease
+            self._broadcast.live(lease.session, live_frame(data, lease.session, lease.run))

@@ -1,0 +1,136 @@
+"""Holding leases: renewing them all together, noticing lost ones and requests to stop."""
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+
+import structlog
+
+from hub.domain.errors import HubError, Unavailable
+from hub.domain.ids import RunId
+from hub.domain.run import Lease
+from hub.relay.fence import Fence
+from hub.store import runs
+from hub.store.database import Store
+
+FENCE_REFRESH_S = 40.0  # a third of the fence's lifetime in Redis
+STOP_CHECK_S = 1.0  # a stop is effective within 2 s even when every notice is lost
+
+
+@dataclass(slots=True)
+class HeldLease:
+    """A lease in this worker's hands. `stop` is set when the run is to end, for `stop_reason`, or the lease is lost."""
+
+    lease: Lease
+    valid_until: float
+    fenced_at: float = 0.0
+    stop: asyncio.Event = field(default_factory=asyncio.Event)
+    stop_reason: str | None = None
+    lost: bool = False
+
+    @property
+    def is_valid(self) -> bool:
+        """Whether this worker may still act for the run, by its own clock: a frozen one finds out before it writes."""
+        return not self.lost and time.monotonic() < self.valid_until
+
+    def lose(self) -> None:
+        """Give up: another runner may hold the run now."""
+        self.lost = True
+        self.stop.set()
+
+
+class LeaseKeeper:
+    """Keeps the leases of one worker alive, with one statement for all of them."""
+
+    def __init__(self, store: Store, fence: Fence, *, lease_s: float) -> None:
+        self._store = store
+        self._fence = fence
+        self._lease_s = lease_s
+        self._held: dict[RunId, HeldLease] = {}
+        self._look = asyncio.Event()
+        self._log = structlog.get_logger("hub.runs")
+
+    def hold(self, lease: Lease, claimed_at: float) -> HeldLease:
+        """Keep this lease from now on. `claimed_at` is the monotonic time just before it was asked for."""
+        held = HeldLease(lease, claimed_at + self._lease_s)
+        self._held[lease.run] = held
+        return held
+
+    def let_go(self, held: HeldLease) -> None:
+        """Stop keeping this lease."""
+        self._held.pop(held.lease.run, None)
+
+    def look_at(self, run: RunId) -> None:
+        """A notice says that this run should stop: read it now instead of within a second."""
+        if run in self._held:
+            self._look.set()
+
+    async def fence(self, held: HeldLease) -> None:
+        """Let Redis refuse older epochs; lose the lease when it knows a newer one. Without Redis: go on, for deltas
+        ask again (`refence`) when it is back."""
+        held.fenced_at = time.monotonic()
+        try:
+            if not await self._fence.raise_to(held.lease.session, held.lease.epoch):
+                held.lose()
+        except Unavailable as e:
+            self._log.warning("not_fenced", run=held.lease.run, error=e.message)
+
+    async def refence(self, lease: Lease) -> bool:
+        """Put the fence back after Redis lost it, if PostgreSQL says that the lease still stands."""
+        async with self._store.transaction() as db:
+            stands = lease.run in await runs.renew(db, [lease], self._lease_s)
+        return stands and await self._fence.raise_to(lease.session, lease.epoch)
+
+    async def run(self) -> None:
+        """Renew every third of a lease; look for stops every second. Ends only by cancellation."""
+        renewed = time.monotonic()
+        while True:
+            try:
+                async with asyncio.timeout(STOP_CHECK_S):
+                    await self._look.wait()
+            except TimeoutError:
+                pass
+            self._look.clear()
+            if not self._held:
+                renewed = time.monotonic()
+                continue
+            try:
+                await self._look_for_stops()
+                if time.monotonic() - renewed >= self._lease_s / 3:
+                    renewed = time.monotonic()
+                    await self._renew(renewed)
+            except HubError as e:  # the database does not answer: tried again in a second, until the leases run out
+                self._log.warning("leases_not_renewed", error=e.message, held=len(self._held))
+            self._give_up_expired()
+
+    async def _look_for_stops(self) -> None:
+        leases = [held.lease for held in self._held.values()]
+        async with self._store.transaction() as db:
+            reasons = await runs.stops(db, leases)
+        for run, reason in reasons.items():
+            if (held := self._held.get(run)) is None:
+                continue
+            if reason is None:
+                held.lose()
+            elif held.stop_reason is None:
+                held.stop_reason = reason
+                held.stop.set()
+
+    async def _renew(self, asked_at: float) -> None:
+        asked = list(self._held.values())
+        async with self._store.transaction() as db:
+            kept = await runs.renew(db, [held.lease for held in asked], self._lease_s)
+        for held in asked:
+            if held.lease.run in kept:
+                held.valid_until = asked_at + self._lease_s
+                if time.monotonic() - held.fenced_at >= FENCE_REFRESH_S:
+                    await self.fence(held)
+            elif self._held.get(held.lease.run) is held:
+                self._log.warning("lease_lost", run=held.lease.run, epoch=held.lease.epoch)
+                held.lose()
+
+    def _give_up_expired(self) -> None:
+        for held in self._held.values():
+            if not held.lost and not held.is_valid:
+                self._log.warning("lease_expired", run=held.lease.run, epoch=held.lease.epoch)
+                held.lose()

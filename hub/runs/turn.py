@@ -1,0 +1,238 @@
+"""One turn as it happens: what the engine tells becomes deltas, and durable events in the same order."""
+
+from dataclasses import dataclass
+from typing import assert_never
+
+import orjson
+
+from hub.domain.errors import HubError
+from hub.domain.ids import MessageId, RunId
+from hub.domain.run import MessageStatus, Usage
+from hub.domain.team import AgentSpec
+from hub.engine.base import (
+    AgentStarted,
+    EngineEvent,
+    Handoff,
+    MessageEnded,
+    ReasoningDelta,
+    TextDelta,
+    ToolEnded,
+    ToolStarted,
+)
+from hub.protocol.events import (
+    AgentAuthor,
+    AgentHandoffData,
+    AgentStatusData,
+    MessageCompletedData,
+    ToolCalledData,
+    ToolReturnedData,
+    TurnStartedData,
+    UsageData,
+)
+from hub.protocol.frames import LoggedEvent, NewEvent
+from hub.relay.deltas import DeltaPublisher
+from hub.relay.message_stream import MessageStream
+from hub.runs.journal import Also, Journal
+from hub.store import messages
+from hub.store.database import Db
+from hub.store.log import LeaseLost
+
+DRAIN_S = 1.0  # how long an event waits for the deltas before it, should Redis be slow; they are void after it anyway
+MAX_TOOL_RESULT = 32_000  # characters of a tool's result in the log
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedMessage:
+    """A message that is to be recorded."""
+
+    id: MessageId
+    agent: AgentSpec
+    text: str
+    reasoning: str | None
+    status: MessageStatus
+    usage: Usage
+
+
+class Turn:
+    """Records one attempt at a turn.
+
+    The last finished message is held back until something follows or the turn ends, so that it can be committed
+    together with the checkpoint.
+    """
+
+    def __init__(self, journal: Journal, deltas: DeltaPublisher, *, turn: int, attempt: int) -> None:
+        self._journal = journal
+        self._deltas = deltas
+        self._turn = turn
+        self._attempt = attempt
+        self._streams: dict[str, tuple[MessageStream, AgentSpec]] = {}
+        self._ended: FinishedMessage | None = None
+        self._status: tuple[str, str] | None = None
+        self.recorded: list[MessageId] = []
+        self.fault: Exception | None = None
+
+    async def emit(self, event: EngineEvent) -> None:
+        """Take what the engine tells. Raises when the turn must end at once; `fault` says why, for engines hide it."""
+        try:
+            await self._take(event)
+        except (HubError, LeaseLost) as e:
+            self.fault = e
+            raise
+
+    async def _take(self, event: EngineEvent) -> None:
+        self._journal.check()
+        match event:
+            case TextDelta():
+                stream = self._stream(event.message, event.agent)
+                self._show(event.agent, "writing")
+                stream.add(event.text)
+                await self._keep_up(stream)
+            case ReasoningDelta():
+                stream = self._stream(event.message, event.agent)
+                self._show(event.agent, "thinking")
+                stream.add_reasoning(event.text)
+                await self._keep_up(stream)
+            case MessageEnded():
+                await self._record()
+                self._ended = FinishedMessage(
+                    MessageId(event.message),
+                    event.agent,
+                    event.text,
+                    event.reasoning,
+                    MessageStatus.COMPLETE,
+                    event.usage,
+                )
+            case AgentStarted(agent=agent):
+                data = TurnStartedData(turn=self._turn, agent=agent.name, attempt=self._attempt)
+                await self._record(data=NewEvent(data, self._run))
+                self._show(agent, "thinking")
+            case ToolStarted():
+                called = ToolCalledData(
+                    call=event.call,
+                    agent=event.agent.name,
+                    name=event.name,
+                    arguments=_arguments(event.arguments),
+                    turn=self._turn,
+                )
+                await self._record(data=NewEvent(called, self._run))
+                self._show(event.agent, "calling")
+            case ToolEnded():
+                returned = ToolReturnedData(
+                    call=event.call,
+                    name=event.name,
+                    result=event.result[:MAX_TOOL_RESULT],
+                    is_error=event.is_error,
+                )
+                await self._record(data=NewEvent(returned, self._run))
+                self._show(event.agent, "thinking")
+            case Handoff():
+                handoff = AgentHandoffData.model_validate(
+                    {"from": event.source, "to": event.to, "reason": event.reason}
+                )
+                await self._record(data=NewEvent(handoff, self._run))
+            case _:
+                assert_never(event)
+
+    async def end(self, status: MessageStatus, events: list[NewEvent], also: Also) -> list[LoggedEvent]:
+        """Commit what is left of the turn, then `events`, with `also`, in one transaction.
+
+        A message that was finished keeps its status; one that is still open is kept as far as it was shown, with
+        `status`.
+        """
+        left = [self._ended] if self._ended is not None else []
+        for message, (stream, agent) in self._streams.items():
+            if stream.text and all(message != finished.id for finished in left):
+                partial = FinishedMessage(MessageId(message), agent, stream.text, None, status, Usage())
+                left.append(partial)
+        self._ended = None
+        if self._status is not None:
+            self._journal.live(AgentStatusData(agent=self._status[0], status="idle"))
+        return await self._commit(left, events, also)
+
+    @property
+    def _run(self) -> RunId:
+        return self._journal.lease.run
+
+    def _stream(self, message: str, agent: AgentSpec) -> MessageStream:
+        if (known := self._streams.get(message)) is not None:
+            return known[0]
+        author = AgentAuthor(name=agent.name, display_name=agent.display_name)
+        stream = self._deltas.open(self._journal.lease, MessageId(message), turn=self._turn, author=author, seq=self._journal.seq)
+        self._streams[message] = (stream, agent)
+        return stream
+
+    async def _keep_up(self, stream: MessageStream) -> None:
+        await stream.room()
+        if stream.refused:
+            raise LeaseLost
+
+    def _show(self, agent: AgentSpec, status: str) -> None:
+        if self._status != (agent.name, status):
+            self._status = (agent.name, status)
+            self._journal.live(AgentStatusData.model_validate({"agent": agent.name, "status": status}))
+
+    async def _record(self, data: NewEvent | None = None) -> None:
+        ended, self._ended = self._ended, None
+        if ended is not None or data is not None:
+            await self._commit([ended] if ended else [], [data] if data else [], None)
+
+    async def _commit(
+        self, finished: list[FinishedMessage], events: list[NewEvent], also: Also | None
+    ) -> list[LoggedEvent]:
+
+        async def write(db: Db, logged: list[LoggedEvent]) -> None:
+            for message, event in zip(finished, logged, strict=False):
+                await self._insert(db, message, event)
+                self.recorded.append(message.id)
+            if also is not None:
+                await also(db, logged)
+
+        completed = [NewEvent(self._completed(message), self._run) for message in finished]
+        logged = await self._journal.append([*completed, *events], write, before_publishing=self._drain)
+        for message in finished:
+            if (closed := self._streams.pop(message.id, None)) is not None:
+                closed[0].close()
+        return logged
+
+    async def _drain(self) -> None:
+        for stream, _ in self._streams.values():
+            await stream.drain(DRAIN_S)
+
+    def _completed(self, message: FinishedMessage) -> MessageCompletedData:
+        return MessageCompletedData(
+            message=message.id,
+            author=AgentAuthor(name=message.agent.name, display_name=message.agent.display_name),
+            text=message.text,
+            reasoning=message.reasoning,
+            turn=self._turn,
+            status=message.status.value,
+            usage=UsageData(
+                prompt_tokens=message.usage.prompt_tokens,
+                completion_tokens=message.usage.completion_tokens,
+            ),
+        )
+
+    async def _insert(self, db: Db, message: FinishedMessage, event: LoggedEvent) -> None:
+        await messages.insert_agent(
+            db,
+            id=message.id,
+            session=event.session,
+            seq=event.seq,
+            run=self._journal.lease.run,
+            author_id=message.agent.name,
+            author_name=message.agent.display_name,
+            text=message.text,
+            reasoning=message.reasoning,
+            turn=self._turn,
+            status=message.status,
+            usage=message.usage,
+        )
+
+
+def _arguments(text: str) -> dict[str, object]:
+    """A model's arguments as an object; what is not one is shown under `invalid`, for the tool will refuse it."""
+    try:
+        parsed = orjson.loads(text or "{}")
+    except orjson.JSONDecodeError:
+        return {"invalid": text}
+    return parsed if isinstance(parsed, dict) else {"invalid": parsed}

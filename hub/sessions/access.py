@@ -1,0 +1,30 @@
+"""The one way to a session: only through a membership, and unknown looks the same as forbidden."""
+
+from hub.auth.policy import Action, require_role, require_scope
+from hub.domain.errors import NotFound
+from hub.domain.ids import SessionId, parse_id
+from hub.domain.principal import Principal
+from hub.domain.session import Session
+from hub.store import sessions
+from hub.store.database import Db
+
+
+def session_id(text: str) -> SessionId:
+    """An id a caller sent. Raises `NotFound` when no session can have it."""
+    parsed = parse_id(text)
+    if parsed is None:
+        raise NotFound("no such session")
+    return SessionId(parsed)
+
+
+async def reach(db: Db, principal: Principal, session: SessionId, action: Action, *, lock: bool = False) -> Session:
+    """The session, if the caller may do this to it. Raises `NotFound` or `Forbidden`.
+
+    `lock` keeps others from writing in the session until the transaction ends.
+    """
+    require_scope(principal, action)
+    found = await sessions.get(db, session, principal.user, lock=lock)
+    if found is None:
+        raise NotFound("no such session")
+    require_role(found.role, action)
+    return found

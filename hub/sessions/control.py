@@ -1,0 +1,65 @@
+"""Stopping and looking at runs."""
+
+from hub.auth.policy import Action
+from hub.domain.errors import NotFound
+from hub.domain.ids import RunId, parse_id
+from hub.domain.principal import Principal
+from hub.domain.run import Run, RunStatus
+from hub.protocol.results import RunCommandResult
+from hub.relay.broadcast import Broadcast
+from hub.runs.control import RunControl, Stops
+from hub.sessions.access import reach, session_id
+from hub.store import log, runs
+from hub.store.database import Store
+
+
+class Control:
+    """What callers may do to runs."""
+
+    def __init__(self, store: Store, broadcast: Broadcast, control: RunControl) -> None:
+        self._store = store
+        self._broadcast = broadcast
+        self._control = control
+
+    async def get(self, principal: Principal, run: str) -> Run:
+        """The run, for whoever may read its session."""
+        async with self._store.transaction() as db:
+            found = await runs.get(db, _run_id(run))
+            if found is None:
+                raise NotFound("no such run")
+            try:
+                await reach(db, principal, found.session, Action.READ)
+            except NotFound:
+                raise NotFound("no such run") from None
+            return found
+
+    async def cancel(self, principal: Principal, session: str | None, run: str | None = None) -> RunCommandResult:
+        """Stop a run: a queued one at once, a live one within 2 s (status `cancelling`).
+
+        Without `run`: the live run of the session, else the next in its queue. A run that has ended keeps its status.
+        """
+        if session is None:
+            session = (await self.get(principal, run or "")).session
+        id_ = session_id(session)
+        async with self._store.transaction() as db:
+            await reach(db, principal, id_, Action.CANCEL, lock=True)
+            target = await runs.get(db, _run_id(run)) if run is not None else None
+            if run is None:
+                target = next(iter(await runs.open_runs(db, id_)), None)
+            if target is None or target.session != id_:
+                raise NotFound("nothing is running" if run is None else "no such run")
+            if target.status.is_terminal:
+                return RunCommandResult(run=target.id, status=target.status.value)
+            stops: Stops = await self._control.stop(db, target, "cancelled")
+            events = await log.append(db, id_, stops.events) if stops.events else []
+        self._broadcast.events(events)
+        self._control.announce(stops)
+        status = "cancelled" if target.status is RunStatus.QUEUED else "cancelling"
+        return RunCommandResult(run=target.id, status=status)
+
+
+def _run_id(text: str) -> RunId:
+    parsed = parse_id(text)
+    if parsed is None:
+        raise NotFound("no such run")
+    return RunId(parsed)

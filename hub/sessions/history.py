@@ -1,0 +1,111 @@
+"""Reading what was said: the log, the log as it grows, and the transcript."""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator
+
+from hub.auth.policy import Action
+from hub.domain.errors import BadRequest
+from hub.domain.principal import Principal
+from hub.domain.session import Session
+from hub.protocol.frames import LoggedEvent, timestamp
+from hub.protocol.results import TranscriptMessage
+from hub.relay import keys
+from hub.relay.subscriber import Subscriber
+from hub.sessions.access import reach, session_id
+from hub.store import log, messages
+from hub.store.database import Store
+
+PAGE = 500  # events or messages read at once
+KEEPALIVE_S = 15.0
+FOLLOW_CHECK_S = 2.0  # how late a follower hears of an event when Redis has lost the news
+
+_LOG_HAS_GROWN = (b"E", b"R")  # kinds of envelopes
+
+
+class History:
+    """Read access to what a session holds."""
+
+    def __init__(self, store: Store, subscriber: Subscriber) -> None:
+        self._store = store
+        self._subscriber = subscriber
+
+    async def events(
+        self, principal: Principal, session: str, *, after_seq: int, limit: int
+    ) -> tuple[list[LoggedEvent], int]:
+        """Durable events after `after_seq`, oldest first, and the session's last seq.
+
+        Raises `BadRequest` when `after_seq` lies in the future: a position the session never had is an error of the
+        caller's bookkeeping, not an empty page.
+        """
+        id_ = session_id(session)
+        async with self._store.transaction() as db:
+            found = await reach(db, principal, id_, Action.READ)
+            _check_position(found, after_seq)
+            return await log.read(db, id_, after=after_seq, limit=limit), found.last_seq
+
+    async def follow(self, principal: Principal, session: str, *, after_seq: int) -> AsyncGenerator[LoggedEvent | None]:
+        """Every event after `after_seq`, then each new one; None when nothing has happened for 15 s.
+
+        The membership and the credential are checked with every read: it ends with `NotFound` when the caller is
+        removed, and by itself when the credential has run out.
+        """
+        id_ = session_id(session)
+        grown = asyncio.Event()
+
+        def heard(payload: bytes) -> None:
+            if payload[:1] in _LOG_HAS_GROWN:
+                grown.set()
+
+        subscription = self._subscriber.subscribe(keys.channel(id_), heard, grown.set)
+        position, quiet_since = after_seq, time.monotonic()
+        try:
+            while time.time() < principal.expires_at.timestamp():
+                grown.clear()
+                batch, _ = await self.events(principal, session, after_seq=position, limit=PAGE)
+                for event in batch:
+                    position, quiet_since = event.seq, time.monotonic()
+                    yield event
+                if len(batch) == PAGE:
+                    continue
+                if time.monotonic() - quiet_since > KEEPALIVE_S:
+                    quiet_since = time.monotonic()
+                    yield None
+                await _wait(grown, FOLLOW_CHECK_S)
+        finally:
+            subscription.cancel()
+
+    async def transcript(self, principal: Principal, session: str) -> AsyncGenerator[TranscriptMessage]:
+        """All messages of the session, oldest first, read page by page; access is checked with each page."""
+        id_ = session_id(session)
+        after = 0
+        while True:
+            async with self._store.transaction() as db:
+                await reach(db, principal, id_, Action.READ)
+                rows = await messages.transcript(db, id_, after_seq=after, limit=PAGE)
+            for row in rows:
+                after = row.seq
+                yield TranscriptMessage(
+                    message=row.id,
+                    seq=row.seq,
+                    run=row.run,
+                    author=row.author,
+                    text=row.text,
+                    status=row.status,
+                    created_at=timestamp(row.created_at),
+                )
+            if len(rows) < PAGE:
+                return
+
+
+def _check_position(session: Session, after_seq: int) -> None:
+    if after_seq > session.last_seq:
+        raise BadRequest("after_seq is in the future", details={"last_seq": session.last_seq})
+
+
+async def _wait(event: asyncio.Event, timeout_s: float) -> None:
+    try:
+        async with asyncio.timeout(timeout_s):
+            await event.wait()
+    except TimeoutError:
+        pass

@@ -1,0 +1,136 @@
+"""Sessions: open, look up, list, change, delete."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from hub.auth.policy import Action, require_scope
+from hub.domain.errors import BadRequest, NotFound
+from hub.domain.ids import SessionId, new_id
+from hub.domain.principal import Principal
+from hub.domain.session import OnBusy, Session
+from hub.engine.catalog import Catalog
+from hub.protocol.events import (
+    MemberAddedData,
+    MemberRemovedData,
+    SessionCreatedData,
+    SessionUpdatedData,
+)
+from hub.protocol.frames import NewEvent
+from hub.protocol.results import session_data
+from hub.relay.broadcast import Broadcast
+from hub.runs.control import RunControl
+from hub.sessions.access import reach, session_id
+from hub.store import audit, log, members, sessions
+from hub.store.database import Db, Store
+
+
+class Sessions:
+    """What may be done to sessions as a whole."""
+
+    def __init__(self, store: Store, broadcast: Broadcast, catalog: Catalog, runs: RunControl) -> None:
+        self._store = store
+        self._broadcast = broadcast
+        self._catalog = catalog
+        self._runs = runs
+
+    async def create(
+        self,
+        principal: Principal,
+        *,
+        team: str,
+        title: str | None = None,
+        metadata: Mapping[str, object] | None = None,
+        on_busy: OnBusy | None = None,
+    ) -> Session:
+        """Open a session with a team; the caller becomes its owner. Raises `BadRequest` for an unknown team."""
+        require_scope(principal, Action.CREATE)
+        if self._catalog.get(team) is None:
+            raise BadRequest("no such team", details={"team": team, "teams": sorted(self._catalog.names())})
+        id_ = SessionId(new_id())
+        async with self._store.transaction() as db:
+            await sessions.create(
+                db,
+                id=id_,
+                title=title or "",
+                team=team,
+                on_busy=on_busy or OnBusy.QUEUE,
+                metadata=dict(metadata or {}),
+                owner=principal.user,
+            )
+            created = await self._seen_by(principal, id_, db)
+            events = await log.append(
+                db,
+                id_,
+                [
+                    NewEvent(SessionCreatedData.model_validate(_shared(created, last_seq=2))),
+                    NewEvent(MemberAddedData(user=principal.user, name=principal.name, role="owner")),
+                ],
+            )
+        self._broadcast.events(events)
+        return replace(created, last_seq=events[-1].seq, updated_at=events[-1].ts)
+
+    async def get(self, principal: Principal, session: str) -> Session:
+        """The session as the caller sees it."""
+        async with self._store.transaction() as db:
+            return await reach(db, principal, session_id(session), Action.READ)
+
+    async def page(self, principal: Principal, *, limit: int, cursor: str | None) -> tuple[list[Session], str | None]:
+        """The caller's sessions, newest activity first, and the cursor of the next page."""
+        require_scope(principal, Action.READ)
+        async with self._store.transaction() as db:
+            return await sessions.page(db, principal.user, limit=limit, cursor=cursor)
+
+    async def update(
+        self,
+        principal: Principal,
+        session: str,
+        *,
+        title: str | None = None,
+        metadata: Mapping[str, object] | None = None,
+        on_busy: OnBusy | None = None,
+    ) -> Session:
+        """Change what is given; None leaves a field as it is."""
+        id_ = session_id(session)
+        async with self._store.transaction() as db:
+            before = await reach(db, principal, id_, Action.UPDATE, lock=True)
+            await sessions.update(
+                db, id_, title=title, metadata=dict(metadata) if metadata is not None else None, on_busy=on_busy
+            )
+            changed = await self._seen_by(principal, id_, db)
+            data = SessionUpdatedData.model_validate(_shared(changed, last_seq=changed.last_seq + 1))
+            events = await log.append(db, id_, [NewEvent(data)])
+        self._broadcast.events(events)
+        return replace(changed, role=before.role, last_seq=events[-1].seq, updated_at=events[-1].ts)
+
+    async def delete(self, principal: Principal, session: str) -> None:
+        """Stop what runs and close the session for everybody: its members are removed, its log stays unreachable."""
+        id_ = session_id(session)
+        async with self._store.transaction() as db:
+            await reach(db, principal, id_, Action.DELETE, lock=True)
+            stopped = await self._runs.end_all(db, id_, "session deleted")
+            leaving = await members.list(db, id_)
+            events = await log.append(
+                db,
+                id_,
+                [
+                    *stopped.events,
+                    *(NewEvent(MemberRemovedData(user=m.user, name=m.name, role=m.role.value)) for m in leaving),
+                ],
+            )
+            await sessions.delete(db, id_)
+            await audit.add(db, actor=principal.user, action="session.delete", object=f"session:{id_}")
+        self._broadcast.events(events)
+        self._runs.announce(stopped)
+        for member in leaving:
+            self._broadcast.membership_changed(id_, member.user)
+
+    async def _seen_by(self, principal: Principal, session: SessionId, db: Db) -> Session:
+        found = await sessions.get(db, session, principal.user)
+        if found is None:
+            raise NotFound("no such session")
+        return found
+
+
+def _shared(session: Session, *, last_seq: int) -> dict[str, object]:
+    """The session as it stands in an event, which is the same for every member."""
+    return session_data(replace(session, role=None, last_seq=last_seq)).model_dump()

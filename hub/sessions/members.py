@@ -1,0 +1,92 @@
+"""Who belongs to a session, and as what."""
+
+from collections.abc import Sequence
+
+from hub.auth.policy import Action
+from hub.domain.errors import Conflict, NotFound
+from hub.domain.ids import SessionId, UserId, parse_id
+from hub.domain.principal import Principal
+from hub.domain.session import Member, Role
+from hub.protocol.events import MemberAddedData, MemberRemovedData, MemberUpdatedData
+from hub.protocol.frames import NewEvent
+from hub.relay.broadcast import Broadcast
+from hub.sessions.access import reach, session_id
+from hub.store import audit, log, members, sessions, users
+from hub.store.database import Db, Store
+from hub.store.users import StoredUser
+
+
+class Members:
+    """Changes to the membership of a session. `user` is an id or a name everywhere."""
+
+    def __init__(self, store: Store, broadcast: Broadcast) -> None:
+        self._store = store
+        self._broadcast = broadcast
+
+    async def put(self, principal: Principal, session: str, user: str, role: Role) -> Member:
+        """Add a member or change a role. Raises `Conflict` when the session would be left without an owner."""
+        id_ = session_id(session)
+        async with self._store.transaction() as db:
+            await reach(db, principal, id_, Action.MANAGE_MEMBERS, lock=True)
+            who = await _find_user(db, user)
+            if role is not Role.OWNER:
+                await _keep_an_owner(db, id_, who)
+            outcome = await members.put(db, id_, who.id, role)
+            if outcome == "unchanged":
+                return Member(who.id, who.name, role)
+            kind = MemberAddedData if outcome == "added" else MemberUpdatedData
+            events = await log.append(db, id_, [NewEvent(kind(user=who.id, name=who.name, role=role.value))])
+            await audit.add(
+                db,
+                actor=principal.user,
+                action="member.put",
+                object=f"session:{id_}",
+                detail={"user": who.id, "role": role.value},
+            )
+        self._broadcast.events(events)
+        self._broadcast.membership_changed(id_, who.id)
+        return Member(who.id, who.name, role)
+
+    async def remove(self, principal: Principal, session: str, user: str) -> Member:
+        """Take a member out; anybody may take themselves out. Raises `Conflict` for the last owner."""
+        id_ = session_id(session)
+        async with self._store.transaction() as db:
+            who = await _find_user(db, user)
+            leaving = who.id == principal.user
+            await reach(db, principal, id_, Action.READ if leaving else Action.MANAGE_MEMBERS, lock=True)
+            await _keep_an_owner(db, id_, who)
+            removed = await members.remove(db, id_, who.id)
+            if removed is None:
+                raise NotFound("no such member")
+            data = MemberRemovedData(user=removed.user, name=removed.name, role=removed.role.value)
+            events = await log.append(db, id_, [NewEvent(data)])
+            await audit.add(
+                db,
+                actor=principal.user,
+                action="member.remove",
+                object=f"session:{id_}",
+                detail={"user": who.id},
+            )
+        self._broadcast.events(events)
+        self._broadcast.membership_changed(id_, who.id)
+        return removed
+
+    async def list(self, principal: Principal, session: str) -> Sequence[Member]:
+        """Everybody in the session."""
+        id_ = session_id(session)
+        async with self._store.transaction() as db:
+            await reach(db, principal, id_, Action.READ)
+            return await members.list(db, id_)
+
+
+async def _find_user(db: Db, user: str) -> StoredUser:
+    id_ = parse_id(user)
+    found = await users.by_id(db, UserId(id_)) if id_ is not None else await users.by_name(db, user)
+    if found is None:
+        raise NotFound("no such user")
+    return found
+
+
+async def _keep_an_owner(db: Db, session: SessionId, who: StoredUser) -> None:
+    if await sessions.role(db, session, who.id) is Role.OWNER and await members.owners(db, session) == 1:
+        raise Conflict("a session needs an owner: make somebody else owner first")

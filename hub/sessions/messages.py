@@ -1,0 +1,138 @@
+"""Saying something in a session: the beginning of every run."""
+
+import hashlib
+from collections.abc import Sequence
+
+import orjson
+
+from hub.auth.policy import Action
+from hub.domain.errors import BadRequest, Busy, IdempotencyConflict, not_supported_yet
+from hub.domain.ids import MessageId, RunId, new_id
+from hub.domain.principal import Principal
+from hub.domain.run import RunStatus
+from hub.domain.session import OnBusy, Session
+from hub.engine.catalog import Catalog
+from hub.protocol.events import MessageCreatedData, RunQueuedData, UserAuthor
+from hub.protocol.frames import NewEvent
+from hub.protocol.results import SendResult
+from hub.relay.broadcast import Broadcast
+from hub.runs.control import RunControl, Stops
+from hub.sessions.access import reach, session_id
+from hub.store import log, messages, runs
+from hub.store.database import Db, Store
+from hub.store.messages import StoredMessage
+
+
+class Messages:
+    """Sending messages."""
+
+    def __init__(self, store: Store, broadcast: Broadcast, catalog: Catalog, control: RunControl) -> None:
+        self._store = store
+        self._broadcast = broadcast
+        self._catalog = catalog
+        self._control = control
+
+    async def send(
+        self,
+        principal: Principal,
+        session: str,
+        *,
+        text: str,
+        parts: Sequence[dict[str, str]] = (),
+        client_id: str,
+        to: str | None = None,
+        on_busy: OnBusy | None = None,
+    ) -> SendResult:
+        """Record a message and queue the run that answers it, in one transaction; once it returns, both are durable.
+
+        The same `client_id` of the same author with the same body gives the same answer again and writes nothing;
+        with another body: `IdempotencyConflict`. Raises `Busy` when the policy is `reject` and a run is under way.
+        """
+        id_ = session_id(session)
+        body = _digest(text, parts, to)
+        async with self._store.transaction() as db:
+            # The lock orders senders, so that the check of the client_id cannot race.
+            found = await reach(db, principal, id_, Action.SEND, lock=True)
+            known = await messages.by_client_id(db, id_, principal.user, client_id)
+            if known is not None:
+                return _again(known, body)
+            self._check_addressee(found, to)
+            stops = await self._make_room(db, found, on_busy or found.on_busy)
+            message, run = MessageId(new_id()), RunId(new_id())
+            created = MessageCreatedData(
+                message=message,
+                author=UserAuthor(id=principal.user, name=principal.name),
+                text=text,
+                parts=list(parts),
+                client_id=client_id,
+                to=to,
+            )
+            seq = found.last_seq + 1
+            events = await log.append(
+                db, id_, [NewEvent(created), NewEvent(RunQueuedData(input_seq=seq), run), *stops.events]
+            )
+            await messages.insert_user(
+                db,
+                id=message,
+                session=id_,
+                seq=seq,
+                author_id=principal.user,
+                author_name=principal.name,
+                text=text,
+                parts=list(parts),
+                client_id=client_id,
+                body_hash=body,
+                queued_run=run,
+                to_agent=to,
+            )
+            await runs.enqueue(
+                db,
+                run=run,
+                session=id_,
+                team=found.team,
+                input_message=message,
+                input_seq=seq,
+                to=to,
+                requested_by=principal.user,
+            )
+        self._broadcast.events(events)
+        self._control.announce(stops)
+        self._control.wake()
+        return SendResult(seq=seq, message=message, run=run)
+
+    def _check_addressee(self, session: Session, to: str | None) -> None:
+        team = self._catalog.get(session.team)
+        if to is None or team is None:
+            return
+        names = [agent.name for agent in team.agents]
+        if to not in names:
+            raise BadRequest("no such agent in this team", details={"to": to, "agents": names})
+
+    async def _make_room(self, db: Db, session: Session, policy: OnBusy) -> Stops:
+        """Apply `on_busy`: what has to be stopped for this message."""
+        under_way = await runs.open_runs(db, session.id)
+        if not under_way:
+            return Stops()
+        match policy:
+            case OnBusy.QUEUE:
+                return Stops()
+            case OnBusy.REJECT:
+                raise Busy("a run is under way in this session")
+            case OnBusy.INTERRUPT:
+                live = under_way[0]
+                if live.status is RunStatus.QUEUED:
+                    return Stops()
+                return await self._control.stop(db, live, "interrupted")
+            case OnBusy.STEER:
+                raise not_supported_yet("on_busy: steer")
+
+
+def _digest(text: str, parts: Sequence[dict[str, str]], to: str | None) -> bytes:
+    """What makes two sends with one `client_id` the same: the content, not how busy the session was."""
+    return hashlib.sha256(orjson.dumps([text, list(parts), to])).digest()
+
+
+def _again(known: StoredMessage, body: bytes) -> SendResult:
+    if known.body_hash != body:
+        raise IdempotencyConflict("this client_id was used for another message")
+    return SendResult(seq=known.seq, message=known.id, run=known.queued_run)

@@ -1,0 +1,88 @@
+"""Everything an operator can set: `HUB_*` variables. Read once, by `app` and `cli`, and handed down."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+MIN_SECRET_BYTES = 32
+
+
+class Settings(BaseSettings):
+    """The hub's settings; every field is the variable `HUB_<FIELD>` in upper case. Seconds end in `_s`."""
+
+    model_config = SettingsConfigDict(env_prefix="HUB_", frozen=True, extra="ignore")
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8000
+    workers: Annotated[int, Field(ge=1, le=64)] = 1
+    role: Literal["all", "gateway", "runner"] = "all"
+    data_dir: Path = Path(".hub")
+
+    database_url: SecretStr | None = None
+    redis_url: SecretStr | None = None
+    secret_keys: SecretStr | None = None
+    registration: Literal["open", "closed"] | None = None
+    allowed_origins: Annotated[tuple[str, ...], NoDecode] = ()
+    trusted_proxies: Annotated[tuple[str, ...], NoDecode] = ()
+
+    default_model: str = "local"
+    local_model_url: str | None = None
+    openai_base_url: str | None = None
+    openai_api_key: SecretStr | None = None
+    openai_model: str = "gpt-4o-mini"
+
+    grace_s: Annotated[float, Field(gt=0, le=3600)] = 20
+    lease_s: Annotated[float, Field(ge=1, le=600)] = 15
+    access_token_s: Annotated[int, Field(ge=1, le=86_400)] = 900
+    refresh_token_s: Annotated[int, Field(ge=60)] = 30 * 86_400
+    heartbeat_s: Annotated[int, Field(ge=1, le=300)] = 25
+
+    commands_per_minute: Annotated[int, Field(ge=1)] = 120
+    command_burst: Annotated[int, Field(ge=1)] = 20
+    sessions_per_connection: Annotated[int, Field(ge=1)] = 100
+    connections_per_worker: Annotated[int, Field(ge=1)] = 20_000
+    runs_per_worker: Annotated[int, Field(ge=1)] = 500
+    outbox_bytes: Annotated[int, Field(ge=65_536)] = 1_048_576
+    stall_s: Annotated[float, Field(gt=0)] = 15
+    database_pool: Annotated[int, Field(ge=2, le=100)] = 8
+
+    log_format: Literal["json", "console"] = "console"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @field_validator("allowed_origins", "trusted_proxies", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return tuple(v.strip() for v in value.split(",") if v.strip()) if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _check_secrets(self) -> "Settings":
+        if self.secret_keys is not None:
+            parse_secret_keys(self.secret_keys.get_secret_value())
+        return self
+
+    @property
+    def embedded(self) -> bool:
+        """Whether the hub brings its own PostgreSQL or Redis."""
+        return self.database_url is None or self.redis_url is None
+
+    @property
+    def registration_open(self) -> bool:
+        """Whether strangers may register: by default only on a hub with embedded services."""
+        return self.registration == "open" or (self.registration is None and self.embedded)
+
+
+def parse_secret_keys(text: str) -> dict[str, bytes]:
+    """`kid:secret,kid2:secret2` → key bytes by kid, in order (the first signs). ValueError tells what is wrong."""
+    keys: dict[str, bytes] = {}
+    for pair in text.split(","):
+        kid, colon, secret = pair.strip().partition(":")
+        if not colon or not kid:
+            raise ValueError("secret keys are written kid:secret, separated by commas")
+        if kid in keys:
+            raise ValueError(f"secret key {kid!r} is given twice")
+        if len(secret.encode()) < MIN_SECRET_BYTES:
+            raise ValueError(f"secret key {kid!r} has fewer than {MIN_SECRET_BYTES} bytes")
+        keys[kid] = secret.encode()
+    return keys

@@ -1,0 +1,132 @@
+"""The pool of connections to PostgreSQL, and transactions on it.
+
+Every wait has a deadline: for a free connection, for connecting, for a lock, for each statement. Whatever goes wrong
+with the database itself becomes `Unavailable`; the caller may try again.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager
+from typing import TypeAlias
+
+from sqlalchemy import URL, make_url, text
+from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+
+from hub.domain.errors import Conflict, Unavailable
+
+Db: TypeAlias = AsyncConnection
+"""A transaction in progress."""
+
+CONNECT_TIMEOUT_S = 3.0
+POOL_TIMEOUT_S = 3.0
+IDLE_IN_TRANSACTION_MS = 10_000
+STATEMENT_CACHE = 256  # prepared statements per connection: more than the store has
+
+# Classes and codes of SQLSTATE that are the database's trouble, not ours: connection, credentials, no such database,
+# rolled back by a conflict between transactions, out of resources, operator, system.
+_TROUBLE = ("08", "28", "3D", "40", "53", "57", "58", "25006", "25P03", "55P03")
+_UNIQUE_VIOLATION = "23505"
+
+_PING = text("SELECT 1")
+_HAS_VERSION = text("SELECT to_regclass('alembic_version') IS NOT NULL")
+_VERSION = text("SELECT version_num FROM alembic_version")
+
+
+def driver_url(dsn: str) -> URL:
+    """A `postgresql://` URL as SQLAlchemy needs it for asyncpg. ValueError for what is no such URL.
+
+    The folder of a Unix socket goes into the query: `postgresql://hub@/hub?host=/dir`. libpq's `sslmode` is understood.
+    """
+    try:
+        url = make_url(dsn)
+    except ArgumentError:
+        raise ValueError("the database URL cannot be read") from None
+    if url.get_backend_name() not in ("postgresql", "postgres"):
+        raise ValueError("the database URL must begin with postgresql://")
+    if "sslmode" in url.query:
+        url = url.difference_update_query(["sslmode"]).update_query_dict({"ssl": url.query["sslmode"]})
+    return url.set(drivername="postgresql+asyncpg")
+
+
+class Store:
+    """The hub's PostgreSQL.
+
+    `dsn` is a `postgresql://` URL. `pool_size` bounds the connections of this process; `command_timeout_s` one
+    statement, seen from the client. The server gives up a little earlier, which costs no connection.
+    """
+
+    def __init__(self, dsn: str, *, pool_size: int = 8, command_timeout_s: float = 5.0) -> None:
+        self._engine = create_async_engine(
+            driver_url(dsn),
+            pool_size=pool_size,
+            max_overflow=0,
+            pool_timeout=POOL_TIMEOUT_S,
+            pool_recycle=1800,
+            pool_use_lifo=True,
+            connect_args={
+                "timeout": CONNECT_TIMEOUT_S,
+                "command_timeout": command_timeout_s,
+                "prepared_statement_cache_size": STATEMENT_CACHE,
+                "server_settings": {
+                    "application_name": "agent-hub",
+                    "statement_timeout": str(int(command_timeout_s * 800)),
+                    "lock_timeout": str(int(command_timeout_s * 600)),
+                    "idle_in_transaction_session_timeout": str(IDLE_IN_TRANSACTION_MS),
+                    "jit": "off",
+                },
+            },
+        )
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncGenerator[Db]:
+        """BEGIN … COMMIT, or ROLLBACK when the body raises. Await nothing but the store in it.
+
+        Raises `Unavailable` for trouble with the database, also at COMMIT (the outcome is then unknown), and `Conflict`
+        when a row that must be unique is there already.
+        """
+        with translated():
+            async with self._engine.begin() as db:
+                yield db
+
+    async def ping(self, timeout_s: float = 2) -> None:
+        """Ask the database for a sign of life. Raises `Unavailable` when there is none within `timeout_s` seconds."""
+        with translated():
+            async with asyncio.timeout(timeout_s), self.transaction() as db:
+                await db.execute(_PING)
+
+    async def schema_version(self) -> str | None:
+        """The revision of the schema in the database; None when it was never migrated."""
+        async with self.transaction() as db:
+            if not (await db.execute(_HAS_VERSION)).scalar_one():
+                return None
+            version: str | None = (await db.execute(_VERSION)).scalar_one_or_none()
+            return version
+
+    @property
+    def pool_in_use(self) -> int:
+        """How many connections are taken out of the pool."""
+        in_use: int = self._engine.pool.checkedout()  # type: ignore[attr-defined]
+        return in_use
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._engine.dispose()
+
+
+@contextmanager
+def translated() -> Generator[None]:
+    """Turns what the driver raises for trouble with the database into `Unavailable`, and for a row that must be unique
+    and is not, into `Conflict`. Everything else is a fault of ours and passes."""
+    try:
+        yield
+    except DBAPIError as e:
+        sqlstate: str | None = getattr(e.orig, "sqlstate", None)
+        if e.connection_invalidated or (sqlstate is not None and sqlstate.startswith(_TROUBLE)):
+            raise Unavailable("the database does not answer") from e
+        if sqlstate == _UNIQUE_VIOLATION:
+            raise Conflict("it exists already") from e
+        raise
+    except (PoolTimeout, TimeoutError, OSError) as e:
+        raise Unavailable("the database does not answer") from e

@@ -1,0 +1,68 @@
+"""Messages that the team of a session has not taken in yet.
+
+A message is `in_state` once the checkpoint that holds it is committed. What is not, is given with the next turn: the
+input of the run itself, what earlier runs left behind when they were cancelled or failed, and interrupted words of
+agents. Messages that wait in the queue for a run of their own are not given to another one.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import text
+
+from hub.domain.ids import MessageId, RunId, SessionId
+from hub.store.database import Db
+
+_PENDING = text("""
+    SELECT m.id::text, m.seq, m.author_kind, m.author_id, m.author_name, m.text
+    FROM messages m LEFT JOIN runs r ON r.id = m.queued_run
+    WHERE m.session_id = CAST(:session AS uuid) AND NOT m.in_state AND m.status IN ('complete', 'interrupted')
+      AND (m.author_kind = 'agent' OR m.queued_run IS NULL OR m.queued_run = CAST(:run AS uuid)
+           OR r.status IN ('completed', 'failed', 'cancelled'))
+    ORDER BY m.seq
+""")
+
+_MARK = text("""
+    UPDATE messages SET in_state = true
+    WHERE session_id = CAST(:session AS uuid) AND id = ANY(CAST(:messages AS uuid[]))
+""")
+
+_SUPERSEDE = text("""
+    UPDATE messages SET status = 'superseded'
+    WHERE session_id = CAST(:session AS uuid) AND run_id = CAST(:run AS uuid) AND turn = :turn AND NOT in_state
+      AND author_kind = 'agent' AND status = 'complete'
+    RETURNING id::text
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class PendingInput:
+    """`author_id` is a user's id or an agent's name."""
+
+    message: MessageId
+    seq: int
+    is_agent: bool
+    author_id: str
+    author_name: str
+    text: str
+
+
+async def pending(db: Db, session: SessionId, run: RunId) -> list[PendingInput]:
+    """What the next turn of this run must be given, oldest first."""
+    rows = await db.execute(_PENDING, {"session": session, "run": run})
+    return [
+        PendingInput(MessageId(row.id), row.seq, row.author_kind == "agent", row.author_id, row.author_name, row.text)
+        for row in rows
+    ]
+
+
+async def mark_in_state(db: Db, session: SessionId, messages: Sequence[MessageId]) -> None:
+    """Record, in the transaction of a checkpoint, that it holds these messages."""
+    if messages:
+        await db.execute(_MARK, {"session": session, "messages": list(messages)})
+
+
+async def supersede(db: Db, session: SessionId, run: RunId, turn: int) -> list[MessageId]:
+    """Void what an unfinished turn has completed, and say which messages these are."""
+    rows = await db.execute(_SUPERSEDE, {"session": session, "run": run, "turn": turn})
+    return [MessageId(row.id) for row in rows]

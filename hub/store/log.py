@@ -1,0 +1,104 @@
+"""The log of a session: durable events with a `seq` 1, 2, 3 … given in the transaction that inserts them."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import text
+
+from hub.domain.errors import NotFound
+from hub.domain.ids import RunId, SessionId
+from hub.domain.run import Lease
+from hub.protocol.frames import LoggedEvent, NewEvent
+from hub.store.database import Db
+
+# The UPDATE takes the lock of the session's row, which orders the writers of one session; the clock is read under it,
+# so times grow with seq.
+_POSITION = """
+    position AS (
+        UPDATE sessions SET last_seq = last_seq + :n, updated_at = clock_timestamp()
+        WHERE id = CAST(:session AS uuid) AND deleted_at IS NULL
+        RETURNING last_seq - :n AS before, updated_at AS ts),
+    logged AS (
+        INSERT INTO events (session_id, seq, type, run_id, ts, data)
+        SELECT CAST(:session AS uuid), before + e.ordinality, e.type, e.run, ts, CAST(e.data AS json)
+        FROM position, unnest(CAST(:types AS text[]), CAST(:runs AS uuid[]), CAST(:data AS text[]))
+            WITH ORDINALITY AS e(type, run, data))
+"""
+
+_APPEND = text(f"WITH {_POSITION} SELECT before, ts, true AS held FROM position")
+
+# Locking the run's row makes PostgreSQL look at its newest version, not at the statement's snapshot, and keeps the
+# lease from being granted anew before this transaction ends. It reads `position`, hence comes after the session's lock.
+_APPEND_FENCED = text(f"""
+    WITH {_POSITION},
+    held AS (
+        SELECT r.id FROM position, runs r
+        WHERE r.id = CAST(:run AS uuid) AND r.session_id = CAST(:session AS uuid)
+          AND r.lease_epoch = :epoch AND r.status = 'running'
+        FOR NO KEY UPDATE OF r)
+    SELECT before, ts, EXISTS (SELECT 1 FROM held) AS held FROM position
+""")
+
+_READ = text("""
+    SELECT seq, type, run_id::text, ts, data::text FROM events
+    WHERE session_id = CAST(:session AS uuid) AND seq > :after
+    ORDER BY seq LIMIT :limit
+""")
+
+_LAST_SEQS = text("""
+    SELECT id::text, last_seq FROM sessions WHERE id = ANY(CAST(:sessions AS uuid[])) AND deleted_at IS NULL
+""")
+
+
+class LeaseLost(Exception):
+    """The lease is not the newest of its run, or the run is not running any more: its holder must stop and write
+    nothing. The transaction is rolled back."""
+
+
+async def append(
+    db: Db, session: SessionId, events: Sequence[NewEvent], *, lease: Lease | None = None
+) -> list[LoggedEvent]:
+    """Put events at the end of the log. They are in it once the transaction is committed; publish them after that.
+
+    Raises `NotFound` when the session does not exist or is deleted, and `LeaseLost` when `lease` is given and old.
+    """
+    data = [event.data.model_dump_json() for event in events]
+    values = {
+        "session": session,
+        "n": len(events),
+        "types": [event.data.TYPE for event in events],
+        "runs": [event.run for event in events],
+        "data": data,
+    }
+    if lease is None:
+        row = (await db.execute(_APPEND, values)).one_or_none()
+    else:
+        row = (await db.execute(_APPEND_FENCED, {**values, "run": lease.run, "epoch": lease.epoch})).one_or_none()
+    if row is None:
+        raise NotFound("no such session")
+    if not row.held:
+        await db.rollback()  # also for a caller that would catch the error inside its transaction
+        raise LeaseLost
+    return [
+        LoggedEvent(session, row.before + number, event.data.TYPE, event.run, row.ts, event_data)
+        for number, (event, event_data) in enumerate(zip(events, data, strict=True), start=1)
+    ]
+
+
+async def read(db: Db, session: SessionId, *, after: int, limit: int) -> list[LoggedEvent]:
+    """Up to `limit` events with a seq above `after`, in order, byte for byte as they were appended."""
+    rows = await db.execute(_READ, {"session": session, "after": after, "limit": limit})
+    return [
+        LoggedEvent(session, row.seq, row.type, RunId(row.run_id) if row.run_id else None, row.ts, row.data)
+        for row in rows
+    ]
+
+
+async def last_seqs(db: Db, sessions: Sequence[SessionId]) -> dict[SessionId, int]:
+    """The end of the log of each of these sessions; those unknown or deleted are missing."""
+    rows = await db.execute(_LAST_SEQS, {"sessions": list(sessions)})
+    return {SessionId(row.id): row.last_seq for row in rows}
+
+
+async def last_seq(db: Db, session: SessionId) -> int | None:
+    """The seq of the session's newest event (0: none yet), or None for a session unknown or deleted."""
+    return (await last_seqs(db, [session])).get(session)

@@ -1,0 +1,257 @@
+"""Runs and their leases.
+
+A run is written by whoever holds its newest lease. Epochs come from one sequence, so they grow with every grant across
+runs, workers and restarts. Locks are always taken in the order sessions row, runs row; `claim` and `renew` touch runs
+only. Time is the database's: worker clocks never decide who holds a lease.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import text
+
+from hub.domain.ids import MessageId, RunId, SessionId, UserId
+from hub.domain.run import ClaimedRun, Lease, Run, RunStatus, Usage
+from hub.store.database import Db
+from hub.store.log import LeaseLost
+
+_COLUMNS = """id::text, session_id::text, status, team, attempt, input_seq, turn, prompt_tokens, completion_tokens,
+    created_at, finished_at"""
+
+_ENQUEUE = text("""
+    INSERT INTO runs (id, session_id, status, team, input_message, input_seq, to_agent, requested_by, created_at)
+    VALUES (CAST(:id AS uuid), CAST(:session AS uuid), 'queued', :team, CAST(:message AS uuid), :seq, :to_agent,
+            CAST(:user AS uuid), clock_timestamp())
+""")
+
+_GET = text(f"SELECT {_COLUMNS} FROM runs WHERE id = CAST(:run AS uuid)")
+
+_OPEN = text(f"""
+    SELECT {_COLUMNS} FROM runs
+    WHERE session_id = CAST(:session AS uuid) AND status IN ('queued', 'running', 'waiting', 'paused')
+    ORDER BY (status = 'queued'), input_seq
+""")
+
+_CLAIM = text("""
+    WITH candidate AS (
+        SELECT r.id FROM runs r
+        WHERE (r.status = 'queued' AND NOT EXISTS (
+                SELECT 1 FROM runs o
+                WHERE o.session_id = r.session_id
+                  AND (o.status IN ('running', 'waiting', 'paused')
+                       OR (o.status = 'queued' AND o.input_seq < r.input_seq))))
+           OR (r.status = 'running' AND r.lease_until < clock_timestamp())
+        ORDER BY r.created_at
+        LIMIT :limit
+        FOR UPDATE OF r SKIP LOCKED)
+    UPDATE runs r
+    SET status = 'running', attempt = r.attempt + 1, lease_epoch = nextval('lease_epochs'), lease_node = :node,
+        lease_until = clock_timestamp() + make_interval(secs => :lease_s),
+        started_at = coalesce(r.started_at, clock_timestamp())
+    FROM candidate c WHERE r.id = c.id
+    RETURNING r.id::text, r.session_id::text, r.lease_epoch, r.team, r.attempt, r.turn, r.input_seq,
+              r.input_message::text, r.to_agent, r.prompt_tokens, r.completion_tokens, r.started_at
+""")
+
+_RENEW = text("""
+    UPDATE runs r SET lease_until = clock_timestamp() + make_interval(secs => :lease_s)
+    FROM unnest(CAST(:runs AS uuid[]), CAST(:epochs AS bigint[])) AS held(id, epoch)
+    WHERE r.id = held.id AND r.lease_epoch = held.epoch AND r.status = 'running'
+    RETURNING r.id::text
+""")
+
+_STOPS = text("""
+    SELECT held.id::text, r.cancel_reason, r.id IS NULL AS lost
+    FROM unnest(CAST(:runs AS uuid[]), CAST(:epochs AS bigint[])) AS held(id, epoch)
+    LEFT JOIN runs r ON r.id = held.id AND r.lease_epoch = held.epoch AND r.status = 'running'
+    WHERE r.cancel_reason IS NOT NULL OR r.id IS NULL
+""")
+
+_RELEASE = text("""
+    UPDATE runs SET lease_until = clock_timestamp(), lease_node = NULL
+    WHERE id = CAST(:run AS uuid) AND lease_epoch = :epoch AND status = 'running'
+""")
+
+_ADVANCE = text("""
+    UPDATE runs SET turn = :turn, prompt_tokens = :prompt, completion_tokens = :completion
+    WHERE id = CAST(:run AS uuid) AND lease_epoch = :epoch AND status = 'running'
+""")
+
+_FINISH = text("""
+    UPDATE runs SET status = :status, reason = :reason, error = CAST(:error AS jsonb), turn = :turn,
+        prompt_tokens = :prompt, completion_tokens = :completion, finished_at = clock_timestamp(), lease_until = NULL
+    WHERE id = CAST(:run AS uuid) AND lease_epoch = :epoch AND status = 'running'
+""")
+
+_FINISH_QUEUED = text("""
+    UPDATE runs SET status = 'cancelled', reason = :reason, finished_at = clock_timestamp()
+    WHERE id = CAST(:run AS uuid) AND status = 'queued'
+""")
+
+_END_ALL = text(f"""
+    UPDATE runs SET status = 'cancelled', reason = :reason, finished_at = clock_timestamp(), lease_until = NULL
+    WHERE session_id = CAST(:session AS uuid) AND status IN ('queued', 'running', 'waiting', 'paused')
+    RETURNING {_COLUMNS}
+""")
+
+_ASK_STOP = text("""
+    UPDATE runs SET cancel_reason = coalesce(cancel_reason, :reason)
+    WHERE id = CAST(:run AS uuid) AND status IN ('running', 'waiting', 'paused')
+""")
+
+_CANCEL_REASON = text("SELECT cancel_reason FROM runs WHERE id = CAST(:run AS uuid)")
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedRun:
+    """What is written when a run ends. `error` is JSON text or None."""
+
+    status: RunStatus
+    reason: str
+    error: str | None
+    turns: int
+    usage: Usage
+
+
+async def enqueue(
+    db: Db,
+    *,
+    run: RunId,
+    session: SessionId,
+    team: str,
+    input_message: MessageId,
+    input_seq: int,
+    to: str | None,
+    requested_by: UserId,
+) -> None:
+    """Put a run into the session's queue."""
+    await db.execute(
+        _ENQUEUE,
+        {
+            "id": run,
+            "session": session,
+            "team": team,
+            "message": input_message,
+            "seq": input_seq,
+            "to_agent": to,
+            "user": requested_by,
+        },
+    )
+
+
+async def get(db: Db, run: RunId) -> Run | None:
+    """The run, or None."""
+    row = (await db.execute(_GET, {"run": run})).one_or_none()
+    return _run(row) if row is not None else None
+
+
+async def open_runs(db: Db, session: SessionId) -> list[Run]:
+    """Runs of the session that have not ended: the live one first, then the queue in order."""
+    return [_run(row) for row in await db.execute(_OPEN, {"session": session})]
+
+
+async def claim(db: Db, *, node: str, limit: int, lease_s: float) -> list[ClaimedRun]:
+    """Take up to `limit` runs: the next in the queue of idle sessions, and those whose lease has run out.
+
+    Raises `Conflict` through the caller's transaction when another worker was faster in the same session.
+    """
+    rows = await db.execute(_CLAIM, {"node": node, "limit": limit, "lease_s": lease_s})
+    return [
+        ClaimedRun(
+            lease=Lease(RunId(row.id), SessionId(row.session_id), row.lease_epoch),
+            team=row.team,
+            attempt=row.attempt,
+            turn=row.turn,
+            input_seq=row.input_seq,
+            input_message=MessageId(row.input_message),
+            to=row.to_agent,
+            usage=Usage(row.prompt_tokens, row.completion_tokens),
+            started_at=row.started_at,
+        )
+        for row in rows
+    ]
+
+
+async def renew(db: Db, leases: Sequence[Lease], lease_s: float) -> set[RunId]:
+    """Extend these leases; those missing from the answer are lost."""
+    rows = await db.execute(_RENEW, {**_held(leases), "lease_s": lease_s})
+    return {RunId(row.id) for row in rows}
+
+
+async def stops(db: Db, leases: Sequence[Lease]) -> dict[RunId, str | None]:
+    """Which of these runs must not go on: those asked to stop, with the reason, and those whose lease is lost (None)."""
+    rows = await db.execute(_STOPS, _held(leases))
+    return {RunId(row.id): None if row.lost else row.cancel_reason for row in rows}
+
+
+async def cancel_reason(db: Db, run: RunId) -> str | None:
+    """Why the run is asked to stop, if it is."""
+    reason: str | None = (await db.execute(_CANCEL_REASON, {"run": run})).scalar_one_or_none()
+    return reason
+
+
+async def release(db: Db, lease: Lease) -> None:
+    """Give the lease back at once, so that another runner need not wait for it to run out."""
+    await db.execute(_RELEASE, {"run": lease.run, "epoch": lease.epoch})
+
+
+async def advance(db: Db, lease: Lease, *, turn: int, usage: Usage) -> None:
+    """Record that the turns before `turn` are done. Raises `LeaseLost` for an old lease."""
+    values = {"turn": turn, "prompt": usage.prompt_tokens, "completion": usage.completion_tokens}
+    await _fenced(db, _ADVANCE, lease, values)
+
+
+async def finish(db: Db, lease: Lease, end: FinishedRun) -> None:
+    """End the run. Raises `LeaseLost` for an old lease or a run that has ended."""
+    values = {
+        "status": end.status.value,
+        "reason": end.reason,
+        "error": end.error,
+        "turn": end.turns,
+        "prompt": end.usage.prompt_tokens,
+        "completion": end.usage.completion_tokens,
+    }
+    await _fenced(db, _FINISH, lease, values)
+
+
+async def finish_queued(db: Db, run: RunId, reason: str) -> bool:
+    """Cancel a run that nobody has claimed. False when it is not in the queue any more."""
+    return bool((await db.execute(_FINISH_QUEUED, {"run": run, "reason": reason})).rowcount)
+
+
+async def end_all(db: Db, session: SessionId, reason: str) -> list[Run]:
+    """Cancel every run of the session here and now; whoever holds one finds its lease lost."""
+    return [_run(row) for row in await db.execute(_END_ALL, {"session": session, "reason": reason})]
+
+
+async def ask_stop(db: Db, run: RunId, reason: str) -> bool:
+    """Ask the holder of a live run to stop it; the first reason stands. False when the run is not live."""
+    return bool((await db.execute(_ASK_STOP, {"run": run, "reason": reason})).rowcount)
+
+
+async def _fenced(db: Db, statement: Any, lease: Lease, values: dict[str, Any]) -> None:
+    result = await db.execute(statement, {"run": lease.run, "epoch": lease.epoch, **values})
+    if result.rowcount != 1:
+        raise LeaseLost
+
+
+def _held(leases: Sequence[Lease]) -> dict[str, Any]:
+    return {"runs": [lease.run for lease in leases], "epochs": [lease.epoch for lease in leases]}
+
+
+def _run(row: Any) -> Run:
+    finished: datetime | None = row.finished_at
+    return Run(
+        id=RunId(row.id),
+        session=SessionId(row.session_id),
+        status=RunStatus(row.status),
+        team=row.team,
+        attempt=row.attempt,
+        input_seq=row.input_seq,
+        turns=row.turn,
+        usage=Usage(row.prompt_tokens, row.completion_tokens),
+        created_at=row.created_at,
+        finished_at=finished,
+    )

@@ -1,0 +1,267 @@
+"""The tables, as declarative models: what Alembic compares migrations with. Statements are written in the modules that
+own them; nothing is loaded or saved through these classes.
+
+Ids are UUIDs given by the hub, times are the database's. Words of closed sets (roles, statuses) are plain text: the
+domain's enums are their guard, so that two versions of the hub can share one schema.
+"""
+
+from datetime import datetime
+from typing import Any, ClassVar
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    DateTime,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Sequence,
+    Text,
+    Uuid,
+    func,
+)
+from sqlalchemy import text as sql
+from sqlalchemy.dialects.postgresql import ARRAY, JSON, JSONB
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+LIVE = sql("status IN ('running', 'waiting', 'paused')")
+CLAIMABLE = sql("status IN ('queued', 'running')")
+# Room in each page for the next version of a row that is written at every event: such updates touch no index.
+HOT = {"fillfactor": "70"}
+
+
+class Base(DeclarativeBase):
+    metadata = MetaData(
+        naming_convention={
+            "pk": "pk_%(table_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+        }
+    )
+    type_annotation_map: ClassVar[dict[Any, Any]] = {
+        str: Text(),
+        bytes: LargeBinary(),
+        bool: Boolean(),
+        int: Integer(),
+        datetime: DateTime(timezone=True),
+        list[str]: ARRAY(Text()),
+    }
+
+
+LEASE_EPOCHS = Sequence("lease_epochs", metadata=Base.metadata, data_type=BigInteger)
+"""Every grant of a lease takes its next value, so epochs grow across runs, workers and restarts."""
+
+_NOW = func.clock_timestamp()
+_UUID = Uuid(as_uuid=False)
+
+
+class UserRow(Base):
+    """`name_key` is the name casefolded and normalised: two names that look alike are one. `password_hash` is null for
+    users who cannot sign in with a password. A token whose `auth_version` is lower than the user's is revoked."""
+
+    __tablename__ = "users"
+    id: Mapped[str] = mapped_column(_UUID, primary_key=True)
+    name: Mapped[str]
+    name_key: Mapped[str] = mapped_column(unique=True)
+    password_hash: Mapped[str | None]
+    is_admin: Mapped[bool] = mapped_column(server_default=sql("false"))
+    auth_version: Mapped[int] = mapped_column(server_default=sql("1"))
+    disabled_at: Mapped[datetime | None]
+    created_at: Mapped[datetime] = mapped_column(server_default=_NOW)
+
+
+class ApiKeyRow(Base):
+    __tablename__ = "api_keys"
+    __table_args__ = (Index(None, "user_id", "id"),)
+    id: Mapped[str] = mapped_column(_UUID, primary_key=True)
+    user_id: Mapped[str] = mapped_column(_UUID, ForeignKey("users.id", ondelete="CASCADE"))
+    name: Mapped[str]
+    secret_hash: Mapped[bytes]
+    scopes: Mapped[list[str]]
+    expires_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
+    last_used_at: Mapped[datetime | None]
+    created_at: Mapped[datetime] = mapped_column(server_default=_NOW)
+
+
+class RefreshTokenRow(Base):
+    """Tokens that were rotated out of each other share a `family`."""
+
+    __tablename__ = "refresh_tokens"
+    id: Mapped[str] = mapped_column(_UUID, primary_key=True)
+    user_id: Mapped[str] = mapped_column(_UUID, ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    family: Mapped[str] = mapped_column(_UUID, index=True)
+    token_hash: Mapped[bytes] = mapped_column(unique=True)
+    created_at: Mapped[datetime] = mapped_column(server_default=_NOW)
+    expires_at: Mapped[datetime]
+    used_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
+
+
+class SessionRow(Base):
+    """`last_seq` is the end of the session's log. No index on `updated_at`: it changes with every event."""
+
+    __tablename__ = "sessions"
+    __table_args__ = ({"postgresql_with": HOT},)
+    id: Mapped[str] = mapped_column(_UUID, primary_key=True)
+    title: Mapped[str]
+    team: Mapped[str]
+    on_busy: Mapped[str]
+    metadata_: Mapped[dict[str, Any]] = mapped_column("metadata", JSONB)
+    last_seq: Mapped[int] = mapped_column(BigInteger, server_default=sql("0"))
+    created_by: Mapped[str] = mapped_column(_UUID, ForeignKey("users.id"))
+    created_at: Mapped[datetime] = mapped_column(server_default=_NOW)
+    updated_at: Mapped[datetime] = mapped_column(server_default=_NOW)
+    deleted_at: Mapped[datetime | None]
+
+
+class MemberRow(Base):
+    __tablename__ = "members"
+    session_id: Mapped[str] = mapped_column(_UUID, ForeignKey("sessions.id", ondelete="CASCADE"), primary_key=True)
+    user_id: Mapped[str] = mapped_column(
+        _UUID, ForeignKey("users.id", ondelete="CASCADE"), primary_key=True, index=True
+    )
+    role: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(server_default=_NOW)
+
+
+class EventRow(Base):
+    """The log: append-only. `data` is `json`, not `jsonb`, because it keeps the bytes; it is read as `data::text`."""
+
+    __tablename__ = "events"
+    session_id: Mapped[str] = mapped_column(_UUID, ForeignKey("sessions.id", ondelete="CASCADE"), primary_key=True)
+    seq: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    type: Mapped[str]
+    run_id: Mapped[str | None] = mapped_column(_UUID)
+    ts: Mapped[datetime]
+    data: Mapped[Any] = mapped_column(JSON)
+
+
+class MessageRow(Base):
+    """What users and agents said. `author_id` is a user's id or an agent's name. `client_id`, `body_hash` and
+    `queued_run` (the run the message asked for) make a repeated send give its first answer again. `in_state`: a
+    committed checkpoint holds the message, so the team need not be given it."""
+
+    __tablename__ = "messages"
+    __table_args__ = (
+        Index(None, "session_id", "seq", unique=True),
+        Index("ix_messages_unseen", "session_id", "seq", postgresql_where=sql("NOT in_state")),
+        Index(
+            "uq_messages_client_id",
+            "session_id",
+            "author_id",
+            "client_id",
+            unique=True,
+            postgresql_where=sql("client_id IS NOT NULL"),
+        ),
+    )
+    id: Mapped[str] = mapped_column(_UUID, primary_key=True)
+    session_id: Mapped[str] = mapped_column(_UUID, ForeignKey("sessions.id", ondelete="CASCADE"))
+    seq: Mapped[int] = mapped_column(BigInteger)
+    run_id: Mapped[str | None] = mapped_column(_UUID)
+    author_kind: Mapped[str]
+    author_id: Mapped[str]
+    author_name: Mapped[str]
+    text: Mapped[str]
+    parts: Mapped[list[Any]] = mapped_column(JSONB, server_default=sql("'[]'"))
+    client_id: Mapped[str | None]
+    body_hash: Mapped[bytes | None]
+    queued_run: Mapped[str | None] = mapped_column(_UUID)
+    in_state: Mapped[bool] = mapped_column(server_default=sql("false"))
+    to_agent: Mapped[str | None]
+    reasoning: Mapped[str | None]
+    turn: Mapped[int | None]
+    status: Mapped[str]
+    prompt_tokens: Mapped[int] = mapped_column(server_default=sql("0"))
+    completion_tokens: Mapped[int] = mapped_column(server_default=sql("0"))
+    created_at: Mapped[datetime]
+
+
+class RunRow(Base):
+    """`cancel_reason` set means: asked to stop. `turn` is the number of finished turns."""
+
+    __tablename__ = "runs"
+    __table_args__ = (
+        Index("uq_runs_live", "session_id", unique=True, postgresql_where=LIVE),
+        Index("ix_runs_claimable", "status", "created_at", postgresql_where=CLAIMABLE),
+        Index(None, "session_id", "input_seq"),
+        {"postgresql_with": HOT},
+    )
+    id: Mapped[str] = mapped_column(_UUID, primary_key=True)
+    session_id: Mapped[str] = mapped_column(_UUID, ForeignKey("sessions.id", ondelete="CASCADE"))
+    status: Mapped[str]
+    team: Mapped[str]
+    attempt: Mapped[int] = mapped_column(server_default=sql("0"))
+    lease_node: Mapped[str | None]
+    lease_epoch: Mapped[int] = mapped_column(BigInteger, server_default=sql("0"))
+    lease_until: Mapped[datetime | None]
+    cancel_reason: Mapped[str | None]
+    input_message: Mapped[str] = mapped_column(_UUID)
+    input_seq: Mapped[int] = mapped_column(BigInteger)
+    to_agent: Mapped[str | None]
+    requested_by: Mapped[str] = mapped_column(_UUID, ForeignKey("users.id"))
+    turn: Mapped[int] = mapped_column(server_default=sql("0"))
+    prompt_tokens: Mapped[int] = mapped_column(BigInteger, server_default=sql("0"))
+    completion_tokens: Mapped[int] = mapped_column(BigInteger, server_default=sql("0"))
+    reason: Mapped[str | None]
+    error: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+    created_at: Mapped[datetime] = mapped_column(server_default=_NOW)
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+
+
+class CheckpointRow(Base):
+    """An engine's state after a finished turn; `seq` is the log position it holds up to. `state` is the engine's own
+    JSON text and may be large."""
+
+    __tablename__ = "checkpoints"
+    session_id: Mapped[str] = mapped_column(_UUID, ForeignKey("sessions.id", ondelete="CASCADE"), primary_key=True)
+    seq: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    run_id: Mapped[str] = mapped_column(_UUID)
+    turn: Mapped[int]
+    engine: Mapped[str]
+    state: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(server_default=_NOW)
+
+
+class UsageRow(Base):
+    """Tokens per turn, for accounting: it outlives the session, hence no foreign keys."""
+
+    __tablename__ = "usage"
+    __table_args__ = (Index(None, "user_id", "created_at"), Index(None, "run_id"))
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    session_id: Mapped[str] = mapped_column(_UUID)
+    run_id: Mapped[str] = mapped_column(_UUID)
+    user_id: Mapped[str] = mapped_column(_UUID)
+    turn: Mapped[int]
+    model: Mapped[str]
+    prompt_tokens: Mapped[int]
+    completion_tokens: Mapped[int]
+    created_at: Mapped[datetime] = mapped_column(server_default=_NOW)
+
+
+class AuditRow(Base):
+    """Who did what to whom, without content: it outlives what it is about, hence no foreign keys."""
+
+    __tablename__ = "audit"
+    __table_args__ = (Index(None, "object", "id"),)
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    at: Mapped[datetime] = mapped_column(server_default=_NOW)
+    actor: Mapped[str | None] = mapped_column(_UUID)
+    action: Mapped[str]
+    object: Mapped[str]
+    address: Mapped[str | None]
+    detail: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default=sql("'{}'"))
+
+
+class CounterRow(Base):
+    """Rows of the `counter` tool."""
+
+    __tablename__ = "counters"
+    key: Mapped[str] = mapped_column(primary_key=True)
+    value: Mapped[int] = mapped_column(BigInteger)

@@ -1,0 +1,109 @@
+"""Users: who may sign in, and which of their credentials still count."""
+
+import unicodedata
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import text
+
+from hub.domain.errors import Conflict
+from hub.domain.ids import UserId
+from hub.store.database import Db
+
+_COLUMNS = "id::text, name, password_hash, is_admin, auth_version, disabled_at, created_at"
+
+_CREATE = text("""
+    INSERT INTO users (id, name, name_key, password_hash, is_admin)
+    VALUES (CAST(:id AS uuid), :name, :key, :password_hash, :is_admin)
+    ON CONFLICT (name_key) DO NOTHING
+""")
+
+_BY_ID = text(f"SELECT {_COLUMNS} FROM users WHERE id = CAST(:id AS uuid)")
+_BY_NAME = text(f"SELECT {_COLUMNS} FROM users WHERE name_key = :key")
+
+_BUMP = text("""
+    UPDATE users SET auth_version = auth_version + 1 WHERE id = CAST(:id AS uuid) RETURNING auth_version
+""")
+
+_AUTH_VERSIONS = text("""
+    SELECT id::text, auth_version FROM users WHERE id = ANY(CAST(:ids AS uuid[])) AND disabled_at IS NULL
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class StoredUser:
+    """A user. `password_hash` is None for one who cannot sign in with a password."""
+
+    id: UserId
+    name: str
+    password_hash: str | None
+    is_admin: bool
+    auth_version: int
+    disabled_at: datetime | None
+    created_at: datetime
+
+
+def name_key(name: str) -> str:
+    """What two names that count as the same have in common."""
+    # Casefolding may undo the normalisation.
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
+
+
+async def create(
+    db: Db,
+    *,
+    id: UserId,
+    name: str,
+    password_hash: str | None,
+    is_admin: bool,
+) -> None:
+    """Add a user. Raises `Conflict` when the name is taken, whatever its case."""
+    values = {"id": id, "name": name, "key": name_key(name), "password_hash": password_hash, "is_admin": is_admin}
+    if not (await db.execute(_CREATE, values)).rowcount:
+        raise Conflict("the name is taken")
+
+
+async def by_id(db: Db, user: UserId) -> StoredUser | None:
+    """The user with this id, or None."""
+    return _user((await db.execute(_BY_ID, {"id": user})).one_or_none())
+
+
+async def by_name(db: Db, name: str) -> StoredUser | None:
+    """The user with this name, whatever its case, or None."""
+    key = name_key(name)
+    if not _storable(key):
+        return None
+    return _user((await db.execute(_BY_NAME, {"key": key})).one_or_none())
+
+
+async def bump_auth_version(db: Db, user: UserId) -> int | None:
+    """Revoke every credential the user has shown so far; the new version, or None when there is no such user."""
+    version: int | None = (await db.execute(_BUMP, {"id": user})).scalar_one_or_none()
+    return version
+
+
+async def auth_versions(db: Db, users: Collection[UserId]) -> dict[UserId, int]:
+    """The present version of each of these users; those unknown or disabled are missing."""
+    rows = await db.execute(_AUTH_VERSIONS, {"ids": list(users)})
+    return {UserId(row.id): row.auth_version for row in rows}
+
+
+def _storable(text_: str) -> bool:
+    """Whether PostgreSQL could hold it: nobody is called what it cannot."""
+    return "\x00" not in text_ and not any("\ud800" <= c <= "\udfff" for c in text_)
+
+
+def _user(row: Any) -> StoredUser | None:
+    if row is None:
+        return None
+    return StoredUser(
+        id=UserId(row.id),
+        name=row.name,
+        password_hash=row.password_hash,
+        is_admin=row.is_admin,
+        auth_version=row.auth_version,
+        disabled_at=row.disabled_at,
+        created_at=row.created_at,
+    )

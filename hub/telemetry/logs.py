@@ -1,0 +1,54 @@
+"""Structured logs on stderr."""
+
+import logging
+import sys
+from typing import Literal
+
+import structlog
+
+# Their records hold message texts (AutoGen), queries with tickets (uvicorn) or a line per model call (openai).
+_SILENCED = {
+    "autogen_core": logging.CRITICAL,
+    "autogen_core.events": logging.CRITICAL,
+    "autogen_agentchat": logging.CRITICAL,
+    "autogen_agentchat.events": logging.CRITICAL,
+    "uvicorn.access": logging.CRITICAL,
+    "uvicorn.error": logging.WARNING,
+    "httpx2": logging.WARNING,
+    "openai": logging.WARNING,
+    "asyncio": logging.ERROR,
+}
+
+
+def configure(level: Literal["debug", "info", "warning", "error"], format_: Literal["json", "console"]) -> None:
+    """Set up logging for this process. Called once, before anything logs."""
+    number = logging.getLevelNamesMapping()[level.upper()]
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    renderer: structlog.typing.Processor
+    if format_ == "json":
+        shared.append(structlog.processors.format_exc_info)
+        renderer = structlog.processors.JSONRenderer()
+    else:
+        renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    structlog.configure(
+        processors=[*shared, renderer],
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+            foreign_pre_chain=shared,
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(max(number, logging.INFO))
+    for name, at in _SILENCED.items():
+        logging.getLogger(name).setLevel(at)

@@ -1,0 +1,114 @@
+"""Deadlines and the cap of the HTTP side, on real sockets."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from hub.gateway.handshake import MAX_HEADER_BYTES, HubHttp
+from tests.gateway.server import Raw, serving
+
+
+class Impatient(HubHttp):
+    headers_s = 0.3
+    body_s = 0.3
+
+
+async def app(scope: Any, receive: Any, send: Any) -> None:
+    """Reads the whole body and answers with its length; `/stream` answers for a second."""
+    if scope["type"] == "websocket":
+        await receive()
+        await send({"type": "websocket.accept"})
+        await receive()
+        return
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return
+        size += len(message["body"])
+        if not message.get("more_body"):
+            break
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/plain")]})
+    if scope["path"] == "/stream":
+        for _ in range(10):
+            await send({"type": "http.response.body", "body": b".", "more_body": True})
+            await asyncio.sleep(0.1)  # the pace of the stream
+    await send({"type": "http.response.body", "body": str(size).encode()})
+
+
+@pytest.fixture
+async def port() -> AsyncIterator[int]:
+    async with serving(app, http=Impatient) as port:
+        yield port
+
+
+async def answer(client: Raw, within_s: float = 5) -> bytes:
+    """All bytes until the end of the connection."""
+    async with asyncio.timeout(within_s):
+        return await client.reader.read(-1)
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET / HT", b"GET / HTTP/1.1\r\nHost: x\r\n"])
+async def test_a_request_that_does_not_arrive_is_given_up(port: int, sent: bytes) -> None:
+    client = await Raw.connect(port)
+    client.send(sent)
+    assert (await answer(client)).startswith(b"HTTP/1.1 408 ")
+    await client.leave()
+
+
+async def test_dripping_does_not_help(port: int) -> None:
+    client = await Raw.connect(port)
+
+    async def drip() -> None:
+        for byte in b"GET / HTTP/1.1\r\nX-Slow: " + b"x" * 1_000:
+            client.send(bytes([byte]))
+            await asyncio.sleep(0.02)  # the pace of the attack
+
+    async with asyncio.TaskGroup() as tasks:
+        dripping = tasks.create_task(drip())
+        assert (await answer(client)).startswith(b"HTTP/1.1 408 ")
+        dripping.cancel()
+    await client.leave()
+
+
+async def test_a_body_that_does_not_arrive_is_given_up(port: int) -> None:
+    client = await Raw.connect(port)
+    client.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nabc")
+    await client.ended(3)
+    await client.leave()
+
+
+async def test_headers_without_end_are_refused(port: int) -> None:
+    client = await Raw.connect(port)
+    client.send(b"GET / HTTP/1.1\r\n")
+    client.send(b"X-Header: value\r\n" * (MAX_HEADER_BYTES // 10))
+    assert b"431" in await answer(client)
+    await client.leave()
+
+
+async def test_a_request_in_time_is_answered_and_the_next_one_too(port: int) -> None:
+    client = await Raw.connect(port)
+    for _ in range(2):
+        client.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc")
+        async with asyncio.timeout(5):
+            assert b"200 OK" in await client.reader.readuntil(b"\r\n")
+            await client.reader.readuntil(b"\r\n0\r\n\r\n")
+    await client.leave()
+
+
+async def test_an_answer_may_take_longer_than_the_request(port: int) -> None:
+    client = await Raw.connect(port)
+    client.send(b"GET /stream HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    body = await answer(client)
+    assert b"200 OK" in body
+    assert body.count(b"\r\n.\r\n") == 10
+    await client.leave()
+
+
+async def test_an_upgraded_connection_has_no_request_deadline(port: int) -> None:
+    client = await Raw.open(port)
+    with pytest.raises(TimeoutError):
+        await client.receive(1.0)
+    await client.leave()

@@ -1,0 +1,292 @@
+"""The hardened protocol class against peers that misbehave, on real sockets."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from hub.gateway.transport import MAX_CONTROL_FRAMES, MAX_FRAGMENTS, HubWebSocket
+from hub.protocol.close import Close
+from tests.gateway.server import Raw, eventually, frame, serving
+
+TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
+STALL_S = 0.4
+
+
+class Peer:
+    """What the application sees of one connection."""
+
+    def __init__(self, transport: HubWebSocket) -> None:
+        self.transport = transport
+        self.received: list[Any] = []
+        self.writable = 0
+        self.ended = asyncio.Event()
+
+    def may_write(self) -> None:
+        self.writable += 1
+
+    def stalled(self) -> None:
+        self.transport.end(Close.SLOW_CONSUMER, "slow consumer")
+
+
+class App:
+    """Accepts everything, records it, and answers `echo …`."""
+
+    def __init__(self) -> None:
+        self.peers: list[Peer] = []
+        self.reading = asyncio.Event()
+        self.reading.set()
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+        peer = Peer(scope["state"]["transport"])
+        peer.transport.open(stall_s=STALL_S, on_writable=peer.may_write, on_stalled=peer.stalled)
+        self.peers.append(peer)
+        while (message := await receive())["type"] == "websocket.receive":
+            peer.received.append(message.get("text", message.get("bytes")))
+            await self.reading.wait()
+            if str(message.get("text")).startswith("echo "):
+                peer.transport.send_frames(message["text"][5:].encode())
+        peer.received.append(message)
+        peer.ended.set()
+
+    @property
+    def peer(self) -> Peer:
+        return self.peers[-1]
+
+
+class Brisk(HubWebSocket):
+    goodbye_s = 1.0
+    stalled_goodbye_s = 0.3
+
+
+@pytest.fixture
+def app() -> App:
+    return App()
+
+
+@pytest.fixture
+async def port(app: App) -> AsyncIterator[int]:
+    async with serving(app, ws=Brisk) as port:
+        yield port
+
+
+@pytest.fixture
+async def raw(port: int, app: App) -> AsyncIterator[Raw]:
+    client = await Raw.open(port)
+    await eventually(lambda: bool(app.peers))
+    yield client
+    await client.leave()
+
+
+@pytest.mark.parametrize("size", [0, 1, 125, 126, 127, 65_535])
+async def test_frames_of_every_length_class_come_back_whole(raw: Raw, app: App, size: int) -> None:
+    raw.send(frame(b"echo " + b"x" * min(size, 65_000)))
+    assert await raw.receive() == (TEXT, b"x" * min(size, 65_000))
+
+
+async def test_a_frame_larger_than_16_bits_of_length_is_sent_in_one_piece(raw: Raw, app: App) -> None:
+    app.peer.transport.send_frames(b"y" * 70_000)
+    assert await raw.receive() == (TEXT, b"y" * 70_000)
+
+
+async def test_a_message_in_fragments_is_joined(raw: Raw, app: App) -> None:
+    raw.send(frame(b"echo ", fin=False) + frame(b"a", 0, fin=False) + frame(b"", PING) + frame(b"b", 0))
+    assert await raw.receive() == (PONG, b"")
+    assert await raw.receive() == (TEXT, b"ab")
+
+
+async def test_too_many_fragments_are_refused(raw: Raw, app: App) -> None:
+    raw.send(frame(b"a", fin=False) + frame(b"", 0, fin=False) * (MAX_FRAGMENTS + 1))
+    assert await raw.close_code() == Close.POLICY
+    await app.peer.ended.wait()
+
+
+async def test_as_many_fragments_as_are_allowed_pass(raw: Raw, app: App) -> None:
+    raw.send(frame(b"echo ", fin=False) + frame(b"a", 0, fin=False) * (MAX_FRAGMENTS - 2) + frame(b"z", 0))
+    assert await raw.receive() == (TEXT, b"a" * (MAX_FRAGMENTS - 2) + b"z")
+
+
+@pytest.mark.parametrize("opcode", [TEXT, BINARY])
+async def test_the_close_code_of_a_frame_that_is_too_large_arrives_although_more_is_coming(
+    raw: Raw, app: App, opcode: int
+) -> None:
+    raw.send(frame(b"x" * 65_537, opcode) + frame(b"x" * 1_000_000, opcode))
+    assert await raw.close_code() == Close.TOO_LARGE
+    await app.peer.ended.wait()
+
+
+async def test_fragments_that_are_too_large_together_are_refused(raw: Raw) -> None:
+    raw.send(frame(b"x" * 40_000, fin=False) + frame(b"x" * 40_000, 0))
+    assert await raw.close_code() == Close.TOO_LARGE
+
+
+@pytest.mark.parametrize(
+    ("data", "code"),
+    [
+        (frame(b"\xff\xfe"), 1007),
+        (b"\x81\x05hello", 1002),  # not masked
+        (bytes([0xC1, 0x80]) + bytes(4), 1002),  # a reserved bit
+        (frame(b"", 3), 1002),  # a reserved opcode
+        (frame(b"x" * 126, PING), 1002),  # a control frame that is too long
+        (frame(b"", PING, fin=False), 1002),  # a control frame in fragments
+        (frame(b"a", 0), 1002),  # a continuation of nothing
+        (frame(b"a", fin=False) + frame(b"b"), 1002),  # a message within a message
+        (frame(b"\x00", CLOSE), 1002),  # half a close code
+    ],
+)
+async def test_violations_of_the_protocol_are_named(raw: Raw, app: App, data: bytes, code: int) -> None:
+    raw.send(data)
+    assert await raw.close_code() == code
+    await app.peer.ended.wait()
+
+
+async def test_a_flood_of_pings_ends(raw: Raw, app: App) -> None:
+    raw.send(frame(b"", PING) * (MAX_CONTROL_FRAMES + 100))
+    assert await raw.close_code() == Close.RATE_LIMITED
+    await app.peer.ended.wait()
+
+
+async def test_pongs_are_not_queued_for_a_peer_that_does_not_read(port: int, app: App) -> None:
+    deaf = await Raw.open(port, receive_buffer=4096)
+    await eventually(lambda: bool(app.peers))
+    transport = app.peer.transport
+    while transport.send_frames(b"x" * 60_000):
+        await asyncio.sleep(0)
+    before = transport.transport.get_write_buffer_size()
+    deaf.send(frame(b"p" * 100, PING) * 50 + frame(b"after"))
+    await eventually(lambda: "after" in app.peer.received)
+    assert transport.transport.get_write_buffer_size() <= before
+    await deaf.leave()
+
+
+async def test_a_flood_of_messages_waits_in_the_kernel_while_the_application_is_busy(raw: Raw, app: App) -> None:
+    app.reading.clear()
+    for _ in range(50):
+        raw.send(frame(b"x" * 20) * 2_000)
+    await eventually(lambda: len(app.peer.received) == 1)
+    for _ in range(100):  # as many passes of the loop as reading it all would take
+        await asyncio.sleep(0)
+    assert app.peer.transport.queue.qsize() < 1_000
+    app.reading.set()
+    await eventually(lambda: len(app.peer.received) == 100_000, 30)
+
+
+async def test_a_peer_that_takes_nothing_is_dropped_and_told_why(port: int, app: App) -> None:
+    deaf = await Raw.open(port, receive_buffer=4096)
+    await eventually(lambda: bool(app.peers))
+    peer = app.peer
+    began = asyncio.get_running_loop().time()
+    while peer.transport.send_frames(b"x" * 60_000):
+        await asyncio.sleep(0)
+    await asyncio.wait_for(peer.ended.wait(), 5)
+    assert peer.received[-1]["code"] == Close.SLOW_CONSUMER
+    assert asyncio.get_running_loop().time() - began >= STALL_S
+    await eventually(lambda: peer.transport.disconnected, 5)  # aborted: closing alone would wait for the peer
+    await deaf.leave()
+
+
+async def test_a_peer_that_reads_slowly_but_steadily_stays(port: int, app: App) -> None:
+    slow = await Raw.open(port, receive_buffer=4096)
+    await eventually(lambda: bool(app.peers))
+    transport = app.peer.transport
+    while transport.send_frames(b"x" * 60_000):
+        await asyncio.sleep(0)
+    deadline = asyncio.get_running_loop().time() + 3 * STALL_S
+    read = 0
+    while asyncio.get_running_loop().time() < deadline:
+        async with asyncio.timeout(5):
+            read += len(await slow.reader.read(2_048))
+        await asyncio.sleep(0.005)  # the pace of this reader, not a wait for something
+    assert not app.peer.ended.is_set()
+    async with asyncio.timeout(10):
+        while not app.peer.writable:
+            await slow.reader.read(65_536)
+    assert transport.send_frames(b"more") is True
+    await slow.leave()
+
+
+async def test_closing_arrives_behind_what_was_sent_before(raw: Raw, app: App) -> None:
+    app.peer.transport.send_frames(b"last words")
+    app.peer.transport.end(Close.DRAINING, "bye")
+    assert not app.peer.transport.send_frames(b"too late")
+    app.peer.transport.end(Close.POLICY)  # the first code counts
+    assert await raw.receive() == (TEXT, b"last words")
+    assert await raw.receive() == (CLOSE, b"\x0f\xa0bye")
+    raw.send(frame(b"\x0f\xa0", CLOSE))
+    await raw.ended(0.8)  # at once, not after goodbye_s
+
+
+async def test_a_peer_that_does_not_answer_the_close_frame_is_dropped(raw: Raw, app: App) -> None:
+    app.peer.transport.end(Close.NORMAL)
+    await eventually(lambda: app.peer.transport.disconnected, 5)
+
+
+async def test_the_close_frame_arrives_although_the_peer_is_still_sending(raw: Raw, app: App) -> None:
+    raw.send(frame(b"x" * 60_000) * 30)
+    app.peer.transport.end(Close.BAD_FRAMES)
+    raw.send(frame(b"x" * 60_000) * 30)
+    assert await raw.close_code() == Close.BAD_FRAMES
+
+
+async def test_a_close_frame_is_answered(raw: Raw, app: App) -> None:
+    raw.send(frame((1000).to_bytes(2) + b"done", CLOSE))
+    assert await raw.close_code() == 1000
+    await app.peer.ended.wait()
+    assert app.peer.received[-1]["code"] == 1000
+
+
+async def test_a_ping_makes_a_peer_silent_until_anything_comes(raw: Raw, app: App) -> None:
+    transport = app.peer.transport
+    assert not transport.is_silent
+    transport.ping()
+    assert transport.is_silent
+    assert await raw.receive() == (PING, b"")
+    raw.send(frame(b"", PONG))
+    await eventually(lambda: not transport.is_silent)
+
+
+async def test_nothing_is_written_after_the_connection_is_lost(raw: Raw, app: App) -> None:
+    transport = app.peer.transport
+    await raw.leave()
+    await eventually(lambda: transport.disconnected)
+    assert not transport.send_frames(b"nobody")
+    transport.end(Close.NORMAL)
+    transport.ping()
+
+
+@pytest.mark.parametrize("header", ["X-Long: " + "x" * 9_000 + "\r\n", "".join(f"X-{i}: y\r\n" for i in range(200))])
+async def test_headers_that_the_library_does_not_take_are_answered(port: int, header: str) -> None:
+    client = await Raw.connect(port)
+    assert await client.upgrade(headers=header) == 431
+    await client.leave()
+
+
+async def test_a_request_line_that_is_too_long_is_answered(port: int) -> None:
+    client = await Raw.connect(port)
+    assert await client.upgrade("/?ticket=" + "t" * 9_000) == 414
+    await client.leave()
+
+
+async def test_no_log_line_holds_the_query_string(port: int, app: App, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    client = await Raw.open(port, "/?ticket=canary", "Authorization: Bearer canary\r\n")
+    client.send(frame(b"echo x"))
+    await client.receive()
+    await client.leave()
+    await eventually(lambda: app.peer.ended.is_set())
+    assert "canary" not in caplog.text
+
+
+async def test_deflate_is_not_spoken(port: int) -> None:
+    client = await Raw.connect(port)
+    offered = "Sec-WebSocket-Extensions: permessage-deflate\r\n"
+    assert await client.upgrade(headers=offered) == 101
+    with contextlib.suppress(TimeoutError):
+        client.send(bytes([0xC1, 0x80]) + bytes(4))  # a compressed frame
+        assert await client.close_code() == 1002
+    await client.leave()

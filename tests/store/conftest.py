@@ -1,0 +1,83 @@
+"""People and sessions to write about."""
+
+import asyncio
+
+import pytest
+from sqlalchemy import text
+
+from hub.domain.ids import MessageId, RunId, SessionId, UserId, new_id
+from hub.domain.run import Lease
+from hub.domain.session import OnBusy
+from hub.protocol.events import RunQueuedData
+from hub.protocol.frames import NewEvent
+from hub.store import runs, sessions, users
+from hub.store.database import Db, Store
+
+
+async def make_user(db: Db, name: str) -> UserId:
+    user = UserId(new_id())
+    await users.create(db, id=user, name=name, password_hash=None, is_admin=False)
+    return user
+
+
+async def make_session(db: Db, owner: UserId, title: str = "plans") -> SessionId:
+    session = SessionId(new_id())
+    await sessions.create(db, id=session, title=title, team="duo", on_busy=OnBusy.QUEUE, metadata={"n": 1}, owner=owner)
+    return session
+
+
+async def make_lease(store: Store, session: SessionId, user: UserId, seq: int = 1) -> Lease:
+    """A lease on a run that was just claimed."""
+    run = RunId(new_id())
+    async with store.transaction() as db:
+        await runs.enqueue(
+            db,
+            run=run,
+            session=session,
+            team="duo",
+            input_message=MessageId(new_id()),
+            input_seq=seq,
+            to=None,
+            requested_by=user,
+        )
+    async with store.transaction() as db:
+        claimed = await runs.claim(db, node="node", limit=1, lease_s=15)
+    assert [c.lease.run for c in claimed] == [run]
+    return claimed[0].lease
+
+
+def event(number: int = 1, run: RunId | None = None) -> NewEvent:
+    return NewEvent(RunQueuedData(input_seq=number), run)
+
+
+async def somebody_waits(store: Store) -> None:
+    """Until a statement waits for a lock."""
+    async with asyncio.timeout(5):
+        while True:
+            async with store.transaction() as db:
+                waiting = await db.execute(
+                    text("""
+                        SELECT count(*) FROM pg_stat_activity
+                        WHERE datname = current_database() AND wait_event_type = 'Lock'
+                    """)
+                )
+                if waiting.scalar_one():
+                    return
+
+
+@pytest.fixture
+async def alice(store: Store) -> UserId:
+    async with store.transaction() as db:
+        return await make_user(db, "Alice")
+
+
+@pytest.fixture
+async def bob(store: Store) -> UserId:
+    async with store.transaction() as db:
+        return await make_user(db, "Bob")
+
+
+@pytest.fixture
+async def session(store: Store, alice: UserId) -> SessionId:
+    async with store.transaction() as db:
+        return await make_session(db, alice)

@@ -1,0 +1,224 @@
+"""Connections and transactions: whatever is wrong with the database becomes `Unavailable`, within bounds."""
+
+import asyncio
+import os
+import shutil
+import signal
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import ProgrammingError
+
+from hub.domain.errors import Conflict, Unavailable
+from hub.domain.ids import SessionId, UserId
+from hub.embedded.postgres import EmbeddedPostgres
+from hub.store import migrate, sessions
+from hub.store.database import Store, driver_url
+from tests.conftest import Cluster, short_dir
+from tests.store.conftest import make_session, somebody_waits
+
+
+class Server:
+    """A PostgreSQL of its own, to be stopped and frozen."""
+
+    def __init__(self, home: Path) -> None:
+        self.postgres = EmbeddedPostgres(home, for_tests=True)
+        self.dsn = self.postgres.start()
+        self._pid_file = home / "data" / "postmaster.pid"
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        postmaster = int(self._pid_file.read_text().splitlines()[0])
+        children = Path(f"/proc/{postmaster}/task/{postmaster}/children").read_text().split()
+        pids = [postmaster, *map(int, children)]
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in pids:
+                os.kill(pid, signal.SIGCONT)
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[Server]:
+    home = short_dir()
+    server = Server(home / "pg")
+    yield server
+    server.postgres.stop()
+    shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture
+async def hasty(dsn: str) -> AsyncIterator[Store]:
+    """A store with two connections and little patience."""
+    store = Store(dsn, pool_size=2, command_timeout_s=1)
+    yield store
+    await store.close()
+
+
+async def test_a_transaction_is_all_or_nothing(store: Store, alice: UserId) -> None:
+    made = []
+
+    async def fail() -> None:
+        async with store.transaction() as db:
+            made.append(await make_session(db, alice))
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await fail()
+    async with store.transaction() as db:
+        kept = await make_session(db, alice)
+    async with store.transaction() as db:
+        assert await sessions.get(db, made[0]) is None
+        assert await sessions.get(db, kept) is not None
+        assert store.pool_in_use == 1
+    assert store.pool_in_use == 0
+
+
+async def test_what_must_be_unique_is_a_conflict(store: Store, alice: UserId, session: SessionId) -> None:
+    with pytest.raises(Conflict):
+        async with store.transaction() as db:
+            await db.execute(text("INSERT INTO members SELECT * FROM members"))
+
+
+async def test_a_fault_of_ours_is_not_the_databases(store: Store) -> None:
+    with pytest.raises(ProgrammingError):
+        async with store.transaction() as db:
+            await db.execute(text("SELECT nonsense"))
+    await store.ping()
+
+
+async def test_a_slow_statement_ends(hasty: Store) -> None:
+    begun = time.monotonic()
+    with pytest.raises(Unavailable):
+        async with hasty.transaction() as db:
+            await db.execute(text("SELECT pg_sleep(30)"))
+    assert time.monotonic() - begun < 1
+    await hasty.ping()
+
+
+async def test_a_lock_is_not_waited_for_without_end(hasty: Store, session: SessionId) -> None:
+    async with hasty.transaction() as holder:
+        await sessions.lock(holder, session)
+        with pytest.raises(Unavailable):
+            async with hasty.transaction() as db:
+                await sessions.lock(db, session)
+
+
+async def test_a_full_pool_is_not_waited_for_without_end(hasty: Store) -> None:
+    async with hasty.transaction(), hasty.transaction():
+        begun = time.monotonic()
+        with pytest.raises(Unavailable):
+            async with hasty.transaction():
+                raise AssertionError("there is no third connection")
+        assert time.monotonic() - begun < 4
+
+
+async def test_a_killed_connection_costs_one_transaction(store: Store, cluster: Cluster, dsn: str) -> None:
+    database = dsn.split("?")[0].rsplit("/", 1)[1]
+    kill = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{database}'"
+
+    async def unlucky() -> None:
+        async with store.transaction() as db:
+            await db.execute(text("SELECT 1"))
+            await cluster.execute(kill)
+            await db.execute(text("SELECT 1"))
+
+    with pytest.raises(Unavailable):
+        await unlucky()
+    await store.ping()
+    assert store.pool_in_use == 0
+
+
+async def test_a_cancelled_transaction_gives_its_connection_back(store: Store, session: SessionId) -> None:
+    async def stuck() -> None:
+        async with store.transaction() as db:
+            await sessions.lock(db, session)
+
+    async with asyncio.TaskGroup() as tasks, store.transaction() as holder:
+        await sessions.lock(holder, session)
+        task = tasks.create_task(stuck())
+        await somebody_waits(store)
+        task.cancel()
+    assert store.pool_in_use == 0
+    await store.ping()
+
+
+async def test_a_stopped_server_is_unavailable_and_comes_back(server: Server) -> None:
+    store = Store(server.dsn)
+    try:
+        await store.ping()
+        server.postgres.stop()
+        for _ in range(2):
+            with pytest.raises(Unavailable):
+                await store.ping()
+        server.postgres.start()
+        async with asyncio.timeout(5):
+            while True:
+                try:
+                    await store.ping()
+                    break
+                except Unavailable:
+                    continue
+        assert store.pool_in_use == 0
+    finally:
+        await store.close()
+
+
+async def test_a_frozen_server_is_unavailable_in_time(server: Server) -> None:
+    store = Store(server.dsn, command_timeout_s=1)
+    try:
+        await store.ping()
+        with server.frozen():
+            begun = time.monotonic()
+            with pytest.raises(Unavailable):
+                async with store.transaction() as db:
+                    await db.execute(text("SELECT 1"))
+            assert time.monotonic() - begun < 1 + 4  # closing a silent connection takes its own time
+            begun = time.monotonic()
+            with pytest.raises(Unavailable):
+                await store.ping(timeout_s=1)
+            assert time.monotonic() - begun < 1 + 4
+        await store.ping()
+        assert store.pool_in_use == 0
+    finally:
+        await store.close()
+
+
+async def test_nobody_listens() -> None:
+    store = Store("postgresql://hub@/hub?host=/nowhere")
+    with pytest.raises(Unavailable):
+        await store.ping()
+    await store.close()
+
+
+async def test_schema_version(store: Store, cluster: Cluster) -> None:
+    assert await store.schema_version() == migrate.head_revision()
+    bare = Store(cluster.named("postgres"))
+    assert await bare.schema_version() is None
+    await bare.close()
+
+
+@pytest.mark.parametrize(
+    ("dsn", "expected"),
+    [
+        ("postgresql://u:p%40w@db.example:5433/hub", "postgresql+asyncpg://u:p%40w@db.example:5433/hub"),
+        ("postgresql+asyncpg://u@h/hub", "postgresql+asyncpg://u@h/hub"),
+        ("postgres://u@h/hub", "postgresql+asyncpg://u@h/hub"),
+        ("postgresql://hub@/hub?host=/run/x", "postgresql+asyncpg://hub@/hub?host=%2Frun%2Fx"),
+        ("postgresql://u@h/hub?sslmode=require", "postgresql+asyncpg://u@h/hub?ssl=require"),
+    ],
+)
+def test_urls(dsn: str, expected: str) -> None:
+    assert driver_url(dsn).render_as_string(hide_password=False) == expected
+
+
+@pytest.mark.parametrize("dsn", ["mysql://u@h/hub", "sqlite://", "hub", ""])
+def test_other_databases_are_refused(dsn: str) -> None:
+    with pytest.raises(ValueError, match="database URL"):
+        driver_url(dsn)

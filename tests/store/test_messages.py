@@ -1,0 +1,107 @@
+"""Messages and the transcript."""
+
+import pytest
+
+from hub.domain.errors import Conflict
+from hub.domain.ids import MessageId, RunId, SessionId, UserId, new_id
+from hub.domain.run import MessageStatus, Usage
+from hub.store import inputs, log, messages
+from hub.store.database import Db, Store
+from hub.store.messages import StoredMessage
+from tests.store.conftest import event, make_lease
+
+
+async def say(
+    db: Db, session: SessionId, user: UserId, text: str, *, client_id: str, run: RunId | None = None
+) -> MessageId:
+    message = MessageId(new_id())
+    [logged] = await log.append(db, session, [event()])
+    await messages.insert_user(
+        db,
+        id=message,
+        session=session,
+        seq=logged.seq,
+        author_id=user,
+        author_name="Alice",
+        text=text,
+        parts=[{"type": "text", "text": text}],
+        client_id=client_id,
+        body_hash=b"hash",
+        queued_run=run,
+    )
+    return message
+
+
+async def answer(db: Db, session: SessionId, run: RunId, text: str, turn: int = 0) -> MessageId:
+    message = MessageId(new_id())
+    [logged] = await log.append(db, session, [event(run=run)])
+    await messages.insert_agent(
+        db,
+        id=message,
+        session=session,
+        seq=logged.seq,
+        run=run,
+        author_id="writer",
+        author_name="Writer",
+        text=text,
+        reasoning="hm",
+        turn=turn,
+        status=MessageStatus.COMPLETE,
+        usage=Usage(3, 4),
+    )
+    return message
+
+
+async def test_the_transcript_is_what_was_said(store: Store, session: SessionId, alice: UserId) -> None:
+    run = RunId(new_id())
+    async with store.transaction() as db:
+        asked = await say(db, session, alice, "Hello ✨", client_id="1", run=run)
+        told = await answer(db, session, run, "t0.0 t0.1 ")
+    async with store.transaction() as db:
+        first, second = await messages.transcript(db, session, after_seq=0, limit=10)
+        events = await log.read(db, session, after=0, limit=10)
+        assert await messages.transcript(db, session, after_seq=1, limit=10) == [second]
+        assert await messages.transcript(db, session, after_seq=0, limit=1) == [first]
+        assert await messages.text_of(db, session, told) == "t0.0 t0.1 "
+        assert await messages.text_of(db, SessionId(new_id()), told) is None
+    assert (first.id, first.seq, first.run, first.text, first.status) == (asked, 1, None, "Hello ✨", "complete")
+    assert first.author == {"kind": "user", "id": alice, "name": "Alice"}
+    assert (second.id, second.seq, second.run, second.text, second.status) == (told, 2, run, "t0.0 t0.1 ", "complete")
+    assert second.author == {"kind": "agent", "name": "writer", "display_name": "Writer"}
+    assert [first.created_at, second.created_at] == [e.ts for e in events]
+
+
+async def test_void_messages_are_not_in_the_transcript(store: Store, session: SessionId, alice: UserId) -> None:
+    lease = await make_lease(store, session, alice)
+    async with store.transaction() as db:
+        void = await answer(db, session, lease.run, "once")
+        assert await inputs.supersede(db, session, lease.run, 0) == [void]
+        kept = await answer(db, session, lease.run, "twice")
+        assert [m.id for m in await messages.transcript(db, session, after_seq=0, limit=10)] == [kept]
+
+
+async def test_a_client_id_finds_its_message(store: Store, session: SessionId, alice: UserId, bob: UserId) -> None:
+    run = RunId(new_id())
+    async with store.transaction() as db:
+        message = await say(db, session, alice, "a", client_id="k", run=run)
+        assert await messages.by_client_id(db, session, alice, "k") == StoredMessage(message, 1, b"hash", run)
+        assert await messages.by_client_id(db, session, alice, "K") is None
+        assert await messages.by_client_id(db, session, bob, "k") is None
+        assert await messages.by_client_id(db, SessionId(new_id()), alice, "k") is None
+        await say(db, session, bob, "b", client_id="k")  # another author's key is another key
+
+
+async def test_a_client_id_cannot_be_used_twice(store: Store, session: SessionId, alice: UserId) -> None:
+    async with store.transaction() as db:
+        await say(db, session, alice, "a", client_id="k")
+    with pytest.raises(Conflict):
+        async with store.transaction() as db:
+            await say(db, session, alice, "b", client_id="k")
+    async with store.transaction() as db:
+        assert await log.last_seq(db, session) == 1
+
+
+async def test_messages_without_client_id_do_not_collide(store: Store, session: SessionId, alice: UserId) -> None:
+    async with store.transaction() as db:
+        await answer(db, session, RunId(new_id()), "a")
+        await answer(db, session, RunId(new_id()), "b")
