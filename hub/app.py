@@ -204,7 +204,7 @@ class Worker:
         }.items():
             self._tasks.create_task(run, name=name)
         if self._settings.role != "gateway":
-            # preload()  # an import within a turn would stop every socket of this worker for a second
+            preload()  # an import within a turn would stop every socket of this worker for a second
             self._tasks.create_task(self.executor.run(), name="executor")
         self.subscriber.subscribe(keys.NOTICES, self._on_notice, self.executor.wake)
 

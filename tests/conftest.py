@@ -127,18 +127,18 @@ def settings_for(dsn: str, redis_url: str, **changes: Any) -> Settings:
 @asynccontextmanager
 async def running_worker(settings: Settings, node: str = "test:1:a") -> AsyncGenerator[Door]:
     """One worker of a hub, in this process, on a socket of its own; drained at the end."""
-    listener = socket.create_server(("127.0.0.1", 0))
     ready, stop = asyncio.Event(), asyncio.Event()
-    async with asyncio.TaskGroup() as tasks:
-        serving = tasks.create_task(serve(settings, [listener], node, ready.set, stop))
-        waiting = tasks.create_task(ready.wait())
-        async with asyncio.timeout(20):
-            await asyncio.wait([serving, waiting], return_when=asyncio.FIRST_COMPLETED)
-        waiting.cancel()
-        try:
-            yield Door(f"http://127.0.0.1:{listener.getsockname()[1]}")
-        finally:
-            stop.set()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        async with asyncio.TaskGroup() as tasks:
+            serving = tasks.create_task(serve(settings, [listener], node, ready.set, stop))
+            waiting = tasks.create_task(ready.wait())
+            async with asyncio.timeout(20):
+                await asyncio.wait([serving, waiting], return_when=asyncio.FIRST_COMPLETED)
+            waiting.cancel()
+            try:
+                yield Door(f"http://127.0.0.1:{listener.getsockname()[1]}")
+            finally:
+                stop.set()
 
 
 @pytest.fixture

@@ -35,6 +35,7 @@ class Person:
         self.seen: list[Frame] = []
         self._unread: deque[Frame] = deque()
         self._ids = itertools.count(1)
+        self._receiving = asyncio.Lock()
         self.hello: Frame = {}
 
     async def __aenter__(self) -> "Person":
@@ -97,22 +98,22 @@ class Person:
 
     async def _take(self, fits: Any, what: str) -> Frame:
         deadline = asyncio.get_running_loop().time() + DEADLINE_S
-        looked = 0
         while True:
-            for number in range(looked, len(self._unread)):
-                frame = self._unread[number]
+            for number, frame in enumerate(self._unread):
                 if fits(frame):
                     del self._unread[number]
                     return frame
-            looked = len(self._unread)
             await self._receive(what, deadline)
 
     async def _receive(self, what: str, deadline: float) -> None:
+        seen_before = len(self.seen)
         try:
-            async with asyncio.timeout_at(deadline):
+            async with asyncio.timeout_at(deadline), self._receiving:
+                if len(self.seen) > seen_before:  # somebody else received while we waited for our turn
+                    return
                 raw = await self.socket.recv()
         except TimeoutError:
-            seen = "\n".join(json.dumps(frame)[:300] for frame in self.seen[-30:])
+            seen = "\n".join(json.dumps(frame)[:220] for frame in self.seen[-12:])
             raise AssertionError(f"waited {DEADLINE_S} s for {what}; the last frames were:\n{seen}") from None
         for line in raw.split("\n") if isinstance(raw, str) else raw.decode().split("\n"):
             frame = json.loads(line)

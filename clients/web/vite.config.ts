@@ -4,7 +4,14 @@ import { join, relative } from "node:path";
 import { defineConfig, type Plugin } from "vite";
 
 const CLIENTS = join(import.meta.dirname, "..");
-const SOURCES = ["package-lock.json", "typescript/src", "web/index.html", "web/public", "web/src", "web/vite.config.ts"];
+const SOURCES = [
+  "package-lock.json",
+  "typescript/src",
+  "web/index.html",
+  "web/public",
+  "web/src",
+  "web/vite.config.ts",
+];
 
 /** Every source file of the bundle, as a path relative to `clients/`, sorted. */
 function sourceFiles(): string[] {
@@ -26,7 +33,11 @@ function sourceDigest(): Plugin {
     transformIndexHtml: () => {
       const digest = createHash("sha256");
       for (const file of sourceFiles()) {
-        digest.update(file).update("\0").update(readFileSync(join(CLIENTS, file))).update("\0");
+        digest
+          .update(file)
+          .update("\0")
+          .update(readFileSync(join(CLIENTS, file)))
+          .update("\0");
       }
       return [{ tag: "meta", attrs: { name: "source-digest", content: digest.digest("hex") }, injectTo: "head" }];
     },

@@ -35,7 +35,14 @@ STATIC = Path(hub.__file__).parent / "static"
 
 def build(services: Services, *, static: Path = STATIC) -> FastAPI:
     """The app. `static` is the folder with the chat page (`web`) and the assets of /docs (`swagger`)."""
-    app = _App(title="Agent Hub", version=hub.__version__, openapi_url=None, docs_url=None, redoc_url=None)
+    app = _App(
+        title="Agent Hub",
+        version=hub.__version__,
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        generate_unique_id_function=openapi.operation_id,
+    )
     app.state.services = services
     app.state.stream_slots = StreamSlots(services.max_streams)
     errors.install(app)

@@ -8,6 +8,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
+from starlette.routing import Match, Mount
 
 from hub.domain.errors import BadRequest, HubError, Internal, NotFound, TooLarge, Unauthenticated
 from hub.protocol.problem import problem, problem_headers
@@ -49,8 +50,19 @@ async def _http_error(request: Request, error: Exception) -> Response:
     response = problem_response(
         _by_status(failure.status_code), status=failure.status_code, request=_request_id(request)
     )
-    response.headers.update(failure.headers or {})  # Allow, of a 405
+    if failure.status_code == 405:
+        response.headers["allow"] = ", ".join(_allowed_methods(request))
     return response
+
+
+def _allowed_methods(request: Request) -> list[str]:
+    # Starlette's own header names the methods of the first route of the path only.
+    routes = [route for route in request.app.routes if not isinstance(route, Mount)]
+    return [
+        method
+        for method in ("GET", "POST", "PUT", "PATCH", "DELETE")
+        if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in routes)
+    ] or ["GET", "HEAD"]  # static files
 
 
 def invalid(faults: Sequence[Any]) -> BadRequest:

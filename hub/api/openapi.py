@@ -1,9 +1,11 @@
 """The OpenAPI document: complete enough to generate clients and to be tested against."""
 
+import re
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
 
 from hub.protocol.problem import PROBLEM_JSON, Problem
 
@@ -33,6 +35,20 @@ _TAGS = [
 ]
 
 
+# Where ids come from: a field of an answer → the operations below a path that take it as `id`.
+_LINKS = (
+    ("/v1/sessions", "id", "/v1/sessions/{id}"),
+    ("/v1/sessions/{id}/messages", "run", "/v1/runs/{id}"),
+    ("/v1/api-keys", "id", "/v1/api-keys/{id}"),
+)
+
+
+def operation_id(route: APIRoute) -> str:
+    """A short name for generated clients: `sessions_create`, `runs_cancel`."""
+    noun = route.endpoint.__module__.rpartition(".")[2]
+    return f"{noun}_{route.name}"
+
+
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The error answers of a route, for its `responses`; 500 and 503 are added."""
     return {status: _problem(status) for status in (*statuses, *_SOMETIMES)}
@@ -57,8 +73,23 @@ def describe(app: FastAPI) -> dict[str, Any]:
     for path in document["paths"].values():
         for operation in path.values():
             operation["responses"].pop("422", None)
+            operation["summary"] = re.split(r"[.;:]", operation["description"], maxsplit=1)[0]
     schemas["Problem"] = Problem.model_json_schema(mode="serialization")
+    _link(document["paths"])
     return document
+
+
+def _link(paths: dict[str, Any]) -> None:
+    for source, field, target in _LINKS:
+        paths[source]["post"]["responses"]["201"]["links"] = {
+            operation["operationId"]: {
+                "operationId": operation["operationId"],
+                "parameters": {"id": f"$response.body#/{field}"},
+            }
+            for path, operations in paths.items()
+            if path.startswith(target)
+            for operation in operations.values()
+        }
 
 
 def _problem(status: int) -> dict[str, Any]:

@@ -3,17 +3,14 @@
 from typing import Annotated, Generic, TypeVar
 
 from fastapi import Path, Query
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 
 from hub.protocol.events import Wire
-from hub.protocol.text import Storable
 
 T = TypeVar("T")
 
 NO_NUL = r"^[^\x00]*$"
 """Documents what `hub.protocol.text` checks: PostgreSQL cannot hold NUL."""
-
-Documented = Field(json_schema_extra={"pattern": NO_NUL})
 
 
 class Body(BaseModel):
@@ -31,7 +28,7 @@ class Page(Wire, Generic[T]):
 
 Limit = Annotated[int, Query(ge=1, le=200, description="How many at most.")]
 Cursor = Annotated[
-    Storable | None,
-    Query(max_length=512, description="The `next` of the page before.", json_schema_extra={"pattern": NO_NUL}),
+    str | None,
+    Query(min_length=1, max_length=512, pattern="^[A-Za-z0-9_-]+$", description="The `next` of the page before."),
 ]
 SessionPath = Annotated[str, Path(alias="id", description="The session's id.")]

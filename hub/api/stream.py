@@ -15,7 +15,7 @@ from hub.protocol.frames import LoggedEvent
 EVENT_STREAM = "text/event-stream"
 RETRY_MS = 1000  # what an EventSource waits before it comes back
 STALL_S = 15.0  # without progress: the reader is gone or does not read
-CREDENTIAL_CHECK_S = 5.0
+CREDENTIAL_CHECK_S = 2.0
 
 
 class StreamSlots:
@@ -61,7 +61,7 @@ class EventStream(Response):
     """Writes events as they come; None from the source is a sign of life.
 
     Ends when the source ends, the reader hangs up or reads nothing for 15 s, the credential is revoked (seen within
-    5 s) or the worker drains. The end is an ordinary one: the client comes back with `Last-Event-ID`.
+    2 s) or the worker drains. The end is an ordinary one: the client comes back with `Last-Event-ID`.
     """
 
     media_type = EVENT_STREAM

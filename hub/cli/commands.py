@@ -13,12 +13,16 @@ from pydantic import ValidationError
 from hub import __version__
 from hub.cli import accounts, doctor, reach
 from hub.domain.errors import HubError
+from hub.embedded.lock import read_note
+from hub.engine.teams import built_in
 from hub.process.bring_up import migrated, operator_errors
 from hub.process.exits import CannotStart, ExitCode
 from hub.process.serve import serve as serve_hub
 from hub.settings import Settings
 from hub.store import migrate as schema
 from hub.telemetry import logs
+from hub_client.chat.main import main as talk
+from hub_client.chat.options import DEFAULT_URL, Options
 
 cli = typer.Typer(
     help="A hub in which teams of AI agents talk live in durable sessions.",
@@ -28,8 +32,10 @@ cli = typer.Typer(
 )
 user = typer.Typer(help="People.", no_args_is_help=True)
 key = typer.Typer(help="API keys, for bots.", no_args_is_help=True)
+team = typer.Typer(help="Teams of agents.", no_args_is_help=True)
 cli.add_typer(user, name="user")
 cli.add_typer(key, name="key")
+cli.add_typer(team, name="team")
 
 DataDir = Annotated[Path | None, typer.Option(help="Where embedded services keep their data (HUB_DATA_DIR).")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print what was made as one JSON object.")]
@@ -38,7 +44,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print what was made as one
 def main() -> None:
     """Run `hub`; ends the process."""
     try:
-        cli()
+        cli(prog_name="hub")
     except CannotStart as e:
         _fail(str(e), e.code)
     except ValidationError as e:
@@ -126,6 +132,50 @@ def create_key(
         "expires_at": made.expires_at.isoformat(),
     }
     _show(shown, made.key, as_json=as_json)
+
+
+@team.command("list")
+def list_teams(as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False) -> None:
+    """Show the teams that a session can be opened with."""
+    for spec in built_in():
+        agents = [agent.name for agent in spec.agents]
+        row = {"name": spec.name, "description": spec.description, "agents": agents}
+        _show(row, f"{spec.name:<18} {spec.description} ({', '.join(agents)})", as_json=as_json)
+
+
+@cli.command()
+def chat(
+    url: Annotated[
+        str | None, typer.Option(envvar="HUB_CHAT_URL", help="Which hub; else the one that runs in the data directory.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(envvar="HUB_CHAT_NAME", help="Who you are; else you are asked.")] = None,
+    password: Annotated[str | None, typer.Option(envvar="HUB_CHAT_PASSWORD", hidden=True)] = None,
+    token: Annotated[str | None, typer.Option(envvar="HUB_CHAT_TOKEN", help="An access token.")] = None,
+    api_key: Annotated[str | None, typer.Option(envvar="HUB_CHAT_API_KEY", help="An API key.")] = None,
+    session: Annotated[str | None, typer.Option(help="Join this session.")] = None,
+    team: Annotated[str | None, typer.Option(help="Open a new session with this team.")] = None,
+    message: Annotated[str | None, typer.Option("--message", "-m", help="Say this, print the answers, leave.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the last session.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print events as JSON lines.")] = False,
+    plain: Annotated[bool, typer.Option("--plain", help="Line by line, without drawing.")] = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Talk to teams of agents in this terminal."""
+    address = url or read_note(_settings(data_dir=data_dir).data_dir).get("url", DEFAULT_URL)
+    options = Options(
+        url=address,
+        name=name,
+        password=password,
+        token=token,
+        api_key=api_key,
+        session=session,
+        team=team,
+        message=message,
+        resume=resume,
+        as_json=as_json,
+        plain=plain,
+    )
+    raise typer.Exit(talk(options))
 
 
 @cli.command("doctor")

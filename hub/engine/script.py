@@ -6,7 +6,7 @@ The same plan drives the scripted engine and the scripted model, so that both sa
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from hub.engine.base import Failure
@@ -69,7 +69,7 @@ class Script:
             for number in range(self.tokens):
                 yield f"t{turn}.{number} "
 
-    async def speak(self, turn: int, context: Sequence[Said], *, idle_s: float) -> AsyncIterator[str]:
+    async def speak(self, turn: int, context: Sequence[Said], *, idle_s: float) -> AsyncGenerator[str, None]:
         """The tokens of one turn in their time, by an absolute schedule: a late one does not delay those after it.
 
         Raises ModelError: where the script fails, and `idle_s` seconds after it has stalled.

@@ -1,6 +1,7 @@
 """The scripted engine: agents without a framework or a model, for tests, load and outside checks."""
 
 import asyncio
+from contextlib import aclosing
 from dataclasses import dataclass, field
 
 import orjson
@@ -73,9 +74,10 @@ class ScriptedEngine:
     ) -> str:
         message = new_id()
         speech.prompt_tokens = sum(len(said.text.split()) for said in history)
-        async for piece in script.speak(turn, history, idle_s=self._deadlines.idle_s):
-            speech.pieces.append(piece)
-            await emit(TextDelta(message, agent, piece))
+        async with aclosing(script.speak(turn, history, idle_s=self._deadlines.idle_s)) as pieces:
+            async for piece in pieces:
+                speech.pieces.append(piece)
+                await emit(TextDelta(message, agent, piece))
         text = "".join(speech.pieces)
         await emit(MessageEnded(message, agent, text, speech.usage))
         return text

@@ -45,14 +45,13 @@ def _duo() -> TeamSpec:
             AgentSpec(
                 "writer",
                 "Writer",
-                instructions="You are a helpful writer. Answer in three or four clear sentences.",
+                instructions="Answer in a few clear sentences.",
                 description="Writes the answer.",
             ),
             AgentSpec(
                 "critic",
                 "Critic",
-                instructions="You are a friendly editor. Name one strength and one improvement of the last answer, "
-                "in two or three sentences.",
+                instructions="As an editor, say in one sentence what is good about this answer and what to improve.",
                 description="Says what is good and what could be better.",
             ),
         ),
@@ -70,28 +69,25 @@ def _startup() -> TeamSpec:
             AgentSpec(
                 "researcher",
                 "Researcher",
-                instructions="You are a market researcher. List three short facts or questions that matter for the "
-                "user's idea.",
+                instructions="As a market researcher, say who needs this and what to find out first.",
                 description="Collects what matters about an idea.",
             ),
             AgentSpec(
                 "analyst",
                 "Analyst",
-                instructions="You are a business analyst. Name the main chance and the main risk of the user's idea, "
-                "in three sentences.",
+                instructions="As a business analyst, name the main chance and the main risk of this idea.",
                 description="Weighs chances and risks.",
             ),
             AgentSpec(
                 "writer",
                 "Writer",
-                instructions="You are a copywriter. Write a short pitch for the user's idea, in three sentences.",
+                instructions="As a copywriter, write a short pitch for this idea.",
                 description="Writes the pitch.",
             ),
             AgentSpec(
                 "validator",
                 "Validator",
-                instructions="You are a careful reviewer. Say in two sentences whether the pitch is convincing and "
-                "what to test first.",
+                instructions="As a reviewer, say whether this pitch convinces and what to test first.",
                 description="Checks the result.",
             ),
         ),
@@ -109,19 +105,19 @@ def _panel() -> TeamSpec:
             AgentSpec(
                 "optimist",
                 "Optimist",
-                instructions="You see the good side of things. Answer in two sentences.",
+                instructions="As an optimist, say what could go well.",
                 description="Sees chances and what could go well.",
             ),
             AgentSpec(
                 "sceptic",
                 "Sceptic",
-                instructions="You are careful and see risks. Answer in two sentences.",
+                instructions="As a sceptic, say what could go wrong.",
                 description="Sees risks and what could go wrong.",
             ),
             AgentSpec(
                 "planner",
                 "Planner",
-                instructions="You are practical. Suggest the next step, in two sentences.",
+                instructions="As a planner, suggest the next step.",
                 description="Says what to do next.",
             ),
         ),

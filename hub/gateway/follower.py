@@ -16,6 +16,14 @@ ReadPage = Callable[[int], Awaitable[Sequence[LoggedEvent]]]
 """The next events of the session's log after a seq; none when there are none. Raises `Unavailable`."""
 
 
+async def catch_up(room: Room, read_page: ReadPage) -> None:
+    """Has the room show everything the log holds. Raises `Unavailable`."""
+    question = room.log_question()
+    while events := await read_page(room.last_seq):
+        room.absorb(events)
+    room.log_answered(question)
+
+
 class Follower:
     """What `Rooms.open` gives. Put the reply of the join into the outbox, then call `start`."""
 

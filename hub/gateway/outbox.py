@@ -105,6 +105,8 @@ class Outbox:
         """Send `frame` after everything put before. Never blocks; does nothing when the outbox is closed."""
         if self.closed:
             return
+        if self.pending_bytes + frame.size >= BATCH_BYTES:
+            self.flush()
         if self._items is None:
             self._items = deque()
         if self._blocked:
@@ -112,9 +114,7 @@ class Outbox:
             return
         self._items.append(frame)
         self.pending_bytes += frame.size
-        if self.pending_bytes >= BATCH_BYTES:
-            self.flush()
-        elif not self._scheduled:
+        if not self._scheduled:
             self._scheduled = True
             self._loop.call_soon(self._scheduled_flush)
 
@@ -128,7 +128,7 @@ class Outbox:
                 size += batch[-1].size + 1
             self.pending_bytes -= sum(item.size for item in batch)
             self._blocked = not self._write(b"\n".join([item.data for item in batch]))
-        self._merging = None
+            self._merging = None
         if not self._items:
             self._items = None
         if self.pending_bytes <= SOFT_BYTES:

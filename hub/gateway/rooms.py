@@ -9,7 +9,7 @@ from itertools import islice
 
 from hub.domain.errors import BadRequest, HubError, NotFound, Unavailable
 from hub.domain.ids import SessionId
-from hub.gateway.follower import Follower
+from hub.gateway.follower import Follower, catch_up
 from hub.gateway.outbox import Outbox
 from hub.gateway.room import Room
 from hub.protocol.frames import LoggedEvent
@@ -91,7 +91,7 @@ class Rooms:
         if (error := entry.opened.result()) is not None:
             raise error
         if max(known_seq, after_seq or 0) > entry.room.last_seq:
-            await self._read_log(entry.room)
+            await catch_up(entry.room, partial(self._page, entry.room.session))
         last_seq = entry.room.last_seq
         if after_seq is not None and after_seq > last_seq:
             raise BadRequest("after_seq is in the future", details={"last_seq": last_seq})
@@ -185,7 +185,7 @@ class Rooms:
             await asyncio.sleep(REORDER_S)
             for _ in range(REPAIR_ROUNDS):
                 if room.needs_log:
-                    await self._read_log(room)
+                    await catch_up(room, partial(self._page, room.session))
                 if not room.needs_text:
                     break
                 room.needs_text = False
@@ -194,16 +194,6 @@ class Rooms:
             await asyncio.sleep(RETRY_S)
         finally:
             entry.repairing = False
-
-    async def _read_log(self, room: Room) -> None:
-        """Shows everything the log has."""
-        question = room.log_question()
-        while True:
-            events = await self._page(room.session, room.last_seq)
-            room.absorb(events)
-            if len(events) < PAGE:
-                break
-        room.log_answered(question)
 
     async def _page(self, session: SessionId, after: int) -> Sequence[LoggedEvent]:
         async with self._store.transaction() as db:

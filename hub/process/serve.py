@@ -7,6 +7,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from types import FrameType
 from typing import NoReturn
@@ -14,10 +15,11 @@ from typing import NoReturn
 try:
     from uvloop import new_event_loop
 except ImportError:  # there is none for this platform
-    from asyncio import new_event_loop
+    from asyncio import new_event_loop  # type: ignore[assignment]
 
 from hub import app
 from hub.embedded.lock import DataDirLock
+from hub.engine import catalog
 from hub.process.bring_up import bring_up, operator_errors
 from hub.process.exits import ExitCode
 from hub.process.listen import listening_sockets, url_of
@@ -41,7 +43,12 @@ def serve(settings: Settings) -> ExitCode:
         listeners = listening_sockets(settings.host, settings.port, settings.workers, settings.stall_s)
         services = Services(settings.data_dir)
         stack.callback(services.stop)
-        complete = bring_up(settings, services)
+        with ThreadPoolExecutor(1) as meanwhile:  # gone before the first fork
+            # Once, here, instead of in the first turn of every worker.
+            preloaded = meanwhile.submit(catalog.preload) if settings.role != "gateway" else None
+            complete = bring_up(settings, services)
+        if preloaded is not None:
+            preloaded.result()
         url = url_of(listeners[0], settings.host)
         if lock is not None:
             lock.note(**_note(settings, complete, url))

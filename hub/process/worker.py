@@ -9,7 +9,7 @@ from typing import NoReturn, TypeAlias
 
 import structlog
 
-from hub.embedded.process import dies_with_parent
+from hub.embedded.process import call_this_process, dies_with_parent
 from hub.process.restarts import Restarts
 
 log = structlog.get_logger("hub.process")
@@ -121,6 +121,7 @@ class Worker:
         try:
             if prepare is not None:
                 prepare()
+            call_this_process("hub worker")
             os.setsid()  # Ctrl-C is for the supervisor, which drains
             signal.set_wakeup_fd(-1)
             for sig in SIGNALS:

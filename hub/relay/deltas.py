@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
 from hub.domain.errors import Unavailable
-from hub.domain.ids import MessageId, SessionId
+from hub.domain.ids import SessionId
 from hub.domain.run import Lease
 from hub.protocol.events import AgentAuthor
 from hub.relay import scripts
@@ -36,7 +36,7 @@ class DeltaPublisher:
             fenced_publish=scripts.load("fenced_publish"),
         )
 
-    def open(self, lease: Lease, message: MessageId, *, turn: int, author: AgentAuthor, seq: int) -> MessageStream:
+    def open(self, lease: Lease, message: str, *, turn: int, author: AgentAuthor, seq: int) -> MessageStream:
         """Begins a message. `seq` is that of the last durable event the run has appended before it."""
         return MessageStream(self._outlet, lease, message, turn, author, seq)
 

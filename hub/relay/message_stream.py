@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from hub.domain.ids import MessageId, SessionId
+from hub.domain.ids import SessionId
 from hub.domain.run import Lease
 from hub.protocol.events import AgentAuthor
 from hub.protocol.frames import DeltaFrames
@@ -43,9 +43,7 @@ class MessageStream:
     gets a `message.snapshot` once. `refused` is set when another lease holds the session: nothing leaves any more.
     """
 
-    def __init__(
-        self, outlet: Outlet, lease: Lease, message: MessageId, turn: int, author: AgentAuthor, seq: int
-    ) -> None:
+    def __init__(self, outlet: Outlet, lease: Lease, message: str, turn: int, author: AgentAuthor, seq: int) -> None:
         self.lease = lease
         self.message = message
         self.index = 0  # of the next delta

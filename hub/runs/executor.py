@@ -6,8 +6,7 @@ import time
 import structlog
 
 from hub.domain.errors import Conflict, Unavailable
-from hub.domain.ids import RunId
-from hub.domain.run import ClaimedRun
+from hub.domain.run import ClaimedRun, Lease
 from hub.engine.catalog import Catalog
 from hub.relay.broadcast import Broadcast
 from hub.relay.deltas import DeltaPublisher
@@ -49,7 +48,7 @@ class Executor:
         self._node = node
         self._capacity = capacity
         self._lease_s = lease_s
-        self._executions: dict[RunId, Execution] = {}
+        self._executions: dict[Lease, Execution] = {}
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -129,14 +128,14 @@ class Executor:
             journal=Journal(self._store, self._broadcast, held),
             node=self._node,
         )
-        self._executions[claimed.lease.run] = execution
+        self._executions[claimed.lease] = execution
         self._idle.clear()
 
         async def execute() -> None:
             await self._keeper.fence(held)
             await execution.run()
             self._keeper.let_go(held)
-            del self._executions[claimed.lease.run]
+            del self._executions[claimed.lease]
             if not self._executions:
                 self._idle.set()
             self.wake()  # the next run of this session may be waiting for this one

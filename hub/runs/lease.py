@@ -46,23 +46,23 @@ class LeaseKeeper:
         self._store = store
         self._fence = fence
         self._lease_s = lease_s
-        self._held: dict[RunId, HeldLease] = {}
+        self._held: dict[Lease, HeldLease] = {}
         self._look = asyncio.Event()
         self._log = structlog.get_logger("hub.runs")
 
     def hold(self, lease: Lease, claimed_at: float) -> HeldLease:
         """Keep this lease from now on. `claimed_at` is the monotonic time just before it was asked for."""
         held = HeldLease(lease, claimed_at + self._lease_s)
-        self._held[lease.run] = held
+        self._held[lease] = held
         return held
 
     def let_go(self, held: HeldLease) -> None:
         """Stop keeping this lease."""
-        self._held.pop(held.lease.run, None)
+        self._held.pop(held.lease, None)
 
     def look_at(self, run: RunId) -> None:
         """A notice says that this run should stop: read it now instead of within a second."""
-        if run in self._held:
+        if any(lease.run == run for lease in self._held):
             self._look.set()
 
     async def fence(self, held: HeldLease) -> None:
@@ -78,7 +78,7 @@ class LeaseKeeper:
     async def refence(self, lease: Lease) -> bool:
         """Put the fence back after Redis lost it, if PostgreSQL says that the lease still stands."""
         async with self._store.transaction() as db:
-            stands = lease.run in await runs.renew(db, [lease], self._lease_s)
+            stands = lease in await runs.renew(db, [lease], self._lease_s)
         return stands and await self._fence.raise_to(lease.session, lease.epoch)
 
     async def run(self) -> None:
@@ -104,11 +104,11 @@ class LeaseKeeper:
             self._give_up_expired()
 
     async def _look_for_stops(self) -> None:
-        leases = [held.lease for held in self._held.values()]
+        leases = list(self._held)
         async with self._store.transaction() as db:
-            reasons = await runs.stops(db, leases)
-        for run, reason in reasons.items():
-            if (held := self._held.get(run)) is None:
+            verdicts = await runs.stops(db, leases)
+        for lease, reason in verdicts.items():
+            if (held := self._held.get(lease)) is None:
                 continue
             if reason is None:
                 held.lose()
@@ -121,11 +121,11 @@ class LeaseKeeper:
         async with self._store.transaction() as db:
             kept = await runs.renew(db, [held.lease for held in asked], self._lease_s)
         for held in asked:
-            if held.lease.run in kept:
+            if held.lease in kept:
                 held.valid_until = asked_at + self._lease_s
                 if time.monotonic() - held.fenced_at >= FENCE_REFRESH_S:
                     await self.fence(held)
-            elif self._held.get(held.lease.run) is held:
+            else:
                 self._log.warning("lease_lost", run=held.lease.run, epoch=held.lease.epoch)
                 held.lose()
 

@@ -85,20 +85,20 @@ class Turn:
             case TextDelta():
                 stream = self._stream(event.message, event.agent)
                 self._show(event.agent, "writing")
-                stream.add(event.text)
+                stream.add(storable(event.text))
                 await self._keep_up(stream)
             case ReasoningDelta():
                 stream = self._stream(event.message, event.agent)
                 self._show(event.agent, "thinking")
-                stream.add_reasoning(event.text)
+                stream.add_reasoning(storable(event.text))
                 await self._keep_up(stream)
             case MessageEnded():
                 await self._record()
                 self._ended = FinishedMessage(
                     MessageId(event.message),
                     event.agent,
-                    event.text,
-                    event.reasoning,
+                    storable(event.text),
+                    storable(event.reasoning) if event.reasoning is not None else None,
                     MessageStatus.COMPLETE,
                     event.usage,
                 )
@@ -111,7 +111,7 @@ class Turn:
                     call=event.call,
                     agent=event.agent.name,
                     name=event.name,
-                    arguments=_arguments(event.arguments),
+                    arguments=_arguments(storable(event.arguments)),
                     turn=self._turn,
                 )
                 await self._record(data=NewEvent(called, self._run))
@@ -120,7 +120,7 @@ class Turn:
                 returned = ToolReturnedData(
                     call=event.call,
                     name=event.name,
-                    result=event.result[:MAX_TOOL_RESULT],
+                    result=storable(event.result[:MAX_TOOL_RESULT]),
                     is_error=event.is_error,
                 )
                 await self._record(data=NewEvent(returned, self._run))
@@ -157,7 +157,9 @@ class Turn:
         if (known := self._streams.get(message)) is not None:
             return known[0]
         author = AgentAuthor(name=agent.name, display_name=agent.display_name)
-        stream = self._deltas.open(self._journal.lease, MessageId(message), turn=self._turn, author=author, seq=self._journal.seq)
+        stream = self._deltas.open(
+            self._journal.lease, MessageId(message), turn=self._turn, author=author, seq=self._journal.seq
+        )
         self._streams[message] = (stream, agent)
         return stream
 
@@ -227,6 +229,17 @@ class Turn:
             status=message.status,
             usage=message.usage,
         )
+
+
+def storable(text: str) -> str:
+    """What models and tools say, without what PostgreSQL and JSON cannot hold: NUL and halves of surrogate pairs."""
+    if text.isascii():
+        return text if "\x00" not in text else text.replace("\x00", "\ufffd")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        text = text.encode("utf-8", "replace").decode()
+    return text.replace("\x00", "\ufffd")
 
 
 def _arguments(text: str) -> dict[str, object]:

@@ -59,11 +59,11 @@ _RENEW = text("""
     UPDATE runs r SET lease_until = clock_timestamp() + make_interval(secs => :lease_s)
     FROM unnest(CAST(:runs AS uuid[]), CAST(:epochs AS bigint[])) AS held(id, epoch)
     WHERE r.id = held.id AND r.lease_epoch = held.epoch AND r.status = 'running'
-    RETURNING r.id::text
+    RETURNING r.id::text, r.session_id::text, r.lease_epoch
 """)
 
 _STOPS = text("""
-    SELECT held.id::text, r.cancel_reason, r.id IS NULL AS lost
+    SELECT held.id::text, held.epoch, r.cancel_reason, r.id IS NULL AS lost
     FROM unnest(CAST(:runs AS uuid[]), CAST(:epochs AS bigint[])) AS held(id, epoch)
     LEFT JOIN runs r ON r.id = held.id AND r.lease_epoch = held.epoch AND r.status = 'running'
     WHERE r.cancel_reason IS NOT NULL OR r.id IS NULL
@@ -174,16 +174,17 @@ async def claim(db: Db, *, node: str, limit: int, lease_s: float) -> list[Claime
     ]
 
 
-async def renew(db: Db, leases: Sequence[Lease], lease_s: float) -> set[RunId]:
+async def renew(db: Db, leases: Sequence[Lease], lease_s: float) -> set[Lease]:
     """Extend these leases; those missing from the answer are lost."""
     rows = await db.execute(_RENEW, {**_held(leases), "lease_s": lease_s})
-    return {RunId(row.id) for row in rows}
+    return {Lease(RunId(row.id), SessionId(row.session_id), row.lease_epoch) for row in rows}
 
 
-async def stops(db: Db, leases: Sequence[Lease]) -> dict[RunId, str | None]:
-    """Which of these runs must not go on: those asked to stop, with the reason, and those whose lease is lost (None)."""
+async def stops(db: Db, leases: Sequence[Lease]) -> dict[Lease, str | None]:
+    """Whose runs must not go on: those asked to stop, with the reason, and those whose lease is lost (None)."""
+    held = {(lease.run, lease.epoch): lease for lease in leases}
     rows = await db.execute(_STOPS, _held(leases))
-    return {RunId(row.id): None if row.lost else row.cancel_reason for row in rows}
+    return {held[RunId(row.id), row.epoch]: None if row.lost else row.cancel_reason for row in rows}
 
 
 async def cancel_reason(db: Db, run: RunId) -> str | None:

@@ -38,7 +38,7 @@ _GET = text(f"""
 _GET_LOCKED = text(f"""
     SELECT {_COLUMNS} FROM sessions s JOIN {_MEMBER} LEFT JOIN {_LIVE_RUN}
     WHERE s.id = CAST(:session AS uuid) AND s.deleted_at IS NULL
-    FOR NO KEY UPDATE OF s FOR KEY SHARE OF m
+    FOR NO KEY UPDATE OF s FOR SHARE OF m
 """)
 
 _PAGE = text(f"""

@@ -1,5 +1,6 @@
 """What an earlier attempt at a turn has left in the log."""
 
+import json
 from dataclasses import dataclass
 
 from sqlalchemy import text
@@ -7,22 +8,16 @@ from sqlalchemy import text
 from hub.domain.ids import RunId, SessionId
 from hub.store.database import Db
 
-_LAST = text("""
-    SELECT seq, type, CAST(data ->> 'turn' AS int) AS turn, CAST(data ->> 'attempt' AS int) AS attempt
-    FROM events
+# Parsed here, not with `->>`: PostgreSQL cannot look into JSON in which a tool or a model has put a NUL.
+_SINCE_LAST_TURN = text("""
+    SELECT type, data::text FROM events
     WHERE session_id = CAST(:session AS uuid) AND run_id = CAST(:run AS uuid)
-      AND type IN ('turn.started', 'turn.superseded')
-    ORDER BY seq DESC LIMIT 1
-""")
-
-_CALLS = text("""
-    SELECT called.data ->> 'name' AS name FROM events called
-    WHERE called.session_id = CAST(:session AS uuid) AND called.run_id = CAST(:run AS uuid) AND called.seq > :seq
-      AND called.type = 'tool.called' AND NOT EXISTS (
-        SELECT 1 FROM events returned
-        WHERE returned.session_id = called.session_id AND returned.run_id = called.run_id
-          AND returned.seq > called.seq AND returned.type = 'tool.returned'
-          AND returned.data ->> 'call' = called.data ->> 'call')
+      AND type IN ('turn.started', 'turn.superseded', 'tool.called', 'tool.returned')
+      AND seq >= (
+        SELECT max(seq) FROM events
+        WHERE session_id = CAST(:session AS uuid) AND run_id = CAST(:run AS uuid)
+          AND type IN ('turn.started', 'turn.superseded'))
+    ORDER BY seq
 """)
 
 
@@ -37,8 +32,17 @@ class UnfinishedTurn:
 
 async def unfinished(db: Db, session: SessionId, run: RunId, turn: int) -> UnfinishedTurn | None:
     """The attempt at turn number `turn` that its runner did not finish, if there is one."""
-    row = (await db.execute(_LAST, {"session": session, "run": run})).one_or_none()
-    if row is None or row.type == "turn.superseded" or row.turn != turn:
+    rows = (await db.execute(_SINCE_LAST_TURN, {"session": session, "run": run})).all()
+    if not rows or rows[0].type == "turn.superseded":
         return None
-    calls = await db.execute(_CALLS, {"session": session, "run": run, "seq": row.seq})
-    return UnfinishedTurn(row.turn, row.attempt, tuple(call.name for call in calls))
+    started = json.loads(rows[0].data)
+    if started["turn"] != turn:
+        return None
+    open_calls: dict[str, str] = {}
+    for row in rows[1:]:
+        data = json.loads(row.data)
+        if row.type == "tool.called":
+            open_calls[data["call"]] = data["name"]
+        else:
+            open_calls.pop(data["call"], None)
+    return UnfinishedTurn(turn, started["attempt"], tuple(open_calls.values()))

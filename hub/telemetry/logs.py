@@ -12,6 +12,7 @@ _SILENCED = {
     "autogen_core.events": logging.CRITICAL,
     "autogen_agentchat": logging.CRITICAL,
     "autogen_agentchat.events": logging.CRITICAL,
+    "alembic": logging.WARNING,
     "uvicorn.access": logging.CRITICAL,
     "uvicorn.error": logging.WARNING,
     "httpx2": logging.WARNING,
@@ -33,7 +34,10 @@ def configure(level: Literal["debug", "info", "warning", "error"], format_: Lite
         shared.append(structlog.processors.format_exc_info)
         renderer = structlog.processors.JSONRenderer()
     else:
-        renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        renderer = structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(),
+            exception_formatter=structlog.dev.plain_traceback,  # the default one prints local variables
+        )
     structlog.configure(
         processors=[*shared, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(number),

@@ -54,7 +54,7 @@ async def serving(
 async def eventually(condition: Callable[[], bool], within_s: float = DEADLINE_S) -> None:
     """Wait until the condition holds."""
     async with asyncio.timeout(within_s):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - conditions of all kinds, seen from outside
             await asyncio.sleep(0.01)
 
 

@@ -64,6 +64,12 @@ class Brisk(HubWebSocket):
     stalled_goodbye_s = 0.3
 
 
+async def fill(transport: HubWebSocket) -> None:
+    """Write until the transport takes no more."""
+    while transport.send_frames(b"x" * 60_000):  # noqa: ASYNC110 - the loop must turn for the kernel to be filled
+        await asyncio.sleep(0)
+
+
 @pytest.fixture
 def app() -> App:
     return App()
@@ -155,8 +161,7 @@ async def test_pongs_are_not_queued_for_a_peer_that_does_not_read(port: int, app
     deaf = await Raw.open(port, receive_buffer=4096)
     await eventually(lambda: bool(app.peers))
     transport = app.peer.transport
-    while transport.send_frames(b"x" * 60_000):
-        await asyncio.sleep(0)
+    await fill(transport)
     before = transport.transport.get_write_buffer_size()
     deaf.send(frame(b"p" * 100, PING) * 50 + frame(b"after"))
     await eventually(lambda: "after" in app.peer.received)
@@ -181,8 +186,7 @@ async def test_a_peer_that_takes_nothing_is_dropped_and_told_why(port: int, app:
     await eventually(lambda: bool(app.peers))
     peer = app.peer
     began = asyncio.get_running_loop().time()
-    while peer.transport.send_frames(b"x" * 60_000):
-        await asyncio.sleep(0)
+    await fill(peer.transport)
     await asyncio.wait_for(peer.ended.wait(), 5)
     assert peer.received[-1]["code"] == Close.SLOW_CONSUMER
     assert asyncio.get_running_loop().time() - began >= STALL_S
@@ -194,8 +198,7 @@ async def test_a_peer_that_reads_slowly_but_steadily_stays(port: int, app: App) 
     slow = await Raw.open(port, receive_buffer=4096)
     await eventually(lambda: bool(app.peers))
     transport = app.peer.transport
-    while transport.send_frames(b"x" * 60_000):
-        await asyncio.sleep(0)
+    await fill(transport)
     deadline = asyncio.get_running_loop().time() + 3 * STALL_S
     read = 0
     while asyncio.get_running_loop().time() < deadline:

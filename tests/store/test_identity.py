@@ -88,9 +88,13 @@ async def test_pages_of_api_keys(store: Store, alice: UserId, bob: UserId) -> No
         page, cursor = await api_keys.page(db, alice, limit=3, cursor=cursor)
         assert [k.id for k in page] == made[3:]
         assert cursor is None
+
+
+@pytest.mark.parametrize("cursor", ["nonsense", "bm9uc2Vuc2U"])
+async def test_a_cursor_of_ones_own_making_is_refused(store: Store, alice: UserId, cursor: str) -> None:
     with pytest.raises(BadRequest):
         async with store.transaction() as db:
-            await api_keys.page(db, alice, limit=3, cursor="nonsense")
+            await api_keys.page(db, alice, limit=3, cursor=cursor)
 
 
 async def make_token(db: Db, user: UserId, family: str, token_hash: bytes) -> str:

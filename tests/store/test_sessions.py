@@ -111,7 +111,7 @@ async def test_a_cursor_of_ones_own_making_is_refused(store: Store, alice: UserI
 
 @pytest.mark.parametrize("locked_by", ["lock", "get"])
 async def test_a_locked_session_waits_for_nobody_but_writers(
-    store: Store, session: SessionId, alice: UserId, locked_by: str
+    store: Store, session: SessionId, alice: UserId, bob: UserId, locked_by: str
 ) -> None:
     done: list[str] = []
 
@@ -132,7 +132,7 @@ async def test_a_locked_session_waits_for_nobody_but_writers(
         tasks.create_task(append())
         async with store.transaction() as reader:
             assert await sessions.get(reader, session, alice) is not None
-            await members.put(reader, session, alice, Role.OWNER)
+            assert await members.put(reader, session, bob, Role.VIEWER) == "added"
         await somebody_waits(store)
         done.append("holder")
     assert done == ["holder", "append"]
@@ -185,3 +185,12 @@ async def test_members(store: Store, session: SessionId, alice: UserId, bob: Use
         assert await members.remove(db, session, bob) is None
         assert await members.owners(db, session) == 1
         assert await sessions.role(db, session, bob) is None
+
+
+async def test_which_memberships_still_are(store: Store, session: SessionId, alice: UserId, bob: UserId) -> None:
+    async with store.transaction() as db:
+        deleted = await make_session(db, alice)
+        await sessions.delete(db, deleted)
+        asked = [(session, alice), (session, bob), (deleted, alice), (SessionId(new_id()), alice)]
+        assert await members.among(db, asked) == {(session, alice)}
+        assert await members.among(db, []) == set()

@@ -126,8 +126,8 @@ def hello() -> dict[str, Any]:
     }
 
 
-def event(kind: str, seq: int | None = None, *, run: str | None = "r1", **data: Any) -> dict[str, Any]:
-    frame: dict[str, Any] = {"type": kind, "session": SESSION, "ts": "2026-11-22T20:00:00.123Z", "data": data}
+def event(type_: str, seq: int | None = None, *, run: str | None = "r1", **data: Any) -> dict[str, Any]:
+    frame: dict[str, Any] = {"type": type_, "session": SESSION, "ts": "2026-11-22T20:00:00.123Z", "data": data}
     if seq is not None:
         frame["seq"] = seq
     if run is not None:

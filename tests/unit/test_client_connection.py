@@ -78,7 +78,7 @@ async def joined(hub: Hub, peer: Peer, last_seq: int, *frames: dict[str, Any], a
 async def test_hello_says_who_and_where(there: PlayedHub) -> None:
     async with connect(there.url, token="t") as hub:
         peer = await there.connection()
-        assert (hub.user, hub.user_name, hub.node) == ("u1", "anna", "here:1:x")
+        assert (hub.user, hub.hello.user.name, hub.hello.node) == ("u1", "anna", "here:1:x")
         assert peer.authorization == "Bearer t"
 
 

@@ -10,7 +10,7 @@ async with connect("http://127.0.0.1:8000", name="anna", password="…") as hub:
 
 from collections.abc import Callable
 
-from hub_client.client import Hub, State, Status
+from hub_client.client import Hub
 from hub_client.credentials import Credential, FixedToken, SignIn
 from hub_client.errors import (
     ConnectionLost,
@@ -21,6 +21,7 @@ from hub_client.errors import (
     Stopped,
     Unreachable,
 )
+from hub_client.link import State, Status
 from hub_client.rest import Rest, Tokens
 from hub_client.session import Session
 from hub_client.socket import rest_url

@@ -1,65 +1,35 @@
-"""The client of a hub: one connection that comes back by itself, commands as awaitables, sessions that resume."""
+"""The client of a hub: commands as awaitables, sessions that resume, over one connection that comes back by itself."""
 
 import asyncio
 import itertools
 from collections.abc import Callable
-from dataclasses import dataclass
-from enum import Enum
 from types import TracebackType
-from typing import Any, NoReturn, Self
+from typing import Any, Self
 
 from pydantic import ValidationError
-from websockets.exceptions import ConnectionClosed
 
 from hub.domain.session import OnBusy
 from hub.protocol.commands import Auth, Command, Ping, SessionCreate, SessionJoin, SessionLeave
-from hub.protocol.events import AuthExpiring, ServerDraining, SessionData
+from hub.protocol.events import AnyEvent, SessionData
 from hub.protocol.frames import Hello, Reply, ServerFrame, Unknown
 from hub.protocol.results import JoinResult, PingResult
 from hub_client.calls import Call, Calls
 from hub_client.credentials import Credential
 from hub_client.errors import ConnectionLost, HubClientError, NoAnswer, NotSignedIn, RequestFailed, Stopped, Unreachable
-from hub_client.reconnect import DRAIN_SPREAD_S, Advice, Backoff, advice
+from hub_client.link import Link, Reactions, Status
+from hub_client.reconnect import Advice, Backoff
 from hub_client.rest import Rest
 from hub_client.session import Session
-from hub_client.socket import Socket, open_socket, rest_url, socket_url
+from hub_client.socket import rest_url
 
 COMMAND_TIMEOUT_S = 15.0
 CALLS_AT_ONCE = 256
 
 
-class State(Enum):
-    """What the connection is doing."""
-
-    CONNECTING = "connecting"
-    ONLINE = "online"
-    WAITING = "waiting"
-    ENDED = "ended"
-
-
-@dataclass(frozen=True, slots=True)
-class Status:
-    """The connection's state, why, and, while waiting, in how many seconds it is tried again."""
-
-    state: State
-    reason: str = ""
-    retry_in_s: float | None = None
-
-
-class _Ended(Exception):
-    """The connection's tasks end with it."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Live:
-    socket: Socket
-    tasks: asyncio.TaskGroup
-
-
 class Hub:
     """A hub, as one user sees it. `connect` makes it; use it with `async with`.
 
-    `user` and `node` come from the last hello. `on_status` is called with every change of the connection's state.
+    `on_status` is called with every change of the connection's state.
     """
 
     def __init__(
@@ -71,7 +41,7 @@ class Hub:
         patience_s: float = 10.0,
         on_status: Callable[[Status], None] | None = None,
     ) -> None:
-        self._url = socket_url(url)
+        self.rest = rest or Rest(rest_url(url), credential.token)
         self._credential = credential
         self._patience_s = patience_s
         self._on_status = on_status
@@ -79,42 +49,35 @@ class Hub:
         self._calls = Calls()
         self._slots = asyncio.Semaphore(CALLS_AT_ONCE)
         self._sessions: dict[str, Session] = {}
-        self._backoff = Backoff()
-        self._drain_spread_s = DRAIN_SPREAD_S
-        self._credential_ended = False
-        self._live: _Live | None = None
-        self._online = asyncio.Event()
-        self._ended: HubClientError | None = None
+        reactions = Reactions(self._receive, self._resume, self._renew, self._lost, self._end, self._report)
+        self._link = Link(url, credential, reactions)
         self._tasks = asyncio.TaskGroup()
-        self._runner: asyncio.Task[None] | None = None
-        self._hello: Hello | None = None
-        self.status = Status(State.CONNECTING)
-        self.rest = rest or Rest(rest_url(url), credential.token)
+        self._running: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
         """Connect. Raises `NotSignedIn`, `Stopped`, or `Unreachable` when nobody answers for `patience_s` seconds."""
         await self._tasks.__aenter__()
-        self._runner = self._tasks.create_task(self._run(), name="hub connection")
+        self._running = self._tasks.create_task(self._link.run(), name="hub connection")
         try:
             async with asyncio.timeout(self._patience_s):
-                await self._online.wait()
+                await self._link.settled.wait()
         except TimeoutError:
             reason = self.status.reason
             await self.__aexit__(None, None, None)
-            raise Unreachable(reason or f"no hub answers at {self._url}") from None
+            raise Unreachable(reason or f"no hub answers at {self._link.url}") from None
         except asyncio.CancelledError:
             await self.__aexit__(None, None, None)
             raise
-        if self._ended is not None:
+        if self._link.ended is not None:
             await self.__aexit__(None, None, None)
-            raise self._ended
+            raise self._link.ended
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        assert self._runner is not None
-        self._runner.cancel()
+        assert self._running is not None
+        self._running.cancel()
         # The body's error is not the group's: it goes on as it is, not wrapped in a group.
         await self._tasks.__aexit__(None, None, None)
         await self.rest.close()
@@ -122,19 +85,20 @@ class Hub:
     # ---- what a caller does
 
     @property
+    def status(self) -> Status:
+        """What the connection is doing."""
+        return self._link.status
+
+    @property
+    def hello(self) -> Hello:
+        """The hub's first words on the last connection: who the user is, which worker, until when, which limits."""
+        assert self._link.hello is not None, "a hub is used inside its `async with`"
+        return self._link.hello
+
+    @property
     def user(self) -> str:
         """The user's id."""
-        return self._last_hello.user.id
-
-    @property
-    def user_name(self) -> str:
-        """The user's name."""
-        return self._last_hello.user.name
-
-    @property
-    def node(self) -> str:
-        """The worker this connection is on."""
-        return self._last_hello.node
+        return self.hello.user.id
 
     async def create_session(
         self,
@@ -196,14 +160,14 @@ class Hub:
     def follow_again(self, session: Session) -> None:
         """Something is missing or was dropped: leave and join at the session's position."""
         session.interrupted()
-        if self._live is not None:  # else the next connection joins it anyway
-            self._live.tasks.create_task(self._rejoin(session, leave_first=True))
+        # Without a connection, the next one joins it anyway.
+        self._link.start(lambda: self._rejoin(session, leave_first=True))
 
     async def leave(self, session: Session) -> None:
         """Stop following a session. Without a connection there is nothing to leave."""
         self._sessions.pop(session.id, None)
         session.end()
-        if self._live is not None:
+        if self._link.online:
             await self.ask(SessionLeave, session=session.id)
 
     # ---- one call
@@ -218,26 +182,19 @@ class Hub:
         return Call(made, repeatable)
 
     async def _exchange(self, call: Call) -> Reply:
-        if self._ended is not None:
-            raise self._ended
+        if self._link.ended is not None:
+            raise self._link.ended
         self._calls.add(call)
         try:
-            if self._online.is_set():
-                await self._transmit(call)
+            await self._transmit(call)
             return await call.answer
         finally:
             self._calls.discard(call)
 
     async def _transmit(self, call: Call) -> None:
-        live = self._live
-        if live is None or call.sent:
-            return
-        call.sent = True
-        try:
-            await live.socket.send(call.command.model_dump_json(exclude_none=True))
-        except ConnectionClosed:
-            # The reader sees the same end, and then decides about every call that was sent.
-            return
+        if self._link.online and not call.sent:  # offline, it waits for the next connection
+            call.sent = True
+            await self._link.send(call.command.model_dump_json(exclude_none=True))
 
     # ---- joining
 
@@ -279,107 +236,23 @@ class Hub:
             else:
                 return
 
-    # ---- the connection
-
-    async def _run(self) -> None:
-        try:
-            while True:
-                await self._connect_and_read()
-        except (NotSignedIn, Stopped) as e:
-            self._end(e, e)
-        finally:
-            self._end(Stopped("this client was closed"), None)
-
-    async def _connect_and_read(self) -> None:
-        self._report(Status(State.CONNECTING, self.status.reason))
-        try:
-            socket = await self._open()
-        except Unreachable as e:
-            await self._wait(Advice.AGAIN, str(e))
-            return
-        try:
-            await self._serve(socket)
-        finally:
-            self._offline()
-            await socket.close()
-        what = advice(socket.close_code)
-        if what is Advice.STOP:
-            raise Stopped(socket.close_reason or "the hub ended the connection for good", socket.close_code)
-        for session in self._sessions.values():
-            session.interrupted()
-        self._calls.connection_lost()
-        self._credential_ended = what is Advice.WITH_NEW_CREDENTIAL
-        await self._wait(what, socket.close_reason or "the connection broke")
-
-    async def _open(self) -> Socket:
-        if self._credential_ended:
-            token = await self._credential.renew()
-            self._credential_ended = False
-        else:
-            token = await self._credential.token()
-        try:
-            return await open_socket(self._url, token)
-        except NotSignedIn:
-            return await open_socket(self._url, await self._credential.renew())
-
-    async def _serve(self, socket: Socket) -> None:
-        self._hello = socket.hello
-        self._drain_spread_s = DRAIN_SPREAD_S
-        stopped: list[Stopped] = []
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                self._live = _Live(socket, tasks)
-                tasks.create_task(self._resume(), name="resume")
-                self._online.set()
-                self._report(Status(State.ONLINE))
-                await self._read(socket, stopped)
-                self._offline()
-                _end_tasks()
-        except* _Ended:
-            pass
-        if stopped:
-            raise stopped[0]
-
-    async def _read(self, socket: Socket, stopped: list[Stopped]) -> None:
-        try:
-            async for frame in socket.frames():
-                self._backoff.succeeded()
-                self._receive(frame)
-        except Stopped as e:
-            stopped.append(e)  # raised when the connection's tasks have ended: a group would wrap it
-
-    def _offline(self) -> None:
-        self._live = None  # first: nobody starts a task in a group that is ending
-        self._online.clear()
-
-    async def _resume(self) -> None:
-        for call in self._calls.unsent():
-            await self._transmit(call)
-        for session in list(self._sessions.values()):
-            await self._rejoin(session)
-
-    async def _wait(self, what: Advice, reason: str) -> None:
-        delay = self._backoff.delay(what, self._drain_spread_s)
-        self._report(Status(State.WAITING, reason, delay))
-        await asyncio.sleep(delay)
+    # ---- what the link tells
 
     def _receive(self, frame: ServerFrame | Unknown) -> None:
         match frame:
             case Reply():
                 self._calls.settle(frame)
             case Hello():
-                self._hello = frame
-            case AuthExpiring():
-                assert self._live is not None
-                self._live.tasks.create_task(self._renew(), name="renew the credential")
-            case ServerDraining():
-                self._drain_spread_s = frame.data.reconnect_after_ms / 1000
+                pass
             case Unknown():
                 self._receive_unknown(frame)
             case _:
-                session = self._sessions.get(frame.session or "")
-                if session is not None:
-                    session.receive(frame)
+                self._receive_event(frame)
+
+    def _receive_event(self, event: AnyEvent) -> None:
+        session = self._sessions.get(event.session or "")
+        if session is not None:
+            session.receive(event)
 
     def _receive_unknown(self, frame: Unknown) -> None:
         # A newer hub's event: ignored, but a durable one still has its place in the log.
@@ -388,36 +261,32 @@ class Hub:
         if session is not None and isinstance(seq, int):
             session.skip(seq)
 
+    async def _resume(self) -> None:
+        for call in self._calls.unsent():
+            await self._transmit(call)
+        for session in list(self._sessions.values()):
+            await self._rejoin(session)
+
     async def _renew(self) -> None:
         try:
             await self.ask(Auth, token=await self._credential.renew())
         except HubClientError:
             return  # the hub ends the connection with 4100, and then there is time to say so
 
-    def _report(self, status: Status) -> None:
-        self.status = status
-        if self._on_status is not None:
-            self._on_status(status)
+    def _lost(self) -> None:
+        for session in self._sessions.values():
+            session.interrupted()
+        self._calls.connection_lost()
 
     def _end(self, error: HubClientError, told_readers: HubClientError | None) -> None:
-        if self._ended is not None:
-            return
-        self._ended = error
         for session in self._sessions.values():
             session.end(told_readers)
         self._sessions.clear()
         self._calls.end(error)
-        self._report(Status(State.ENDED, str(error)))
-        self._online.set()  # nobody waits for a connection that will not come
 
-    @property
-    def _last_hello(self) -> Hello:
-        assert self._hello is not None, "a hub is used inside its `async with`"
-        return self._hello
-
-
-def _end_tasks() -> NoReturn:
-    raise _Ended
+    def _report(self, status: Status) -> None:
+        if self._on_status is not None:
+            self._on_status(status)
 
 
 def _failure(reply: Reply) -> RequestFailed:

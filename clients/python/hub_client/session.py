@@ -36,9 +36,10 @@ class _Events:
 class Session:
     """A joined session. `Hub.join` makes it.
 
-    `seq` is the position of the last event that was handed on or waits to be; `joined_at` was the log's end when the
-    session was (re)joined: events up to it are history. `open` are the messages being written, `presence` is who is
-    here, by user id; both are current as of the connection, which may be ahead of a slow reader of `events`.
+    `seq` is the position of the last event that was handed on or waits to be. `joined_at` was the log's end when the
+    session was (re)joined: events up to it are history, which began with event `replayed_from`. `open` are the
+    messages being written, `presence` is who is here, by user id; both are current as of the connection, which may be
+    ahead of a slow reader of `events`.
     """
 
     def __init__(self, hub: "Hub", session: str, after_seq: int | None) -> None:
@@ -46,6 +47,7 @@ class Session:
         self.role = ""
         self.seq = after_seq
         self.joined_at = 0
+        self.replayed_from = 0
         self.open = OpenMessages()
         self.presence: dict[str, PresenceData] = {}
         self._hub = hub
@@ -111,6 +113,7 @@ class Session:
             self.seq = answer.replay_from - 1
         self.role = answer.role
         self.joined_at = answer.last_seq
+        self.replayed_from = answer.replay_from
         self.presence = {person.user: person for person in answer.presence}
         self._following = True
         self._overrun = False

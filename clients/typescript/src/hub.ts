@@ -117,7 +117,10 @@ export class Hub {
     });
   }
 
-  createSession(team: string, options: Pick<SessionCreate, "title" | "metadata" | "on_busy"> = {}): Promise<SessionData> {
+  createSession(
+    team: string,
+    options: Pick<SessionCreate, "title" | "metadata" | "on_busy"> = {},
+  ): Promise<SessionData> {
     return this.command({ type: "session.create", team, ...options });
   }
 

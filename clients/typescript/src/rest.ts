@@ -87,6 +87,10 @@ export class Rest {
     await this.#fetch("DELETE", `/v1/sessions/${encodeURIComponent(session)}`, { token });
   }
 
+  members(token: string, session: string): Promise<Page<MemberResult>> {
+    return this.#json("GET", `/v1/sessions/${encodeURIComponent(session)}/members`, { token });
+  }
+
   /** Adds a user (by id or name) or changes the role. */
   putMember(token: string, session: string, user: string, role: string): Promise<MemberResult> {
     const path = `/v1/sessions/${encodeURIComponent(session)}/members/${encodeURIComponent(user)}`;
@@ -142,11 +146,10 @@ export class Rest {
 async function problem(response: Response): Promise<HubError> {
   const body = (await response.json().catch(() => ({}))) as Record<string, unknown>;
   const text = (key: string) => (typeof body[key] === "string" ? body[key] : undefined);
-  const after = Number(response.headers.get("retry-after") ?? NaN);
   const code = text("code") ?? (response.status === 401 ? "unauthenticated" : "unavailable");
   return new HubError(code, text("detail") ?? text("title") ?? `The hub answered ${response.status}.`, {
-    retryable: response.status === 429 || response.status >= 500,
-    retryAfter: Number.isFinite(after) ? after : null,
+    retryable: typeof body["retryable"] === "boolean" ? body["retryable"] : response.status >= 500,
+    retryAfter: typeof body["retry_after"] === "number" ? body["retry_after"] : null,
     details: (body["details"] ?? {}) as Record<string, unknown>,
   });
 }

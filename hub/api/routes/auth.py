@@ -3,7 +3,7 @@
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Form, Request, Response
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from hub.api.caller import Address, Caller, Wired
 from hub.api.openapi import problems
@@ -35,6 +35,14 @@ class Registered(Wire):
 class TokenForm(Body):
     """The OAuth 2 form. `scope`, `client_id` and `client_secret` are taken because clients send them, and not used."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "oneOf": [
+                {"properties": {"grant_type": {"const": "password"}}, "required": ["username", "password"]},
+                {"properties": {"grant_type": {"const": "refresh_token"}}, "required": ["refresh_token"]},
+            ]
+        }
+    )
     grant_type: Literal["password", "refresh_token"]
     username: Annotated[str | None, Field(max_length=1024)] = None
     password: Annotated[str | None, Field(max_length=MAX_BYTES)] = None

@@ -1,6 +1,7 @@
 """An AutoGen agent that tells what it does, at the moment it does it."""
 
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 
 from autogen_agentchat.agents import AssistantAgent
 from autogen_agentchat.base import Response
@@ -54,15 +55,16 @@ class HubAgent(AssistantAgent):
         self, messages: Sequence[BaseChatMessage], cancellation_token: CancellationToken
     ) -> AsyncGenerator[BaseAgentEvent | BaseChatMessage | Response, None]:
         await self._telling.tell(AgentStarted(self._spec))
-        async for item in super().on_messages_stream(messages, cancellation_token):
-            # A request is told before the agent goes on, that is, before the tools are called.
-            if isinstance(item, ToolCallRequestEvent):
-                await self._requested(item)
-            elif isinstance(item, ToolCallExecutionEvent):
-                await self._returned(item)
-            elif isinstance(item, Response) and isinstance(item.chat_message, ToolCallSummaryMessage):
-                await self._summarised(item.chat_message.content)
-            yield item
+        async with aclosing(super().on_messages_stream(messages, cancellation_token)) as items:
+            async for item in items:
+                # A request is told before the agent goes on, that is, before the tools are called.
+                if isinstance(item, ToolCallRequestEvent):
+                    await self._requested(item)
+                elif isinstance(item, ToolCallExecutionEvent):
+                    await self._returned(item)
+                elif isinstance(item, Response) and isinstance(item.chat_message, ToolCallSummaryMessage):
+                    await self._summarised(item.chat_message.content)
+                yield item
 
     async def _requested(self, request: ToolCallRequestEvent) -> None:
         for call in request.content:

@@ -1,19 +1,19 @@
 """Model calls of a turn: told as they stream, counted, and their real errors kept."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from typing import Any
 
 from autogen_core import CancellationToken
 from autogen_core.models import ChatCompletionClient, CreateResult, LLMMessage
-from pydantic import BaseModel
 
 from hub.domain.ids import new_id
 from hub.domain.run import Usage
 from hub.domain.team import AgentSpec
 from hub.engine.autogen.telling import Telling
 from hub.engine.base import MessageEnded, ReasoningDelta, TextDelta
-from hub.engine.models.client import NO_ARGUMENTS, StreamingClient, Thought, ToolChoice, Tooling
+from hub.engine.models.client import StreamingClient, Thought
 
 
 class MeteredClient(StreamingClient):
@@ -28,14 +28,7 @@ class MeteredClient(StreamingClient):
         self._telling = telling
 
     async def create_stream(
-        self,
-        messages: Sequence[LLMMessage],
-        *,
-        tools: Tooling = (),
-        tool_choice: ToolChoice = "auto",
-        json_output: bool | type[BaseModel] | None = None,
-        extra_create_args: Mapping[str, Any] = NO_ARGUMENTS,
-        cancellation_token: CancellationToken | None = None,
+        self, messages: Sequence[LLMMessage], *, cancellation_token: CancellationToken | None = None, **options: Any
     ) -> AsyncGenerator[str | CreateResult, None]:
         task = asyncio.current_task()
         if cancellation_token is not None and task is not None:
@@ -43,21 +36,15 @@ class MeteredClient(StreamingClient):
             cancellation_token.link_future(task)
         pieces = 0
         usage: Usage | None = None
-        stream = self._inner.create_stream(
-            messages,
-            tools=tools,
-            tool_choice=tool_choice,
-            json_output=json_output,
-            extra_create_args=extra_create_args,
-            cancellation_token=cancellation_token,
-        )
+        stream = self._inner.create_stream(messages, cancellation_token=cancellation_token, **options)
         try:
-            async for piece in stream:
-                if isinstance(piece, str):
-                    pieces += 1
-                else:
-                    usage = Usage(piece.usage.prompt_tokens, piece.usage.completion_tokens)
-                yield piece
+            async with aclosing(stream):
+                async for piece in stream:
+                    if isinstance(piece, str):
+                        pieces += 1
+                    else:
+                        usage = Usage(piece.usage.prompt_tokens, piece.usage.completion_tokens)
+                    yield piece
         except Exception as e:
             self._telling.fault = self._telling.fault or e
             raise
@@ -79,35 +66,21 @@ class SpeakingClient(MeteredClient):
         self._thoughts: list[str] = []
 
     async def create_stream(
-        self,
-        messages: Sequence[LLMMessage],
-        *,
-        tools: Tooling = (),
-        tool_choice: ToolChoice = "auto",
-        json_output: bool | type[BaseModel] | None = None,
-        extra_create_args: Mapping[str, Any] = NO_ARGUMENTS,
-        cancellation_token: CancellationToken | None = None,
+        self, messages: Sequence[LLMMessage], **options: Any
     ) -> AsyncGenerator[str | CreateResult, None]:
         tell, message, agent = self._telling.tell, self._message, self._agent
         said: list[str] = []
-        stream = super().create_stream(
-            messages,
-            tools=tools,
-            tool_choice=tool_choice,
-            json_output=json_output,
-            extra_create_args=extra_create_args,
-            cancellation_token=cancellation_token,
-        )
-        async for piece in stream:
-            if isinstance(piece, CreateResult):
-                await self._end("".join(said), piece)
-                yield piece
-            elif isinstance(piece, Thought):
-                self._thoughts.append(piece)
-                await tell(ReasoningDelta(message, agent, piece))
-            else:
-                said.append(piece)
-                await tell(TextDelta(message, agent, piece))
+        async with aclosing(super().create_stream(messages, **options)) as stream:
+            async for piece in stream:
+                if isinstance(piece, CreateResult):
+                    await self._end("".join(said), piece)
+                    yield piece
+                elif isinstance(piece, Thought):
+                    self._thoughts.append(piece)
+                    await tell(ReasoningDelta(message, agent, piece))
+                else:
+                    said.append(piece)
+                    await tell(TextDelta(message, agent, piece))
 
     async def _end(self, said: str, result: CreateResult) -> None:
         """Close the message, unless the model only called tools: then what it thought belongs to its next words."""

@@ -30,7 +30,7 @@ class SafeWorkbench(Workbench):
         name: str,
         arguments: Mapping[str, Any] | None = None,
         cancellation_token: CancellationToken | None = None,
-        call_id: str | None = None,
+        call_id: str | None = None,  # noqa: ARG002 - AutoGen's signature
     ) -> ToolResult:
         try:
             outcome = await self._call(name, arguments, cancellation_token)

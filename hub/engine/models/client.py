@@ -1,19 +1,16 @@
 """What all our model clients share: AutoGen asks for ten methods, of which streaming is the only real one."""
 
 from abc import abstractmethod
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import AsyncGenerator, Sequence
+from typing import Any
 
-from autogen_core import CancellationToken
 from autogen_core.models import ChatCompletionClient, CreateResult, LLMMessage, ModelFamily, ModelInfo, RequestUsage
 from autogen_core.tools import Tool, ToolSchema
-from pydantic import BaseModel
 
 CHARACTERS_PER_TOKEN = 4
+UNLIMITED = 1_000_000
 
 Tooling = Sequence[Tool | ToolSchema]
-ToolChoice = Tool | Literal["auto", "required", "none"]
-NO_ARGUMENTS: Mapping[str, Any] = {}
 
 
 class Thought(str):
@@ -33,36 +30,12 @@ class StreamingClient(ChatCompletionClient):
 
     @abstractmethod
     def create_stream(
-        self,
-        messages: Sequence[LLMMessage],
-        *,
-        tools: Tooling = (),
-        tool_choice: ToolChoice = "auto",
-        json_output: bool | type[BaseModel] | None = None,
-        extra_create_args: Mapping[str, Any] = NO_ARGUMENTS,
-        cancellation_token: CancellationToken | None = None,
+        self, messages: Sequence[LLMMessage], **options: Any
     ) -> AsyncGenerator[str | CreateResult, None]: ...
 
-    async def create(
-        self,
-        messages: Sequence[LLMMessage],
-        *,
-        tools: Tooling = (),
-        tool_choice: ToolChoice = "auto",
-        json_output: bool | type[BaseModel] | None = None,
-        extra_create_args: Mapping[str, Any] = NO_ARGUMENTS,
-        cancellation_token: CancellationToken | None = None,
-    ) -> CreateResult:
+    async def create(self, messages: Sequence[LLMMessage], **options: Any) -> CreateResult:
         """The whole answer at once."""
-        stream = self.create_stream(
-            messages,
-            tools=tools,
-            tool_choice=tool_choice,
-            json_output=json_output,
-            extra_create_args=extra_create_args,
-            cancellation_token=cancellation_token,
-        )
-        async for piece in stream:
+        async for piece in self.create_stream(messages, **options):
             if isinstance(piece, CreateResult):
                 return piece
         raise AssertionError("a model's stream ends with its result")
@@ -79,16 +52,17 @@ class StreamingClient(ChatCompletionClient):
         )
 
     @property
-    def capabilities(self) -> ModelInfo:  # type: ignore[override]  # AutoGen's deprecated name of model_info
+    def capabilities(self) -> ModelInfo:
+        """AutoGen's older name of `model_info`."""
         return self.model_info
 
     def count_tokens(self, messages: Sequence[LLMMessage], *, tools: Tooling = ()) -> int:
         """A rough guess: an exact count would download the model's encoding."""
-        return sum(len(str(message.content)) for message in messages) // CHARACTERS_PER_TOKEN
+        return (sum(len(str(message.content)) for message in messages) + len(str(tools))) // CHARACTERS_PER_TOKEN
 
     def remaining_tokens(self, messages: Sequence[LLMMessage], *, tools: Tooling = ()) -> int:
         """As good as without limit: the server tells when a conversation is too long."""
-        return 1_000_000 - self.count_tokens(messages)
+        return UNLIMITED - self.count_tokens(messages, tools=tools)
 
     def actual_usage(self) -> RequestUsage:
         """Not kept here: `MeteredClient` adds up the usage of a turn."""

@@ -2,6 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
+
+OPENAI_URL = "https://api.openai.com/v1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +29,8 @@ class HostedModel:
     `parameters` go into every request as they are. `context_characters` bounds what of a conversation is sent, oldest
     first to go; None is everything. `max_tokens` bounds an answer; with `sentence_after`, an answer that has so many
     tokens ends with the sentence it is in. `calls_tools` tells whether the model takes tools, `takes_grammar` whether
-    its server constrains answers by a GBNF grammar (llama.cpp).
+    its server constrains answers by a GBNF grammar (llama.cpp). `speakers` is how it is told who says what: in OpenAI's
+    field `name`, by a line before each message, or not at all, as a dialogue with directions (`models.directed`).
     """
 
     base_url: str
@@ -36,6 +40,7 @@ class HostedModel:
     context_characters: int | None = None
     max_tokens: int | None = None
     sentence_after: int | None = None
+    speakers: Literal["name", "line", "directed"] = "line"
     calls_tools: bool = True
     takes_grammar: bool = False
 
@@ -65,20 +70,21 @@ def local_model(base_url: str) -> HostedModel:
     return HostedModel(
         base_url=base_url,
         name="smollm2",
-        parameters={"temperature": 0.7, "top_p": 0.9, "repeat_penalty": 1.1, "timings_per_token": True},
-        context_characters=4_000,  # a slot has 2,048 tokens of about 4 characters, shared with the answer
-        max_tokens=160,
-        sentence_after=90,
+        parameters={"temperature": 0.3, "top_p": 0.9, "repeat_penalty": 1.1, "timings_per_token": True},
+        max_tokens=80,
+        sentence_after=18,  # some 30 tokens, half a second: after two seconds the second agent speaks
+        speakers="directed",
         calls_tools=False,
         takes_grammar=True,
     )
 
 
 def openai_model(base_url: str | None, api_key: str, name: str) -> HostedModel:
-    """A model of OpenAI's, or of any provider with the same interface."""
+    """A model of OpenAI's, or of any provider with the same interface at `base_url` (which ends in `/v1` or alike)."""
     return HostedModel(
-        base_url=base_url or "https://api.openai.com/v1",
+        base_url=base_url or OPENAI_URL,
         name=name,
         api_key=api_key,
         context_characters=200_000,
+        speakers="name" if base_url in (None, OPENAI_URL) else "line",  # others may refuse the field
     )

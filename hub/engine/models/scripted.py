@@ -1,10 +1,11 @@
-"""A model that says what the run's script says: the scripted teams on AutoGen, and every team when no model is there."""
+"""A model that says what the run's script says: for scripted teams on AutoGen, or for all when there is no model."""
 
 import json
-from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import aclosing
 from typing import Any
 
-from autogen_core import CancellationToken, FunctionCall
+from autogen_core import FunctionCall
 from autogen_core.models import (
     AssistantMessage,
     CreateResult,
@@ -13,10 +14,9 @@ from autogen_core.models import (
     RequestUsage,
     UserMessage,
 )
-from pydantic import BaseModel
 
 from hub.domain.ids import new_id
-from hub.engine.models.client import NO_ARGUMENTS, StreamingClient, ToolChoice, Tooling
+from hub.engine.models.client import StreamingClient
 from hub.engine.models.registry import ModelDeadlines
 from hub.engine.script import Said, Script
 
@@ -31,14 +31,7 @@ class ScriptedClient(StreamingClient):
         self._deadlines = deadlines
 
     async def create_stream(
-        self,
-        messages: Sequence[LLMMessage],
-        *,
-        tools: Tooling = (),
-        tool_choice: ToolChoice = "auto",
-        json_output: bool | type[BaseModel] | None = None,
-        extra_create_args: Mapping[str, Any] = NO_ARGUMENTS,
-        cancellation_token: CancellationToken | None = None,
+        self, messages: Sequence[LLMMessage], **_options: Any
     ) -> AsyncGenerator[str | CreateResult, None]:
         context = list(_context(messages))
         prompt_tokens = sum(len(said.text.split()) for said in context)
@@ -49,9 +42,10 @@ class ScriptedClient(StreamingClient):
             yield _result([call], RequestUsage(prompt_tokens=0, completion_tokens=0))
             return
         text = []
-        async for piece in self._script.speak(self._turn, context, idle_s=self._deadlines.idle_s):
-            text.append(piece)
-            yield piece
+        async with aclosing(self._script.speak(self._turn, context, idle_s=self._deadlines.idle_s)) as pieces:
+            async for piece in pieces:
+                text.append(piece)
+                yield piece
         yield _result("".join(text), RequestUsage(prompt_tokens=prompt_tokens, completion_tokens=len(text)))
 
 

@@ -73,7 +73,7 @@ class Tools:
             return ToolOutcome(e.message, is_error=True)
         except TimeoutError:
             return ToolOutcome(f"{name} did not finish in {self._timeout_s:g} s", is_error=True)
-        except Exception as e:  # noqa: BLE001 - boundary: a tool's fault is an answer to the agent, not the end of its turn
+        except (Exception, SystemExit) as e:  # noqa: BLE001 - boundary: a tool's fault is an answer to its agent
             return ToolOutcome(f"{name} failed: {type(e).__name__}", is_error=True)
 
 

@@ -10,7 +10,7 @@ from hub_client.chat import commands
 from hub_client.chat.conversation import Conversation
 from hub_client.chat.render import SPINNER, Palette, lanes
 from hub_client.chat.safe import safe
-from hub_client.client import State, Status
+from hub_client.link import State, Status
 from hub_client.session import Session
 
 TICKS_PER_S = 10
@@ -45,13 +45,13 @@ class ChatFace:
     def above(self, width: int, height: int) -> StyleAndTextTuples:
         """The lines above the input, each ended by a newline, about `height` at most."""
         tick = int(time.monotonic() * TICKS_PER_S)
-        text = lanes(list(self.conversation.lanes.values()), self.palette, width, height - len(self.sending), tick)
+        text = lanes(list(self.conversation.lanes.values()), self.palette, width, height - len(self.sending) - 2, tick)
         if self.busy and not text:
             text.append(("class:quiet", f"{SPINNER[tick % len(SPINNER)]} waiting for the agents …\n"))
         for waiting in self.sending:
             first = safe(waiting).strip().splitlines()[0]
             text.append(("class:quiet", f"› {_cut(first, width - 16)}  sending …\n"))
-        return [("", "\n"), *text] if text else text
+        return [("", "\n"), *text, ("", "\n")] if text else [("", "\n")]
 
     def below(self, width: int) -> StyleAndTextTuples:
         """The status line, without a newline."""

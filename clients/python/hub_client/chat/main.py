@@ -14,8 +14,9 @@ from hub_client.chat.places import Places
 from hub_client.chat.safe import safe
 from hub_client.chat.signins import SignIns
 from hub_client.chat.talk import Talk
-from hub_client.client import Hub, Status
+from hub_client.client import Hub
 from hub_client.errors import HubClientError
+from hub_client.link import Status
 from hub_client.rest import Rest
 from hub_client.session import Session
 from hub_client.socket import rest_url
@@ -82,9 +83,9 @@ async def _undrawn(hub: Hub, options: Options, url: str, places: Places, streams
     text = _whole_message(options, streams)
     session, conversation = await _session(hub, options, LastSessions(places), url)
     if text is None:
-        well = await say_line_by_line(hub, session, conversation, streams)
+        well = await say_line_by_line(session, conversation, streams)
     else:
-        well = await say_and_print(hub, session, text, conversation, streams, as_json=options.as_json)
+        well = await say_and_print(session, text, conversation, streams, as_json=options.as_json)
     return OK if well else FAILED
 
 

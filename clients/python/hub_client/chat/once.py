@@ -10,7 +10,6 @@ from hub.protocol.events import DurableEvent, RunFinished
 from hub.protocol.results import SendResult
 from hub_client.chat.conversation import Conversation
 from hub_client.chat.plain import PlainView
-from hub_client.client import Hub
 from hub_client.errors import HubClientError
 from hub_client.session import Session
 
@@ -27,7 +26,7 @@ class Streams:
 
 
 async def say_and_print(
-    hub: Hub, session: Session, text: str, conversation: Conversation, streams: Streams, *, as_json: bool
+    session: Session, text: str, conversation: Conversation, streams: Streams, *, as_json: bool
 ) -> bool:
     """Say something and print what comes of it, until its run has finished. Whether that went well.
 
@@ -62,14 +61,14 @@ async def _stop(session: Session, sent: SendResult) -> None:
         return  # the run goes on or has ended; the caller leaves either way
 
 
-async def say_line_by_line(hub: Hub, session: Session, conversation: Conversation, streams: Streams) -> bool:
+async def say_line_by_line(session: Session, conversation: Conversation, streams: Streams) -> bool:
     """Say every line of the input, one after the other's answers. Whether all went well."""
     well = True
     async for line in _lines(streams.input):
         if line.strip() in ("/exit", "/quit"):
             break
         if line.strip():
-            well = await say_and_print(hub, session, line.rstrip("\n"), conversation, streams, as_json=False) and well
+            well = await say_and_print(session, line.rstrip("\n"), conversation, streams, as_json=False) and well
     return well
 
 

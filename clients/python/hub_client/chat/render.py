@@ -48,7 +48,7 @@ def ansi(entries: Iterable[Entry], palette: Palette, width: int) -> str:
     return target.getvalue()
 
 
-def panel(rows: Sequence[tuple[str, str]], title: str, width: int) -> str:
+def table(rows: Sequence[tuple[str, str]], title: str, width: int) -> str:
     """Two columns under a heading, as text with colours."""
     target = io.StringIO()
     console = Console(

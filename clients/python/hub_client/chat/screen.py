@@ -4,24 +4,26 @@ Nothing takes over the whole screen: what is said lands in the terminal's own sc
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from prompt_toolkit.application import Application, run_in_terminal
 from prompt_toolkit.auto_suggest import AutoSuggestFromHistory
 from prompt_toolkit.buffer import Buffer
-from prompt_toolkit.filters import is_searching
+from prompt_toolkit.filters import Condition, is_searching
 from prompt_toolkit.formatted_text import StyleAndTextTuples
 from prompt_toolkit.history import FileHistory, History, InMemoryHistory
 from prompt_toolkit.input import Input
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
-from prompt_toolkit.layout import Dimension, FormattedTextControl, HSplit, Layout, Window
+from prompt_toolkit.layout import ConditionalContainer, Dimension, FormattedTextControl, HSplit, Layout, Window
 from prompt_toolkit.output import Output
 from prompt_toolkit.styles import Style
 from prompt_toolkit.widgets import SearchToolbar, TextArea
 
+from hub_client.chat.conversation import Entry
 from hub_client.chat.face import ChatFace
+from hub_client.chat.render import ansi, table
 
 TWICE_S = 3.0  # a second Ctrl-C within this time leaves
 STYLE = Style.from_dict(
@@ -80,7 +82,9 @@ class Screen:
         )
         self._line.buffer.on_text_changed += self._text_changed
         above = Window(FormattedTextControl(self._above), dont_extend_height=True, wrap_lines=False)
-        hints = Window(FormattedTextControl(self._hints), dont_extend_height=True)
+        hints = ConditionalContainer(
+            Window(FormattedTextControl(self._hints), dont_extend_height=True), Condition(lambda: bool(self._hints()))
+        )
         status = Window(FormattedTextControl(self._below), height=1)
         self._app: Application[None] = Application(
             layout=Layout(HSplit([above, self._line, hints, search, status]), focused_element=self._line),
@@ -107,8 +111,15 @@ class Screen:
         """Something changed."""
         self._app.invalidate()
 
-    async def write(self, text: str) -> None:
-        """Put text (with colours) above everything, for good."""
+    async def show(self, *entries: Entry) -> None:
+        """Put entries above everything, for good."""
+        await self._write(ansi(entries, self._face.palette, self.width))
+
+    async def show_table(self, rows: Sequence[tuple[str, str]], title: str) -> None:
+        """Put a list of names and what they are above everything, for good."""
+        await self._write(table(rows, title, self.width))
+
+    async def _write(self, text: str) -> None:
 
         def put() -> None:
             self._app.output.write_raw(text)
@@ -124,6 +135,10 @@ class Screen:
         if not self._line.text:
             self._line.buffer.set_document(self._line.buffer.document.__class__(text))
 
+    def forget_hint(self) -> None:
+        """What Ctrl-C would do has changed."""
+        self._hint = ""
+
     @property
     def width(self) -> int:
         """Columns of the terminal."""
@@ -133,8 +148,7 @@ class Screen:
 
     def _above(self) -> StyleAndTextTuples:
         size = self._app.output.get_size()
-        text = self._face.above(size.columns, max(4, size.rows * 2 // 3 - 4))
-        return _without_last_newline(text)
+        return _without_last_newline(self._face.above(size.columns, max(6, size.rows * 2 // 3 - 2)))
 
     def _hints(self) -> StyleAndTextTuples:
         text: StyleAndTextTuples = []
@@ -176,13 +190,13 @@ class Screen:
             event.current_buffer.cursor_position = len(event.current_buffer.text)
 
     def _interrupt(self, _event: KeyPressEvent) -> None:
-        if self._wishes.interrupted_twice():
+        if self._line.text and not self._face.busy:
+            self._line.buffer.reset()
+        elif self._wishes.interrupted_twice():
             self.leave()
         elif self._face.busy:
             self._wishes.stop()
             self._hint = "stopping … Ctrl-C again leaves"
-        elif self._line.text:
-            self._line.buffer.reset()
         else:
             self._hint = "Ctrl-C again leaves (the session stays)"
 
@@ -194,10 +208,6 @@ class Screen:
         self._hint = ""
         if buffer.text and not buffer.text.startswith("/"):
             self._wishes.typing()
-
-    def forget_hint(self) -> None:
-        """What Ctrl-C would do has changed."""
-        self._hint = ""
 
 
 def _history(path: Path | None) -> History:

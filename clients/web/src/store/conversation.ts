@@ -99,7 +99,10 @@ export class Conversation {
   }
 
   fail(error: unknown): void {
-    const message = error instanceof HubError && error.code === "not_found" ? "This session does not exist, or you are not a member of it." : describe(error);
+    const message =
+      error instanceof HubError && error.code === "not_found"
+        ? "This session does not exist, or you are not a member of it."
+        : describe(error);
     this.phase.value = { kind: "failed", message };
   }
 

@@ -15,13 +15,23 @@ export function notice(event: DurableEvent, displayName: (agent: string) => stri
     case "member.updated":
       return quiet(`${event.data.name} is now ${event.data.role}`);
     case "agent.handoff":
-      return quiet(`${displayName(event.data.from)} hands over to ${displayName(event.data.to)}${because(event.data.reason)}`);
+      return quiet(
+        `${displayName(event.data.from)} hands over to ${displayName(event.data.to)}${because(event.data.reason)}`,
+      );
     case "turn.superseded":
-      return { tone: "warning", text: `Turn ${event.data.turn + 1} was interrupted and is done again${because(event.data.reason)}` };
+      return {
+        tone: "warning",
+        text: `Turn ${event.data.turn + 1} was interrupted and is done again${because(event.data.reason)}`,
+      };
     case "message.steered":
-      return quiet(event.data.outcome === "consumed" ? "The team has taken this into account" : "The team answers this next");
+      return quiet(
+        event.data.outcome === "consumed" ? "The team has taken this into account" : "The team answers this next",
+      );
     case "budget.reached":
-      return { tone: "warning", text: `A budget is used up: ${event.data.used} of ${event.data.limit} (${event.data.scope})` };
+      return {
+        tone: "warning",
+        text: `A budget is used up: ${event.data.used} of ${event.data.limit} (${event.data.scope})`,
+      };
     case "run.finished":
       return finished(event.data);
     default:

@@ -234,7 +234,16 @@ function agentItem(key: string, author: AgentAuthor, run: string | null, turn: n
   const text: Signal<string> = signal("");
   const phase: Signal<Phase> = signal("writing");
   return {
-    kind: "agent", key, author, run, turn, text, phase, reasoning: signal(""), usage: signal(null), at: signal(null),
+    kind: "agent",
+    key,
+    author,
+    run,
+    turn,
+    text,
+    phase,
+    reasoning: signal(""),
+    usage: signal(null),
+    at: signal(null),
   };
 }
 

@@ -7,8 +7,33 @@ export type Block =
   | { kind: "code"; raw: string; language: string; code: string; closed: boolean };
 
 const TAGS = [
-  "a", "blockquote", "br", "code", "del", "div", "em", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "li", "ol", "p", "pre",
-  "span", "strong", "table", "tbody", "td", "th", "thead", "tr", "ul",
+  "a",
+  "blockquote",
+  "br",
+  "code",
+  "del",
+  "div",
+  "em",
+  "h1",
+  "h2",
+  "h3",
+  "h4",
+  "h5",
+  "h6",
+  "hr",
+  "li",
+  "ol",
+  "p",
+  "pre",
+  "span",
+  "strong",
+  "table",
+  "tbody",
+  "td",
+  "th",
+  "thead",
+  "tr",
+  "ul",
 ];
 const ATTRIBUTES = ["align", "class", "href", "rel", "start", "target", "title"];
 
@@ -56,7 +81,11 @@ export function blocks(text: string, before: readonly Block[] = []): Block[] {
 
 /** Lets through what Markdown is made of, and nothing that runs, loads or styles. */
 export function clean(html: string): string {
-  return DOMPurify.sanitize(html, { ALLOWED_TAGS: TAGS, ALLOWED_ATTR: ATTRIBUTES, ALLOWED_URI_REGEXP: /^(?:https?|mailto):/i });
+  return DOMPurify.sanitize(html, {
+    ALLOWED_TAGS: TAGS,
+    ALLOWED_ATTR: ATTRIBUTES,
+    ALLOWED_URI_REGEXP: /^(?:https?|mailto):/i,
+  });
 }
 
 function link(href: string, inner: string): string {

@@ -8,8 +8,13 @@ export function AgentStrip({ conversation }: { conversation: Conversation }) {
   const agents = conversation.team.value?.agents ?? [];
   const activity = conversation.transcript.activity.value;
   const show = (name: string) => {
-    const last = conversation.transcript.items.value.findLast((item) => item.kind === "agent" && item.author.name === name);
-    if (last) document.querySelector(`[data-message="${CSS.escape(last.key)}"]`)?.scrollIntoView({ block: "start", behavior: "smooth" });
+    const last = conversation.transcript.items.value.findLast(
+      (item) => item.kind === "agent" && item.author.name === name,
+    );
+    if (last)
+      document
+        .querySelector(`[data-message="${CSS.escape(last.key)}"]`)
+        ?.scrollIntoView({ block: "start", behavior: "smooth" });
   };
   if (agents.length === 0) return null;
   return (
@@ -18,7 +23,11 @@ export function AgentStrip({ conversation }: { conversation: Conversation }) {
         const doing = activity.get(agent.name) ?? "idle";
         return (
           <li key={agent.name}>
-            <button type="button" class={`agent-chip ${doing} ${lane(agent.name, agents)}`} onClick={() => show(agent.name)}>
+            <button
+              type="button"
+              class={`agent-chip ${doing} ${lane(agent.name, agents)}`}
+              onClick={() => show(agent.name)}
+            >
               <Avatar name={agent.display_name} kind="agent" />
               <span class="name">{agent.display_name}</span>
               <span class="doing">{WORDS[doing]}</span>

@@ -17,7 +17,15 @@ interface TextBoxProps {
 }
 
 /** A text area that is as high as its text. Enter sends, Shift + Enter does not. */
-export function TextBox({ value, placeholder, autofocus = false, disabled = false, onText, onEnter, onUp }: TextBoxProps) {
+export function TextBox({
+  value,
+  placeholder,
+  autofocus = false,
+  disabled = false,
+  onText,
+  onEnter,
+  onUp,
+}: TextBoxProps) {
   const element = useRef<HTMLTextAreaElement>(null);
   useLayoutEffect(() => {
     const area = element.current;
@@ -69,10 +77,13 @@ export function Composer({ conversation, onSent }: { conversation: Conversation;
   };
   const recall = () => {
     const account = app.account.state.value;
-    const mine = transcript.items.value.findLast((item) => item.kind === "user" && account.kind === "signed-in" && item.author.id === account.user.id);
+    const mine = transcript.items.value.findLast(
+      (item) => item.kind === "user" && account.kind === "signed-in" && item.author.id === account.user.id,
+    );
     if (mine?.kind === "user") conversation.write(mine.text.value ?? "");
   };
-  if (phase.value.kind === "live" && !maySend.value) return <p class="read-only">You are here to read: your role is {conversation.role.value}.</p>;
+  if (phase.value.kind === "live" && !maySend.value)
+    return <p class="read-only">You are here to read: your role is {conversation.role.value}.</p>;
   return (
     <form
       class="composer"
@@ -81,7 +92,14 @@ export function Composer({ conversation, onSent }: { conversation: Conversation;
         send();
       }}
     >
-      <TextBox value={draft.value} placeholder={run ? "Say more; the team answers it next" : "Message the team"} autofocus onText={(text) => conversation.write(text)} onEnter={send} onUp={recall} />
+      <TextBox
+        value={draft.value}
+        placeholder={run ? "Say more; the team answers it next" : "Message the team"}
+        autofocus
+        onText={(text) => conversation.write(text)}
+        onEnter={send}
+        onUp={recall}
+      />
       <div class="tools">
         {agents.length > 1 && (
           <label class="to">
@@ -98,7 +116,13 @@ export function Composer({ conversation, onSent }: { conversation: Conversation;
         )}
         <span class="grow" />
         {run && (
-          <button type="button" class="stop" disabled={stopping.value} title="Esc" onClick={() => void conversation.stop().catch((error: unknown) => app.report(error))}>
+          <button
+            type="button"
+            class="stop"
+            disabled={stopping.value}
+            title="Esc"
+            onClick={() => void conversation.stop().catch((error: unknown) => app.report(error))}
+          >
             <Stop /> {stopping.value ? "Stopping…" : "Stop"}
           </button>
         )}

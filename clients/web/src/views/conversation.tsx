@@ -55,18 +55,31 @@ export function ConversationView({ conversation, opener }: { conversation: Conve
 function Waiting({ conversation }: { conversation: Conversation }) {
   const { transcript } = conversation;
   const run = transcript.run.value;
-  const isSomebodyWriting = transcript.items.value.some((item) => item.kind === "agent" && item.phase.value === "writing");
+  const isSomebodyWriting = transcript.items.value.some(
+    (item) => item.kind === "agent" && item.phase.value === "writing",
+  );
   if (run === null || isSomebodyWriting) return null;
-  const thinking = [...transcript.activity.value].filter(([, activity]) => activity === "thinking").map(([name]) => conversation.displayName(name));
-  const words = run.phase === "queued" ? "Waiting for a free hand…" : thinking.length > 0 ? `${thinking.join(", ")} ${thinking.length > 1 ? "are" : "is"} thinking…` : "The team is at it…";
+  const thinking = [...transcript.activity.value]
+    .filter(([, activity]) => activity === "thinking")
+    .map(([name]) => conversation.displayName(name));
+  const words =
+    run.phase === "queued"
+      ? "Waiting for a free hand…"
+      : thinking.length > 0
+        ? `${thinking.join(", ")} ${thinking.length > 1 ? "are" : "is"} thinking…`
+        : "The team is at it…";
   return <p class="notice quiet shimmer">{words}</p>;
 }
 
 function Typing({ conversation }: { conversation: Conversation }) {
   const account = useApp().account.state.value;
   const me = account.kind === "signed-in" ? account.user.id : "";
-  const names = conversation.presence.value.filter(({ user, status }) => status === "typing" && user !== me).map(({ name }) => name);
-  return <p class="typing">{names.length === 0 ? "" : `${names.join(", ")} ${names.length > 1 ? "are" : "is"} typing…`}</p>;
+  const names = conversation.presence.value
+    .filter(({ user, status }) => status === "typing" && user !== me)
+    .map(({ name }) => name);
+  return (
+    <p class="others">{names.length === 0 ? "" : `${names.join(", ")} ${names.length > 1 ? "are" : "is"} typing…`}</p>
+  );
 }
 
 function useTitle(title: string, conversation: Conversation): void {
@@ -88,7 +101,9 @@ function useAnnouncements(conversation: Conversation): void {
     const items = conversation.transcript.items.value;
     if (conversation.phase.value.kind !== "live") return;
     const known = spoken.current;
-    spoken.current = new Set(items.filter((item) => item.kind !== "agent" || item.phase.value !== "writing").map(({ key }) => key));
+    spoken.current = new Set(
+      items.filter((item) => item.kind !== "agent" || item.phase.value !== "writing").map(({ key }) => key),
+    );
     if (known === null) return;
     const fresh = items.filter((item) => spoken.current?.has(item.key) && !known.has(item.key)).map(words);
     if (fresh.length === 0 || fresh.length > 8) return; // a replay is not news

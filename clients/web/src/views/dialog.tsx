@@ -3,7 +3,15 @@ import { useEffect, useRef } from "preact/hooks";
 import { Close } from "./icons.tsx";
 
 /** A modal dialog; Escape, the button and a click beside it close it. */
-export function Dialog({ title, onClose, children }: { title: string; onClose: () => void; children: ComponentChildren }) {
+export function Dialog({
+  title,
+  onClose,
+  children,
+}: {
+  title: string;
+  onClose: () => void;
+  children: ComponentChildren;
+}) {
   const element = useRef<HTMLDialogElement>(null);
   useEffect(() => element.current?.showModal(), []);
   return (

@@ -1,6 +1,5 @@
 import { useSignal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
-import { memo } from "preact/compat";
 import { blocks, type Block } from "../text/markdown.ts";
 import { Check, Copy } from "./icons.tsx";
 
@@ -19,10 +18,10 @@ export function Markdown({ text }: { text: string }) {
   );
 }
 
-const BlockView = memo(({ block }: { block: Block }) => {
+function BlockView({ block }: { block: Block }) {
   if (block.kind === "code") return <Code code={block.code} language={block.language} isClosed={block.closed} />;
   return <div class="block" dangerouslySetInnerHTML={{ __html: block.html }} />;
-});
+}
 
 function Code({ code, language, isClosed }: { code: string; language: string; isClosed: boolean }) {
   const marked = useSignal<string | null>(null);
@@ -43,7 +42,9 @@ function Code({ code, language, isClosed }: { code: string; language: string; is
         <span>{language || "text"}</span>
         <CopyButton text={code} what="code" />
       </div>
-      <pre>{marked.value === null ? <code>{code}</code> : <code dangerouslySetInnerHTML={{ __html: marked.value }} />}</pre>
+      <pre>
+        {marked.value === null ? <code>{code}</code> : <code dangerouslySetInnerHTML={{ __html: marked.value }} />}
+      </pre>
     </div>
   );
 }
@@ -56,7 +57,13 @@ export function CopyButton({ text, what }: { text: string; what: string }) {
     setTimeout(() => (copied.value = false), COPIED_MS);
   };
   return (
-    <button type="button" class="quiet copy" aria-label={copied.value ? "Copied" : `Copy ${what}`} title={`Copy ${what}`} onClick={() => void copy()}>
+    <button
+      type="button"
+      class="quiet copy"
+      aria-label={copied.value ? "Copied" : `Copy ${what}`}
+      title={`Copy ${what}`}
+      onClick={() => void copy()}
+    >
       {copied.value ? <Check /> : <Copy />}
     </button>
   );

@@ -1,6 +1,5 @@
 import { useSignal } from "@preact/signals";
 import type { ComponentChildren } from "preact";
-import { memo } from "preact/compat";
 import type { Conversation } from "../store/conversation.ts";
 import { describe } from "../store/conversation.ts";
 import type { Pending } from "../store/drafts.ts";
@@ -12,7 +11,7 @@ import { Chevron, Tool } from "./icons.tsx";
 import { CopyButton, Markdown } from "./markdown.tsx";
 
 /** One item of a transcript. Each renders by itself: what streams does not touch what stands. */
-export const ItemView = memo(({ item, conversation }: { item: Item; conversation: Conversation }) => {
+export function ItemView({ item, conversation }: { item: Item; conversation: Conversation }) {
   switch (item.kind) {
     case "user":
       return <UserMessage item={item} conversation={conversation} />;
@@ -25,7 +24,7 @@ export const ItemView = memo(({ item, conversation }: { item: Item; conversation
     case "notice":
       return <Notice item={item} />;
   }
-});
+}
 
 function UserMessage({ item, conversation }: { item: UserItem; conversation: Conversation }) {
   const account = useApp().account.state.value;
@@ -68,7 +67,11 @@ export function PendingMessage({ pending, conversation }: { pending: Pending; co
   );
 }
 
-const PHASES: Partial<Record<Phase, string>> = { interrupted: "stopped here", failed: "failed here", superseded: "done again" };
+const PHASES: Partial<Record<Phase, string>> = {
+  interrupted: "stopped here",
+  failed: "failed here",
+  superseded: "done again",
+};
 
 function AgentMessage({ item, conversation }: { item: AgentItem; conversation: Conversation }) {
   const { author } = item;
@@ -78,7 +81,12 @@ function AgentMessage({ item, conversation }: { item: AgentItem; conversation: C
   const usage = item.usage.value;
   const body = phase === "redacted" ? <p class="gone">Removed</p> : <Markdown text={text} />;
   return (
-    <article class={`message agent ${phase} ${lane(author.name, conversation.team.value?.agents ?? [])} ${isConnected ? "" : "apart"}`} aria-label={author.display_name} aria-busy={phase === "writing"} data-message={item.key}>
+    <article
+      class={`message agent ${phase} ${lane(author.name, conversation.team.value?.agents ?? [])} ${isConnected ? "" : "apart"}`}
+      aria-label={author.display_name}
+      aria-busy={phase === "writing"}
+      data-message={item.key}
+    >
       <Avatar name={author.display_name} kind="agent" />
       <div class="content">
         <header>
@@ -87,13 +95,18 @@ function AgentMessage({ item, conversation }: { item: AgentItem; conversation: C
           {PHASES[phase] && <span class="tag">{PHASES[phase]}</span>}
           <span class="grow" />
           {item.at.value !== null && (
-            <time dateTime={item.at.value} title={moment(item.at.value) + (usage ? ` · ${usage.completion_tokens} tokens` : "")}>
+            <time
+              dateTime={item.at.value}
+              title={moment(item.at.value) + (usage ? ` · ${usage.completion_tokens} tokens` : "")}
+            >
               {clock(item.at.value)}
             </time>
           )}
           {phase !== "writing" && phase !== "redacted" && text !== "" && <CopyButton text={text} what="message" />}
         </header>
-        {item.reasoning.value !== "" && <Reasoning text={item.reasoning.value} isLive={phase === "writing" && text === ""} />}
+        {item.reasoning.value !== "" && (
+          <Reasoning text={item.reasoning.value} isLive={phase === "writing" && text === ""} />
+        )}
         {phase === "superseded" ? <Fold summary="What had been written before">{body}</Fold> : body}
       </div>
     </article>
@@ -110,7 +123,15 @@ export function Writing() {
   );
 }
 
-function Fold({ summary, children, class: extra = "" }: { summary: ComponentChildren; children: ComponentChildren; class?: string }) {
+function Fold({
+  summary,
+  children,
+  class: extra = "",
+}: {
+  summary: ComponentChildren;
+  children: ComponentChildren;
+  class?: string;
+}) {
   const open = useSignal(false);
   return (
     <details class={`fold ${extra}`} onToggle={(event) => (open.value = event.currentTarget.open)}>

@@ -38,7 +38,12 @@ export function NewSession({ opener }: { opener: ComponentChildren }) {
         <fieldset class="teams" aria-busy={!loaded.value}>
           <legend class="unseen">Team</legend>
           {teams.value.map((one) => (
-            <TeamCard key={one.name} team={one} isChosen={one.name === team} onChoose={() => (chosen.value = one.name)} />
+            <TeamCard
+              key={one.name}
+              team={one}
+              isChosen={one.name === team}
+              onChoose={() => (chosen.value = one.name)}
+            />
           ))}
         </fieldset>
         <form
@@ -48,7 +53,13 @@ export function NewSession({ opener }: { opener: ComponentChildren }) {
             void begin();
           }}
         >
-          <TextBox value={text.value} placeholder="What is it about?" autofocus onText={(value) => (text.value = value)} onEnter={() => void begin()} />
+          <TextBox
+            value={text.value}
+            placeholder="What is it about?"
+            autofocus
+            onText={(value) => (text.value = value)}
+            onEnter={() => void begin()}
+          />
           <div class="tools">
             <span class="hint">{team === null ? "" : `The session goes on whether you watch or not.`}</span>
             <button type="submit" class="send" aria-label="Start" disabled={!ready}>

@@ -1,10 +1,11 @@
-import { useSignal } from "@preact/signals";
-import type { Conversation } from "../store/conversation.ts";
-import { describe } from "../store/conversation.ts";
+import { useComputed, useSignal } from "@preact/signals";
+import type { MemberResult, PresenceData } from "agent-hub-client";
+import { useEffect } from "preact/hooks";
+import { describe, type Conversation } from "../store/conversation.ts";
 import { Avatar } from "./avatar.tsx";
 import { useApp } from "./context.ts";
 import { Dialog } from "./dialog.tsx";
-import { Person } from "./icons.tsx";
+import { Close, Person } from "./icons.tsx";
 
 const FACES = 4;
 const ROLES = ["editor", "approver", "viewer", "owner"];
@@ -12,72 +13,123 @@ const ROLES = ["editor", "approver", "viewer", "owner"];
 /** Who is here, and how to bring somebody in. */
 export function People({ conversation }: { conversation: Conversation }) {
   const open = useSignal(false);
-  const people = [...conversation.presence.value].sort((a, b) => a.name.localeCompare(b.name));
+  const here = useComputed(() => [...conversation.presence.value].sort((a, b) => a.name.localeCompare(b.name)));
+  const names = here.value.map(({ name }) => name).join(", ");
   return (
     <>
-      <button type="button" class="people" aria-label={`People: ${people.map(({ name }) => name).join(", ") || "nobody"}`} title="People" onClick={() => (open.value = true)}>
-        {people.slice(0, FACES).map((person) => (
+      <button
+        type="button"
+        class="people"
+        title="People"
+        aria-label={`People here: ${names || "nobody"}`}
+        onClick={() => (open.value = true)}
+      >
+        {here.value.slice(0, FACES).map((person) => (
           <Avatar key={person.user} name={person.name} kind="person" class={person.status} />
         ))}
-        {people.length > FACES && <span class="count">+{people.length - FACES}</span>}
-        {people.length === 0 && <Person />}
+        {here.value.length > FACES && <span class="count">+{here.value.length - FACES}</span>}
+        {here.value.length === 0 && <Person />}
       </button>
       {open.value && (
-        <Dialog title="People here" onClose={() => (open.value = false)}>
-          <ul class="people-list">
-            {people.map((person) => (
-              <li key={person.user}>
-                <Avatar name={person.name} kind="person" class={person.status} />
-                <span class="name">{person.name}</span>
-                <span class="status">
-                  {person.status}
-                  {person.connections > 1 ? ` · ${person.connections} connections` : ""}
-                </span>
-              </li>
-            ))}
-          </ul>
-          {conversation.role.value === "owner" && <Invite conversation={conversation} />}
+        <Dialog title="People" onClose={() => (open.value = false)}>
+          <Members conversation={conversation} />
         </Dialog>
       )}
     </>
   );
 }
 
-function Invite({ conversation }: { conversation: Conversation }) {
+/** Everybody who may be here, whether they are, and, for an owner, who else shall be. */
+function Members({ conversation }: { conversation: Conversation }) {
   const { account, rest } = useApp();
+  const members = useSignal<readonly MemberResult[]>([]);
   const said = useSignal<{ bad: boolean; text: string } | null>(null);
-  const submit = async (event: SubmitEvent) => {
-    event.preventDefault();
-    const form = event.currentTarget as HTMLFormElement;
-    const data = new FormData(form);
-    const [name, role] = [String(data.get("name")).trim(), String(data.get("role"))];
+  const isOwner = conversation.role.value === "owner";
+
+  const attempt = async (what: (token: string) => Promise<string | null>) => {
     try {
-      const member = await account.call((token) => rest.putMember(token, conversation.id, name, role));
-      said.value = { bad: false, text: `${member.name} is ${member.role} of this session.` };
-      form.reset();
+      const text = await account.call(what);
+      members.value = (await account.call((token) => rest.members(token, conversation.id))).items;
+      said.value = text === null ? null : { bad: false, text };
     } catch (error) {
       said.value = { bad: true, text: describe(error) };
     }
   };
+  useEffect(() => void attempt(async () => null), []);
+
+  const invite = (event: SubmitEvent) => {
+    event.preventDefault();
+    const form = event.currentTarget as HTMLFormElement;
+    const data = new FormData(form);
+    void attempt(async (token) => {
+      const name = String(data.get("name")).trim();
+      const member = await rest.putMember(token, conversation.id, name, String(data.get("role")));
+      form.reset();
+      return `${member.name} is ${member.role} of this session.`;
+    });
+  };
+  const remove = (member: MemberResult) =>
+    attempt(async (token) => {
+      await rest.removeMember(token, conversation.id, member.user);
+      return `${member.name} is no longer a member.`;
+    });
   return (
-    <form class="invite" onSubmit={submit}>
-      <h3>Invite</h3>
-      <div class="row">
-        <input name="name" aria-label="Name" placeholder="Name" required maxLength={64} autocomplete="off" />
-        <select name="role" aria-label="Role">
-          {ROLES.map((role) => (
-            <option key={role}>{role}</option>
-          ))}
-        </select>
-        <button type="submit" class="primary">
-          Invite
-        </button>
-      </div>
+    <>
+      <ul class="people-list">
+        {members.value.map((member) => (
+          <MemberRow
+            key={member.user}
+            member={member}
+            presence={conversation.presence.value.find(({ user }) => user === member.user)}
+            onRemove={isOwner ? () => void remove(member) : null}
+          />
+        ))}
+      </ul>
+      {isOwner && (
+        <form class="invite" onSubmit={invite}>
+          <h3>Invite</h3>
+          <div class="row">
+            <input name="name" aria-label="Name" placeholder="Name" required maxLength={64} autocomplete="off" />
+            <select name="role" aria-label="Role">
+              {ROLES.map((role) => (
+                <option key={role}>{role}</option>
+              ))}
+            </select>
+            <button type="submit" class="primary">
+              Invite
+            </button>
+          </div>
+        </form>
+      )}
       {said.value !== null && (
         <p class={said.value.bad ? "form-error" : "form-note"} role="status">
           {said.value.text}
         </p>
       )}
-    </form>
+    </>
+  );
+}
+
+interface MemberRowProps {
+  member: MemberResult;
+  presence: PresenceData | undefined;
+  onRemove: (() => void) | null;
+}
+
+function MemberRow({ member, presence, onRemove }: MemberRowProps) {
+  return (
+    <li>
+      <Avatar name={member.name} kind="person" class={presence?.status ?? "offline"} />
+      <span class="name">{member.name}</span>
+      <span class="status">
+        {member.role}
+        {presence ? ` · ${presence.status}` : ""}
+      </span>
+      {onRemove !== null && (
+        <button type="button" class="quiet" aria-label={`Remove ${member.name}`} onClick={onRemove}>
+          <Close />
+        </button>
+      )}
+    </li>
   );
 }

@@ -36,7 +36,10 @@ export function SessionMenu({ conversation, title }: { conversation: Conversatio
   const download = async () => {
     const text = await app.account.call((token) => app.rest.transcriptMarkdown(token, conversation.id));
     const url = URL.createObjectURL(new Blob([text], { type: "text/markdown" }));
-    const anchor = Object.assign(document.createElement("a"), { href: url, download: `${title.replace(/[^\p{L}\p{N}]+/gu, "-")}.md` });
+    const anchor = Object.assign(document.createElement("a"), {
+      href: url,
+      download: `${title.replace(/[^\p{L}\p{N}]+/gu, "-")}.md`,
+    });
     anchor.click();
     setTimeout(() => URL.revokeObjectURL(url), 10_000);
   };
@@ -50,7 +53,14 @@ export function SessionMenu({ conversation, title }: { conversation: Conversatio
         close();
       }}
     >
-      <button type="button" class="quiet" aria-label="More" aria-haspopup="true" aria-expanded={open.value === "menu"} onClick={() => (open.value = open.value === "menu" ? "nothing" : "menu")}>
+      <button
+        type="button"
+        class="quiet"
+        aria-label="More"
+        aria-haspopup="true"
+        aria-expanded={open.value === "menu"}
+        onClick={() => (open.value = open.value === "menu" ? "nothing" : "menu")}
+      >
         <Dots />
       </button>
       {open.value === "menu" && (

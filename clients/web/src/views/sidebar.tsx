@@ -6,7 +6,11 @@ import { Avatar } from "./avatar.tsx";
 import { useApp, useWorkspace } from "./context.ts";
 import { Close, Half, Leave, Moon, Plus, Search, Sun } from "./icons.tsx";
 
-const THEMES = { system: { Icon: Half, word: "as the system" }, light: { Icon: Sun, word: "light" }, dark: { Icon: Moon, word: "dark" } };
+const THEMES = {
+  system: { Icon: Half, word: "as the system" },
+  light: { Icon: Sun, word: "light" },
+  dark: { Icon: Moon, word: "dark" },
+};
 
 export function Sidebar({ onHelp, onDone }: { onHelp: () => void; onDone: () => void }) {
   const app = useApp();
@@ -25,22 +29,45 @@ export function Sidebar({ onHelp, onDone }: { onHelp: () => void; onDone: () => 
           <Close />
         </button>
       </header>
-      <a class="new-session" href="#" title="Alt + N" aria-current={current.value === null ? "page" : undefined} onClick={onDone}>
+      <a
+        class="new-session"
+        href="#"
+        title="Alt + N"
+        aria-current={current.value === null ? "page" : undefined}
+        onClick={onDone}
+      >
         <Plus /> New session
       </a>
       <label class="filter">
         <Search />
         <span class="unseen">Find a session</span>
-        <input id="session-filter" type="search" placeholder="Find a session" value={filter} onInput={(event) => (filter.value = event.currentTarget.value)} />
+        <input
+          id="session-filter"
+          type="search"
+          placeholder="Find a session"
+          value={filter}
+          onInput={(event) => (filter.value = event.currentTarget.value)}
+        />
       </label>
       <ul class="session-list">
         {shown.value.map((session) => (
-          <SessionLink key={session.id} session={session} isCurrent={current.value?.id === session.id} onPick={onDone} />
+          <SessionLink
+            key={session.id}
+            session={session}
+            isCurrent={current.value?.id === session.id}
+            onPick={onDone}
+          />
         ))}
-        {sessions.loaded.value && shown.value.length === 0 && <li class="nothing">{filter.value ? "Nothing like that." : "No sessions yet."}</li>}
+        {sessions.loaded.value && shown.value.length === 0 && (
+          <li class="nothing">{filter.value ? "Nothing like that." : "No sessions yet."}</li>
+        )}
         {sessions.hasMore.value && filter.value === "" && (
           <li>
-            <button type="button" class="more" onClick={() => void sessions.more().catch((error: unknown) => app.report(error))}>
+            <button
+              type="button"
+              class="more"
+              onClick={() => void sessions.more().catch((error: unknown) => app.report(error))}
+            >
               Older sessions
             </button>
           </li>
@@ -57,11 +84,20 @@ function SessionLink({ session, isCurrent, onPick }: { session: SessionData; isC
   const isBusy = session.status === "running";
   return (
     <li>
-      <a href={href(session.id)} class={isUnread ? "unread" : ""} aria-current={isCurrent ? "page" : undefined} onClick={onPick}>
+      <a
+        href={href(session.id)}
+        class={isUnread ? "unread" : ""}
+        aria-current={isCurrent ? "page" : undefined}
+        onClick={onPick}
+      >
         <span class="title">{session.title || "Untitled"}</span>
         <time dateTime={session.updated_at}>{when(session.updated_at)}</time>
         <span class="team">{session.team}</span>
-        {isBusy ? <span class="pulse" role="img" aria-label="running" /> : isUnread ? <span class="mark" role="img" aria-label="unread" /> : null}
+        {isBusy ? (
+          <span class="pulse" role="img" aria-label="running" />
+        ) : isUnread ? (
+          <span class="mark" role="img" aria-label="unread" />
+        ) : null}
       </a>
     </li>
   );
@@ -83,10 +119,22 @@ function Footer({ onHelp }: { onHelp: () => void }) {
       <button type="button" class="quiet" title="Keys" aria-label="Keys" onClick={onHelp}>
         <kbd>?</kbd>
       </button>
-      <button type="button" class="quiet" title={`Colours: ${word}`} aria-label={`Colours: ${word}`} onClick={() => app.theming.next()}>
+      <button
+        type="button"
+        class="quiet"
+        title={`Colours: ${word}`}
+        aria-label={`Colours: ${word}`}
+        onClick={() => app.theming.next()}
+      >
         <Icon />
       </button>
-      <button type="button" class="quiet" title="Sign out" aria-label="Sign out" onClick={() => void app.account.signOut()}>
+      <button
+        type="button"
+        class="quiet"
+        title="Sign out"
+        aria-label="Sign out"
+        onClick={() => void app.account.signOut()}
+      >
         <Leave />
       </button>
     </footer>

@@ -47,7 +47,15 @@ export function SignIn() {
         </div>
         <label>
           Name
-          <input name="username" autocomplete="username" autocapitalize="none" spellcheck={false} maxLength={64} required autofocus />
+          <input
+            name="username"
+            autocomplete="username"
+            autocapitalize="none"
+            spellcheck={false}
+            maxLength={64}
+            required
+            autofocus
+          />
         </label>
         <label>
           Password

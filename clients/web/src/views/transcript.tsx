@@ -9,7 +9,13 @@ import { ItemView, PendingMessage } from "./messages.tsx";
 const NEAR_PX = 80; // this close to the end counts as reading the end
 
 /** The conversation, kept at its end as long as its end is what one reads. */
-export function TranscriptView({ conversation, children }: { conversation: Conversation; children: ComponentChildren }) {
+export function TranscriptView({
+  conversation,
+  children,
+}: {
+  conversation: Conversation;
+  children: ComponentChildren;
+}) {
   const app = useApp();
   const { sessions } = useWorkspace();
   const { transcript, pending } = conversation;
@@ -79,7 +85,15 @@ export function TranscriptView({ conversation, children }: { conversation: Conve
   };
   return (
     <div class="transcript">
-      <div class="scroller" ref={scroller} onScroll={scrolled} tabIndex={0} role="log" aria-live="off" aria-label="Conversation">
+      <div
+        class="scroller"
+        ref={scroller}
+        onScroll={scrolled}
+        tabIndex={0}
+        role="log"
+        aria-live="off"
+        aria-label="Conversation"
+      >
         <div class="column" ref={content}>
           <div ref={top} class="top">
             {hasEarlier && (conversation.loadingEarlier.value ? "Loading earlier messages…" : "")}

@@ -44,7 +44,13 @@ export function WorkspaceView() {
   }, []);
 
   const opener = (
-    <button type="button" class="quiet drawer-button" aria-label="Sessions" aria-expanded={drawer.value} onClick={() => (drawer.value = true)}>
+    <button
+      type="button"
+      class="quiet drawer-button"
+      aria-label="Sessions"
+      aria-expanded={drawer.value}
+      onClick={() => (drawer.value = true)}
+    >
       <Menu />
     </button>
   );
@@ -54,7 +60,11 @@ export function WorkspaceView() {
       <div class="scrim" onClick={() => (drawer.value = false)} />
       <div class="main">
         <Banner />
-        {conversation === null ? <NewSession opener={opener} /> : <ConversationView key={conversation.id} conversation={conversation} opener={opener} />}
+        {conversation === null ? (
+          <NewSession opener={opener} />
+        ) : (
+          <ConversationView key={conversation.id} conversation={conversation} opener={opener} />
+        )}
       </div>
       {help.value && <Shortcuts onClose={() => (help.value = false)} />}
     </div>

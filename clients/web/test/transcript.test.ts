@@ -1,0 +1,187 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import type { DurableEvent, OpenMessage } from "agent-hub-client";
+import type { AgentItem, Item } from "../src/store/items.ts";
+import { Transcript } from "../src/store/transcript.ts";
+
+const AGENTS = { alpha: "Alpha", beta: "Beta" };
+const author = (name: keyof typeof AGENTS) => ({ kind: "agent", name, display_name: AGENTS[name] }) as const;
+
+/** Events of one session, numbered as they come. */
+function script() {
+  let seq = 0;
+  const event = (type: string, data: object, run: string | null = "r1") =>
+    ({ type, session: "s", seq: ++seq, ts: "2026-01-01T00:00:00Z", ...(run ? { run } : {}), data }) as DurableEvent;
+  return {
+    said: (message: string, text: string) =>
+      event(
+        "message.created",
+        { message, author: { kind: "user", id: "u", name: "Ada" }, text, parts: [], client_id: message, to: null },
+        null,
+      ),
+    queued: (run = "r1") => event("run.queued", { input_seq: 1 }, run),
+    started: (run = "r1") => event("run.started", { team: "duo", attempt: 1, node: "n" }, run),
+    turn: (agent: string, turn = 0) => event("turn.started", { turn, agent, attempt: 1 }),
+    completed: (message: string, text: string, status = "complete", name: keyof typeof AGENTS = "alpha") =>
+      event("message.completed", {
+        message,
+        author: author(name),
+        text,
+        turn: 0,
+        status,
+        usage: { prompt_tokens: 1, completion_tokens: 2 },
+      }),
+    superseded: (...messages: string[]) =>
+      event("turn.superseded", { turn: 0, attempt: 2, messages, reason: "worker_lost" }),
+    called: (call: string) => event("tool.called", { call, agent: "alpha", name: "clock", arguments: {}, turn: 0 }),
+    returned: (call: string) => event("tool.returned", { call, name: "clock", result: "noon", is_error: false }),
+    redacted: (message: string) => event("message.redacted", { message, by: { id: "u", name: "Ada" } }),
+    finished: (status = "completed", run = "r1", error?: object) =>
+      event(
+        "run.finished",
+        {
+          status,
+          reason: "done",
+          usage: { prompt_tokens: 1, completion_tokens: 2 },
+          input_seq: 1,
+          turns: 1,
+          duration_ms: 1500,
+          ...(error ? { error } : {}),
+        },
+        run,
+      ),
+    other: (type: string) => event(type, {}),
+  };
+}
+
+const transcript = () => new Transcript((name) => AGENTS[name as keyof typeof AGENTS] ?? name);
+
+function writing(id: string, text: string, name: keyof typeof AGENTS = "alpha", run = "r1"): OpenMessage {
+  return { id, run, turn: 0, author: author(name), text, reasoning: "", waiting: false };
+}
+
+function line(item: Item): string {
+  switch (item.kind) {
+    case "user":
+      return `user ${item.text.value}`;
+    case "agent":
+      return `${item.author.name} ${item.phase.value} ${item.text.value}`;
+    case "tool":
+      return `tool ${JSON.stringify(item.outcome.value)}`;
+    case "request":
+      return `request ${item.request.prompt}`;
+    case "notice":
+      return `${item.tone} ${item.text}`;
+  }
+}
+
+const lines = (view: Transcript) => view.items.value.map(line);
+
+test("a run from question to end", () => {
+  const [view, play] = [transcript(), script()];
+  view.apply(play.said("m1", "hi"));
+  view.apply(play.queued());
+  assert.deepEqual(view.run.value, { id: "r1", phase: "queued" });
+  view.apply(play.started());
+  view.apply(play.turn("alpha"));
+  assert.deepEqual(view.run.value, { id: "r1", phase: "running" });
+  assert.equal(view.activity.value.get("alpha"), "thinking");
+  view.write(writing("m2", "wor"));
+  assert.equal(view.activity.value.get("alpha"), "writing");
+  assert.deepEqual(lines(view), ["user hi", "alpha writing wor"]);
+  view.apply(play.completed("m2", "words"));
+  view.apply(play.finished());
+  assert.deepEqual(lines(view), ["user hi", "alpha complete words", "quiet 1 turn · 3 tokens · 1.5 s"]);
+  assert.equal(view.run.value, null);
+  assert.equal(view.activity.value.size, 0);
+});
+
+test("what is written stands below what is settled, and keeps its item when it settles", () => {
+  const [view, play] = [transcript(), script()];
+  view.apply(play.started());
+  view.write(writing("m1", "first"));
+  view.write(writing("m2", "second", "beta"));
+  const second = view.items.value[1];
+  view.apply(play.completed("m2", "second!", "complete", "beta"));
+  assert.deepEqual(lines(view), ["beta complete second!", "alpha writing first"]);
+  assert.equal(view.items.value[0], second);
+});
+
+test("a turn that is done again shows what was void", () => {
+  const [view, play] = [transcript(), script()];
+  view.apply(play.started());
+  view.write(writing("m1", "lost"));
+  view.apply(play.superseded("m1"));
+  view.write(writing("m1", "lost and late"));
+  assert.deepEqual(lines(view), [
+    "alpha superseded lost",
+    "warning Turn 1 was interrupted and is done again (worker lost)",
+  ]);
+});
+
+test("tools show their outcome, also when it never came", () => {
+  const [view, play] = [transcript(), script()];
+  view.apply(play.started());
+  view.apply(play.called("c1"));
+  view.apply(play.called("c2"));
+  view.apply(play.returned("c1"));
+  assert.deepEqual(lines(view), ['tool {"result":"noon","isError":false}', 'tool "pending"']);
+  view.apply(play.finished("cancelled"));
+  assert.deepEqual(lines(view).slice(1), ['tool "unknown"', "quiet Stopped"]);
+});
+
+test("a failed run says why, and leaves no message open", () => {
+  const [view, play] = [transcript(), script()];
+  view.apply(play.started());
+  view.write(writing("m1", "half"));
+  view.apply(play.finished("failed", "r1", { code: "unavailable", message: "The model is away." }));
+  assert.deepEqual(lines(view), ["alpha interrupted half", "error The model is away."]);
+});
+
+test("the next run in the queue is shown when one ends", () => {
+  const [view, play] = [transcript(), script()];
+  view.apply(play.queued("r1"));
+  view.apply(play.started("r1"));
+  view.apply(play.queued("r2"));
+  view.apply(play.finished("completed", "r1"));
+  assert.deepEqual(view.run.value, { id: "r2", phase: "queued" });
+  view.apply(play.finished("cancelled", "r2"));
+  assert.equal(view.run.value, null);
+});
+
+test("what was redacted is gone", () => {
+  const [view, play] = [transcript(), script()];
+  view.apply(play.said("m1", "secret"));
+  view.apply(play.completed("m2", "secret too"));
+  view.apply(play.redacted("m1"));
+  view.apply(play.redacted("m2"));
+  assert.deepEqual(lines(view), ["user null", "alpha redacted "]);
+});
+
+test("older events go before, finished messages keep their items, open ones stay", () => {
+  const [view, play] = [transcript(), script()];
+  const early = [play.said("m1", "long ago"), play.started(), play.called("c1")];
+  view.apply(play.returned("c1"));
+  view.apply(play.completed("m2", "answer"));
+  view.write(writing("m3", "now", "beta"));
+  const [answer, now] = view.items.value as AgentItem[];
+  view.prepend(early);
+  assert.deepEqual(lines(view), [
+    "user long ago",
+    'tool {"result":"noon","isError":false}',
+    "alpha complete answer",
+    "beta writing now",
+  ]);
+  assert.equal(view.items.value[2], answer);
+  assert.equal(view.items.value[3], now);
+  assert.equal(view.firstSeq, 1);
+  view.apply(play.completed("m3", "now!", "complete", "beta"));
+  assert.equal(lines(view).at(-1), "beta complete now!");
+});
+
+test("events this version does not know leave no trace", () => {
+  const [view, play] = [transcript(), script()];
+  view.apply(play.other("moon.rose"));
+  assert.deepEqual(lines(view), []);
+  assert.equal(view.lastSeq, 1);
+});

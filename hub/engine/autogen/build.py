@@ -1,0 +1,61 @@
+"""An AutoGen team for one turn, made from its spec."""
+
+from collections.abc import Callable
+from typing import assert_never
+
+from autogen_agentchat.base import ChatAgent, Team
+from autogen_agentchat.teams import BaseGroupChat, RoundRobinGroupChat, SelectorGroupChat
+from autogen_core.models import ChatCompletionClient
+
+from hub.domain.team import AgentSpec, TeamKind
+from hub.engine.autogen.agent import HubAgent
+from hub.engine.autogen.context import RecentContext
+from hub.engine.autogen.metered import MeteredClient, SpeakingClient
+from hub.engine.autogen.selector import speaker_selection
+from hub.engine.autogen.telling import Telling
+from hub.engine.autogen.workbench import SafeWorkbench
+from hub.engine.base import TurnRequest
+from hub.engine.models.registry import HostedModel, Model
+from hub.engine.tools.registry import Tools
+
+ClientFor = Callable[[AgentSpec | None], ChatCompletionClient]
+"""A client of the team's model for an agent, or for a question of the hub's own."""
+
+
+def build_team(request: TurnRequest, model: Model, client: ClientFor, tools: Tools, telling: Telling) -> BaseGroupChat:
+    """A team that ends after one turn of the agent whose turn it is. It is used once: state is loaded into it, and
+    AutoGen's objects are not consistent after an error, a cancel or a timeout.
+
+    ValueError for a kind of team that AutoGen does not make.
+    """
+    spec = request.team
+    shown = model.context_characters if isinstance(model, HostedModel) else None
+    agents: list[ChatAgent | Team] = [
+        HubAgent(
+            agent,
+            SpeakingClient(client(agent), telling, agent),
+            SafeWorkbench(tools.only(agent.tools)),
+            RecentContext(shown),
+            telling,
+        )
+        for agent in spec.agents
+    ]
+    match spec.kind:
+        case TeamKind.ROUND_ROBIN:
+            first = _speaker(request)
+            return RoundRobinGroupChat(agents[first:] + agents[:first], max_turns=1)
+        case TeamKind.SELECTOR:
+            selecting = MeteredClient(client(None), telling)
+            choose = speaker_selection(spec, model, selecting, request.to if request.turn == 0 else None)
+            return SelectorGroupChat(agents, selecting, max_turns=1, selector_func=choose)
+        case TeamKind.SCRIPTED:
+            raise ValueError("a scripted team is not AutoGen's")
+        case _:
+            assert_never(spec.kind)
+
+
+def _speaker(request: TurnRequest) -> int:
+    """The agent addressed begins a run, else the first one; the others follow in turn."""
+    agents = request.team.agents
+    first = next((i for i, agent in enumerate(agents) if agent.name == request.to), 0)
+    return (first + request.turn) % len(agents)

@@ -1,0 +1,141 @@
+"""AutoGen behind the seam: one turn of a team, durable, cancellable, bounded, metered."""
+
+import asyncio
+import logging
+
+import httpx2
+from autogen_agentchat.messages import BaseChatMessage, TextMessage
+from autogen_agentchat.teams import BaseGroupChat
+from autogen_core import CancellationToken
+from autogen_core.models import ChatCompletionClient
+
+from hub.domain.run import Usage
+from hub.domain.team import AgentSpec
+from hub.engine.autogen.build import ClientFor, build_team
+from hub.engine.autogen.killing import kill
+from hub.engine.autogen.state import Opened, seal, unseal
+from hub.engine.autogen.telling import Telling
+from hub.engine.base import Emit, Failure, Outcome, TurnRequest, TurnResult
+from hub.engine.models.directed import Direction
+from hub.engine.models.errors import ModelError
+from hub.engine.models.openai_compatible import OpenAiClient, http_client
+from hub.engine.models.registry import HostedModel, Model, ModelDeadlines, Models, ScriptedModel
+from hub.engine.models.scripted import ScriptedClient
+from hub.engine.script import plan
+from hub.engine.tools.registry import Tools
+from hub.engine.watch import watch
+
+MAX_DETAIL = 4_000
+
+
+class AutoGenEngine:
+    """Builds the team anew for every turn, from its spec and the last checkpoint, and drops it afterwards.
+
+    AutoGen logs each message at INFO and each cancel with a traceback; what matters of it is in a turn's result, so its
+    loggers are silenced here, for the process.
+    """
+
+    def __init__(self, models: Models, tools: Tools, deadlines: ModelDeadlines) -> None:
+        self._models = models
+        self._tools = tools
+        self._deadlines = deadlines
+        self._http: httpx2.AsyncClient | None = None
+        for name in ("autogen_core", "autogen_agentchat"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+
+    async def turn(self, request: TurnRequest, emit: Emit, stop: asyncio.Event) -> TurnResult:
+        if stop.is_set():
+            return TurnResult(Outcome.CANCELLED, Usage())
+        telling = Telling(emit)
+        model = self._models.get(request.team.model)
+        turn = _Turn(request, model, telling, lambda agent: self._client(model, request, agent))
+        async with asyncio.TaskGroup() as tasks:
+            work = tasks.create_task(turn.run(self._tools))
+            try:
+                early = await watch(work, stop, request.timeout_s)
+            finally:
+                telling.close()
+                if not work.done():
+                    await kill(work, turn.token, turn.team)
+        if early is not None:
+            return TurnResult(early, telling.usage)
+        if work.cancelled():
+            return TurnResult(
+                Outcome.FAILED, telling.usage, failure=Failure.ENGINE_ERROR, detail="cancelled by the team itself"
+            )
+        return work.result()
+
+    async def aclose(self) -> None:
+        """Close connections to models."""
+        if self._http is not None:
+            await self._http.aclose()
+
+    def _client(self, model: Model, request: TurnRequest, agent: AgentSpec | None) -> ChatCompletionClient:
+        match model:
+            case ScriptedModel():
+                return ScriptedClient(plan(request.prompt), request.turn, self._deadlines)
+            case HostedModel():
+                if self._http is None:
+                    self._http = http_client()
+                direction = None
+                if model.speakers == "directed" and agent is not None:
+                    direction = Direction(request.team, agent)
+                return OpenAiClient(self._http, model, self._deadlines, direction)
+
+
+class _Turn:
+    """One turn under way."""
+
+    def __init__(self, request: TurnRequest, model: Model, telling: Telling, client: ClientFor) -> None:
+        self._request = request
+        self._model = model
+        self._telling = telling
+        self._client = client
+        self.token = CancellationToken()
+        self.team: BaseGroupChat | None = None
+
+    async def run(self, tools: Tools) -> TurnResult:
+        """Do the turn. Raises nothing but CancelledError."""
+        request, telling = self._request, self._telling
+        try:
+            opened = unseal(request.state, request.team)
+            team = build_team(request, self._model, self._client, tools, telling)
+            self.team = team
+            if opened.team is not None:
+                await team.load_state(opened.team)
+            async for _ in team.run_stream(
+                task=_task(opened, request), cancellation_token=self.token, output_task_messages=False
+            ):
+                pass  # everything was told at the agents, in order
+            state = seal(await team.save_state(), request.team)
+        except Exception as e:  # noqa: BLE001 - boundary: whatever breaks a turn is its outcome
+            return self._failed(e)
+        reason = self._end()
+        return TurnResult(Outcome.NEXT if reason is None else Outcome.DONE, telling.usage, state=state, reason=reason)
+
+    def _end(self) -> str | None:
+        """Why the team has finished with this turn, or None when it has not."""
+        request, spec = self._request, self._request.team
+        if spec.stop_phrase is not None and spec.stop_phrase in self._telling.last_text:
+            return "stop_phrase"
+        addressed = request.to is not None
+        match self._model:
+            case ScriptedModel():
+                turns = plan(request.prompt).length(len(spec.agents), addressed=addressed)
+            case HostedModel():
+                turns = 1 if addressed else spec.max_turns
+        return "done" if request.turn + 1 >= turns else None
+
+    def _failed(self, error: Exception) -> TurnResult:
+        """AutoGen's errors are text; the real one was noted where it arose."""
+        real = self._telling.fault or error
+        failure = real.failure if isinstance(real, ModelError) else Failure.ENGINE_ERROR
+        detail = str(real) if isinstance(real, ModelError) else repr(real)
+        return TurnResult(Outcome.FAILED, self._telling.usage, failure=failure, detail=detail[:MAX_DETAIL])
+
+
+def _task(opened: Opened, request: TurnRequest) -> list[BaseChatMessage] | None:
+    """What the team is told before the turn: None when there is nothing new."""
+    given = [TextMessage(source=said.source, content=said.text) for said in opened.said]
+    given += [TextMessage(source=message.source, content=message.text) for message in request.inputs]
+    return list[BaseChatMessage](given) or None

@@ -1,0 +1,108 @@
+"""The checkpoint of an AutoGen team: its own state in an envelope that tells who can read it.
+
+AutoGen checks nothing when it loads: unknown agents are ignored, and a missing one is noticed half way.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import autogen_agentchat
+import orjson
+
+from hub.domain.team import TeamKind, TeamSpec
+from hub.engine.script import Said
+
+NAME = "autogen"
+SCHEMA = 1
+KEPT_MESSAGES = 400  # per agent: the state holds everything once per agent, and is written after every turn
+KEPT_CHARACTERS = 400_000
+KEPT_FOR_SELECTION = 20
+
+_TOOL_RESULT = "FunctionExecutionResultMessage"
+_SPOKEN = ("UserMessage", "AssistantMessage", "TextMessage", "ToolCallSummaryMessage")
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A checkpoint as it is to be used: a team's state to load, or else what was said, to be told to a new team."""
+
+    team: Mapping[str, Any] | None
+    said: tuple[Said, ...] = ()
+
+
+def seal(team: Mapping[str, Any], spec: TeamSpec) -> str:
+    """A team's state, pruned, as JSON text."""
+    agents = team["agent_states"]
+    for name, state in agents.items():
+        if "message_thread" in state:
+            _prune_manager(state, spec)
+        elif name in {agent.name for agent in spec.agents}:
+            context = state["agent_state"]["llm_context"]
+            context["messages"] = _recent(context["messages"])
+            state["message_buffer"] = _recent(state["message_buffer"])
+    envelope = {
+        "engine": NAME,
+        "version": autogen_agentchat.__version__,
+        "schema": SCHEMA,
+        "shape": _shape(spec),
+        "team": team,
+    }
+    return orjson.dumps(envelope).decode()
+
+
+def unseal(text: str | None, spec: TeamSpec) -> Opened:
+    """Read a checkpoint. ValueError when it is no checkpoint of an engine of ours.
+
+    One that another engine or version wrote, or a team of other agents, is not loaded; what was said is kept.
+    """
+    if text is None:
+        return Opened(team=None)
+    envelope = orjson.loads(text)
+    match envelope:
+        case {"engine": "autogen", "version": version, "schema": int(schema), "shape": shape, "team": dict(team)}:
+            if (version, schema, shape) == (autogen_agentchat.__version__, SCHEMA, _shape(spec)):
+                return Opened(team=team)
+            return Opened(team=None, said=_said(team))
+        case {"engine": "scripted", "history": list(history)}:
+            return Opened(team=None, said=tuple(Said(source, words) for source, words in history))
+        case _:
+            raise ValueError("the state is not a checkpoint of this engine")
+
+
+def _shape(spec: TeamSpec) -> str:
+    """What must be equal for a state to fit; instructions and models may change between two turns."""
+    return f"{spec.kind}:{','.join(sorted(agent.name for agent in spec.agents))}"
+
+
+def _prune_manager(state: dict[str, Any], spec: TeamSpec) -> None:
+    """The manager's copy of the conversation serves the selection of speakers only.
+
+    Round robin begins with the first participant, always: the team is built with the next speaker as the first.
+    """
+    kept = KEPT_FOR_SELECTION if spec.kind is TeamKind.SELECTOR else 0
+    state["message_thread"] = state["message_thread"][-kept:] if kept else []
+    if "next_speaker_index" in state:
+        state["next_speaker_index"] = 0
+
+
+def _recent(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    left, first = KEPT_CHARACTERS, len(messages)
+    oldest = max(0, first - KEPT_MESSAGES)
+    while first > oldest and left > 0:
+        first -= 1
+        left -= len(str(messages[first]["content"]))
+    while first < len(messages) and messages[first]["type"] == _TOOL_RESULT:
+        first += 1  # providers refuse a tool's result without the call it answers
+    return messages[first:]
+
+
+def _said(team: Mapping[str, Any]) -> tuple[Said, ...]:
+    """The conversation as the agent that knows most of it has it."""
+    views = []
+    for state in team["agent_states"].values():
+        if "agent_state" in state:
+            messages = state["agent_state"]["llm_context"]["messages"] + state["message_buffer"]
+            spoken = [m for m in messages if m["type"] in _SPOKEN and isinstance(m["content"], str)]
+            views.append(tuple(Said(message["source"], message["content"]) for message in spoken))
+    return max(views, key=len, default=())

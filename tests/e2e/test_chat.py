@@ -1,0 +1,332 @@
+"""The terminal chat on a real hub, through a terminal that the test types into, and without one."""
+
+import asyncio
+import io
+import json
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from prompt_toolkit.application import create_app_session
+from prompt_toolkit.data_structures import Size
+from prompt_toolkit.input import PipeInput, create_pipe_input
+from prompt_toolkit.output.vt100 import Vt100_Output
+
+from hub.protocol.events import MessageCreated
+from hub_client import NotSignedIn, connect
+from hub_client.chat.main import FAILED, NOT_POSSIBLE, OK, chat
+from hub_client.chat.once import Streams
+from hub_client.chat.options import Options
+from hub_client.chat.places import Places
+from tests.conftest import settings_for
+from tests.driver import PASSWORD, Door
+from tests.e2e.restartable import restartable
+from tests.e2e.test_client import registered
+
+DEADLINE_S = 30.0
+_STYLING = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]|\x1b[()][A-B0-9]|\r")
+
+
+class Tty(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+class Terminal:
+    """What was typed into and drawn upon."""
+
+    def __init__(self, keyboard: PipeInput, drawn: io.StringIO, said: io.StringIO) -> None:
+        self._keyboard = keyboard
+        self._drawn = drawn
+        self.said = said
+        self.seen = 0
+
+    def press(self, keys: str) -> None:
+        self._keyboard.send_text(keys)
+
+    def enter(self, line: str) -> None:
+        self.press(line + "\r")
+
+    async def shows(self, pattern: str) -> str:
+        """Wait until something new on the screen matches; what matched."""
+        found: list[str] = []
+
+        def there() -> bool:
+            match = re.search(pattern, self._text[self.seen :])
+            if match is None:
+                return False
+            self.seen += match.end()
+            found.append(match.group(0))
+            return True
+
+        await until(there, lambda: f"{pattern!r} on the screen; its end is:\n{self._text[-1500:]}")
+        return found[0]
+
+    @property
+    def _text(self) -> str:
+        return _STYLING.sub("", self._drawn.getvalue())
+
+
+async def until(there: Callable[[], bool], what: Callable[[], str]) -> None:
+    deadline = asyncio.get_running_loop().time() + DEADLINE_S
+    while not there():
+        assert asyncio.get_running_loop().time() < deadline, f"waited {DEADLINE_S} s for {what()}"
+        await asyncio.sleep(0.01)
+
+
+@asynccontextmanager
+async def at_terminal(options: Options, places: Places) -> AsyncIterator[tuple[Terminal, Awaitable[int]]]:
+    """A chat in a terminal of 100 × 30; leaves it at the end if it has not ended."""
+    drawn, said = Tty(), Tty()
+    output = Vt100_Output(drawn, lambda: Size(rows=30, columns=100), term="xterm-256color", enable_cpr=False)
+    with create_pipe_input() as keyboard, create_app_session(input=keyboard, output=output):
+        async with asyncio.TaskGroup() as tasks:
+            running = tasks.create_task(chat(options, places, Streams(Tty(), Tty(), said)))
+            yield Terminal(keyboard, drawn, said), running
+            running.cancel()
+
+
+@pytest.fixture
+def places(tmp_path: Path) -> Places:
+    return Places(tmp_path / "config", tmp_path / "state")
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def options(url: str, name: str, **more: object) -> Options:
+    return Options(url=url, name=name, password=PASSWORD, **{"team": "scripted", **more})  # type: ignore[arg-type]
+
+
+async def test_two_agents_answer_on_the_screen(hub: Door, places: Places) -> None:
+    async with at_terminal(options(hub.url, await registered(hub.url, "ada")), places) as (terminal, ended):
+        await terminal.shows("ada with scripted: Alpha, Beta")
+        terminal.enter("/script turns=2 tokens=5 rate=20")
+        await terminal.shows("› /script turns=2 tokens=5 rate=20")
+        await terminal.shows("Alpha  writing")
+        await terminal.shows(r"● Alpha\n")
+        await terminal.shows(r"t0\.0 t0\.1 t0\.2 t0\.3 t0\.4")
+        await terminal.shows(r"● Beta\n")
+        await terminal.shows(r"t1\.4")
+        await terminal.shows(r"2 turns · [\d,]+ tokens")
+        terminal.press("\x04")
+        assert await ended == OK
+
+
+async def test_ctrl_c_stops_the_agents_and_twice_leaves(hub: Door, places: Places) -> None:
+    async with at_terminal(options(hub.url, await registered(hub.url)), places) as (terminal, ended):
+        await terminal.shows("with scripted")
+        terminal.enter("/script turns=1 tokens=500 rate=10")
+        await terminal.shows("Alpha  writing")
+        terminal.press("\x03")
+        await terminal.shows("● Alpha  stopped here")
+        await terminal.shows("stopped\n")
+        terminal.press("draft\x03")  # with the agents at rest it clears the line
+        terminal.press("\x03")
+        terminal.press("\x03")
+        assert await ended == OK
+
+
+async def test_a_second_ctrl_c_leaves_although_the_agents_go_on(hub: Door, places: Places) -> None:
+    async with at_terminal(options(hub.url, await registered(hub.url)), places) as (terminal, ended):
+        await terminal.shows("with scripted")
+        terminal.press("\x03")
+        await terminal.shows("Ctrl-C again leaves")
+        terminal.press("\x03")
+        assert await ended == OK
+
+
+async def test_the_commands(hub: Door, places: Places, here: Path) -> None:
+    await registered(hub.url, "bea")
+    async with at_terminal(options(hub.url, await registered(hub.url, "ada")), places) as (terminal, ended):
+        await terminal.shows("with scripted")
+        terminal.enter("/help")
+        await terminal.shows(r"/resume \[which\]")
+        await terminal.shows("Alt-Enter")
+        terminal.enter("/title My plans")
+        terminal.enter("/teams")
+        await terminal.shows("scripted-autogen")
+        terminal.enter("/invite bea viewer")
+        await terminal.shows("bea joined as viewer")
+        terminal.enter("/agents")
+        await terminal.shows("@alpha")
+        await terminal.shows(r"ada \(you\)")
+        terminal.enter("hello there")
+        await terminal.shows("● Beta")
+        await terminal.shows("hello there")
+        await terminal.shows("2 turns")
+        terminal.enter("/export plans.jsonl")
+        await terminal.shows("saved as plans.jsonl")
+        assert json.loads((here / "plans.jsonl").read_text().splitlines()[0])["text"] == "hello there"
+        terminal.enter("/export no/such/folder.md")
+        await terminal.shows("cannot write no/such/folder.md")
+        terminal.enter("/new scripted-autogen Second one")
+        await terminal.shows("with scripted-autogen")
+        terminal.enter("/sessions")
+        await terminal.shows("Second one · scripted-autogen · idle · .* · you are here")
+        await terminal.shows("My plans · scripted")
+        terminal.enter("/resume my pl")
+        await terminal.shows("with scripted:")
+        await terminal.shows("› hello there")
+        terminal.enter("/new no-such-team")
+        await terminal.shows("there is no team 'no-such-team'")
+        terminal.enter("/stop")
+        await terminal.shows(r"\(not_found\)|\(conflict\)|nothing|no run")
+        terminal.enter("/nonsense")
+        await terminal.shows("There is no /nonsense")
+        terminal.enter("/exit")
+        assert await ended == OK
+
+
+async def test_tab_completes_and_alt_enter_starts_a_new_line(hub: Door, places: Places) -> None:
+    async with at_terminal(options(hub.url, await registered(hub.url)), places) as (terminal, _):
+        await terminal.shows("with scripted")
+        terminal.press("/he")
+        await terminal.shows("/help")
+        terminal.press("\t\r")
+        await terminal.shows("Commands")
+        terminal.press("one\x1b\rtwo\r")
+        await terminal.shows("› one\ntwo")
+
+
+async def test_a_chat_survives_a_restart_of_the_hub(dsn: str, redis_url: str, places: Places) -> None:
+    async with (
+        restartable(settings_for(dsn, redis_url, grace_s=1, lease_s=2)) as place,
+        at_terminal(options(place.url, await registered(place.url)), places) as (terminal, ended),
+    ):
+        await terminal.shows("with scripted")
+        terminal.enter("before")
+        await terminal.shows("2 turns")
+        await place.stop()
+        await terminal.shows("no connection to")
+        terminal.enter("meanwhile")
+        await terminal.shows("meanwhile  sending")
+        await place.start()
+        await terminal.shows("› meanwhile")
+        await terminal.shows("● Beta\n  meanwhile")
+        await terminal.shows("2 turns")
+        terminal.press("\x04")
+        assert await ended == OK
+
+
+async def test_others_are_seen_talking_and_typing(hub: Door, places: Places) -> None:
+    await registered(hub.url, "bea")
+    async with at_terminal(options(hub.url, await registered(hub.url, "ada")), places) as (terminal, _):
+        session = (await terminal.shows(r"chat -s [0-9a-f-]{36}")).split()[-1]
+        terminal.enter("/invite bea editor")
+        await terminal.shows("bea joined")
+        async with connect(hub.url, name="bea", password=PASSWORD) as bea:
+            joined = await bea.join(session)
+            await terminal.shows("with bea")
+            await joined.set_presence("typing")
+            await terminal.shows("typing")
+            await joined.send("hello from bea")
+            await terminal.shows("bea › hello from bea")
+
+
+async def test_one_signs_in_once_and_is_known_the_next_time(hub: Door, places: Places) -> None:
+    async with at_terminal(Options(url=hub.url, team="scripted"), places) as (terminal, ended):
+        await terminal.shows("Name at http")
+        terminal.enter("cleo")
+        await terminal.shows("Password of cleo")
+        terminal.enter(PASSWORD)
+        await terminal.shows("Make a new one")
+        terminal.enter("y")
+        session = (await terminal.shows(r"chat -s [0-9a-f-]{36}")).split()[-1]
+        terminal.press("\x04")
+        assert await ended == OK
+    async with at_terminal(Options(url=hub.url, resume=True), places) as (terminal, ended):
+        await terminal.shows(f"cleo with scripted.*\n.*{session}")
+        terminal.press("\x04")
+        assert await ended == OK
+
+
+# ---- without a terminal
+
+
+async def once(asked: Options, places: Places, given: str = "") -> tuple[int, str, str]:
+    out, err = io.StringIO(), io.StringIO()
+    async with asyncio.timeout(DEADLINE_S):
+        code = await chat(asked, places, Streams(io.StringIO(given), out, err))
+    return code, out.getvalue(), err.getvalue()
+
+
+async def test_one_message_prints_exactly_its_answers(hub: Door, places: Places) -> None:
+    asked = options(hub.url, await registered(hub.url), message="/script turns=2 tokens=3")
+    assert await once(asked, places) == (OK, "Alpha: t0.0 t0.1 t0.2 \n\nBeta: t1.0 t1.1 t1.2 \n", "")
+
+
+async def test_the_standard_input_is_the_message_or_goes_with_it(hub: Door, places: Places) -> None:
+    name = await registered(hub.url)
+    assert (await once(options(hub.url, name), places, "from a pipe\n"))[1].startswith("Alpha: from a pipe")
+    code, out, _ = await once(options(hub.url, name, message="Sum up:"), places, "the text\n")
+    assert code == OK
+    assert "Sum up:" in out
+    assert "the text" in out
+    with pytest.raises(ValueError, match="nothing to say"):
+        await once(options(hub.url, name), places)
+
+
+async def test_a_failed_run_is_a_failed_command(hub: Door, places: Places) -> None:
+    asked = options(hub.url, await registered(hub.url), message="/script turns=1 tokens=5 fail_at=2")
+    code, out, err = await once(asked, places)
+    assert code == FAILED
+    assert "failed" in err
+    assert out.startswith("Alpha: ")
+
+
+async def test_json_lines_are_the_log(hub: Door, places: Places) -> None:
+    asked = options(hub.url, await registered(hub.url), message="/script turns=1 tokens=3", as_json=True)
+    code, out, _ = await once(asked, places)
+    events = [json.loads(line) for line in out.splitlines()]
+    assert code == OK
+    assert [event["type"] for event in events][0 :: len(events) - 1] == ["message.created", "run.finished"]
+    numbers = [event["seq"] for event in events]
+    assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+    assert "message.completed" in {event["type"] for event in events}
+
+
+async def test_line_by_line_in_one_session_that_can_be_taken_up(hub: Door, places: Places, tmp_path: Path) -> None:
+    name = await registered(hub.url)
+    script = tmp_path / "lines"
+    script.write_text("one\n\ntwo\n/exit\nthree\n")
+    out, err = io.StringIO(), io.StringIO()
+    with script.open() as source:
+        assert await chat(options(hub.url, name, plain=True), places, Streams(source, out, err)) == OK
+    assert re.findall(r"^Alpha: (\w+)", out.getvalue(), re.MULTILINE) == ["one", "two"]
+    assert (await once(options(hub.url, name, resume=True, message="/script history"), places))[0] == OK
+    async with connect(hub.url, name=name, password=PASSWORD) as client:
+        [only] = await client.rest.sessions()
+        texts = [m.text for m in await client.rest.transcript(only.id) if m.author["kind"] == "user"]
+        assert texts == ["one", "two", "/script history"]
+
+
+async def test_interrupted_it_stops_its_run(hub: Door, places: Places) -> None:
+    name = await registered(hub.url)
+    out = io.StringIO()
+    asked = options(hub.url, name, message="/script turns=1 tokens=900 rate=10")
+    running = asyncio.gather(chat(asked, places, Streams(io.StringIO(), out, io.StringIO())))
+    await until(lambda: "t0.3" in out.getvalue(), lambda: out.getvalue())
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    async with connect(hub.url, name=name, password=PASSWORD) as client:
+        [only] = await client.rest.sessions()
+        session = await client.join(only.id, after_seq=0)
+        async with asyncio.timeout(DEADLINE_S):
+            async for event in session.events():
+                if event.type == "run.finished":
+                    assert event.data.status == "cancelled"
+                    break
+                assert not isinstance(event, MessageCreated) or event.data.author.name == name
+
+
+async def test_without_anybody_to_ask_it_says_what_to_do(hub: Door, places: Places) -> None:
+    with pytest.raises(NotSignedIn, match="not signed in"):
+        await once(Options(url=hub.url, message="hello"), places)
+    assert NOT_POSSIBLE == 2

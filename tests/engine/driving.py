@@ -1,0 +1,141 @@
+"""Driving an engine turn by turn, as a run does, and keeping what it tells."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from hub.domain.ids import RunId, SessionId
+from hub.domain.team import TeamSpec
+from hub.engine.base import (
+    AgentStarted,
+    Engine,
+    EngineEvent,
+    Input,
+    MessageEnded,
+    Outcome,
+    TextDelta,
+    TurnRequest,
+    TurnResult,
+)
+from hub.engine.catalog import Catalog
+from hub.engine.models.registry import Model, ModelDeadlines, Models, ScriptedModel
+from hub.engine.tools.clock import Clock
+from hub.engine.tools.counter import Counter
+from hub.engine.tools.registry import Tool, Tools
+from hub.engine.tools.transfer import Transfer
+
+SESSION, RUN = SessionId("session"), RunId("run")
+
+
+class Counts:
+    """Counters in memory; it is the store's own that the hub hands in."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, int] = {}
+
+    async def increment(self, key: str) -> int:
+        self.values[key] = self.values.get(key, 0) + 1
+        return self.values[key]
+
+
+@dataclass
+class Told:
+    """What an engine has told, in order."""
+
+    events: list[EngineEvent] = field(default_factory=list)
+    more: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def emit(self, event: EngineEvent) -> None:
+        self.events.append(event)
+        self.more.set()
+
+    @property
+    def kinds(self) -> list[str]:
+        """Kinds of events; deltas in a row count as one."""
+        kinds: list[str] = []
+        for event in self.events:
+            kind = type(event).__name__
+            if kind != "TextDelta" or kinds[-1:] != [kind]:
+                kinds.append(kind)
+        return kinds
+
+    @property
+    def texts(self) -> list[str]:
+        return [event.text for event in self.events if isinstance(event, MessageEnded)]
+
+    @property
+    def streamed(self) -> str:
+        return "".join(event.text for event in self.events if isinstance(event, TextDelta))
+
+    @property
+    def speakers(self) -> list[str]:
+        return [event.agent.name for event in self.events if isinstance(event, AgentStarted)]
+
+
+def catalog(
+    *models: tuple[str, Model],
+    counts: Counts | None = None,
+    teams: Sequence[TeamSpec] | None = None,
+    tools: Sequence[Tool] = (),
+    deadlines: ModelDeadlines | None = None,
+    tool_timeout_s: float = 5,
+) -> Catalog:
+    """A catalogue with the scripted model and any others; the last one is the default."""
+    known: dict[str, Model] = {"scripted": ScriptedModel(), **dict(models)}
+    available = [Clock(), Counter((counts or Counts()).increment), Transfer(), *tools]
+    return Catalog(
+        Models(known, default=list(known)[-1]),
+        Tools(available, timeout_s=tool_timeout_s),
+        teams=teams,
+        deadlines=deadlines or ModelDeadlines(first_s=5, idle_s=5),
+    )
+
+
+def request(
+    team: TeamSpec,
+    prompt: str,
+    *,
+    turn: int = 0,
+    state: str | None = None,
+    inputs: Sequence[Input] | None = None,
+    to: str | None = None,
+    timeout_s: float = 20,
+) -> TurnRequest:
+    """A turn; the prompt is the input of the first one."""
+    if inputs is None:
+        inputs = [Input("bob", prompt)] if turn == 0 else []
+    return TurnRequest(SESSION, RUN, team, turn, state, tuple(inputs), prompt, to, timeout_s)
+
+
+async def one_turn(engine: Engine, asked: TurnRequest, told: Told, stop: asyncio.Event | None = None) -> TurnResult:
+    """One turn, after which no task of the engine may be left."""
+    before = asyncio.all_tasks()
+    async with asyncio.timeout(30):
+        result = await engine.turn(asked, told.emit, stop or asyncio.Event())
+    seen = len(told.events)
+    await asyncio.sleep(0)
+    left = asyncio.all_tasks() - before
+    assert not left, left
+    assert len(told.events) == seen
+    return result
+
+
+async def whole_run(
+    engine: Engine, team: TeamSpec, prompt: str, *, state: str | None = None, to: str | None = None
+) -> tuple[Told, list[TurnResult]]:
+    """All turns of a run that succeeds."""
+    told, results = Told(), list[TurnResult]()
+    while not results or results[-1].outcome is Outcome.NEXT:
+        asked = request(team, prompt, turn=len(results), state=state, to=to)
+        results.append(await one_turn(engine, asked, told))
+        state = results[-1].state
+    assert results[-1].outcome is Outcome.DONE, results[-1]
+    return told, results
+
+
+async def until_streaming(told: Told, tokens: int = 1) -> None:
+    """Wait until so many tokens were told."""
+    async with asyncio.timeout(10):
+        while sum(isinstance(event, TextDelta) for event in told.events) < tokens:
+            told.more.clear()
+            await told.more.wait()

@@ -1,0 +1,179 @@
+"""An OpenAI-compatible server that behaves as the name of the model says, well or badly."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+Json = dict[str, Any]
+
+USAGE = {"prompt_tokens": 11, "completion_tokens": 7, "total_tokens": 18}
+ERRORS: dict[str, tuple[int, Json]] = {
+    "limited": (429, {"error": {"message": "slow down"}}),
+    "broken": (500, {"error": {"message": "boom"}}),
+    "unpaid": (401, {"error": {"message": "bad key", "code": "invalid_api_key"}}),
+    "long": (400, {"error": {"message": "maximum context length is 8", "code": "context_length_exceeded"}}),
+    "prude": (400, {"error": {"message": "your request violates our policy"}}),
+}
+
+
+def delta(content: str | None = None, **more: object) -> Json:
+    """A piece of an answer."""
+    return {"choices": [{"index": 0, "delta": {"content": content, **more}, "finish_reason": None}]}
+
+
+def finish(reason: str = "stop") -> Json:
+    return {"choices": [{"index": 0, "delta": {}, "finish_reason": reason}]}
+
+
+def call(index: int | None, name: str, arguments: str, call_id: str = "call_1", content: str | None = None) -> Json:
+    """A piece of an answer that calls a tool."""
+    made: Json = {"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}}
+    if index is not None:
+        made["index"] = index
+    return delta(content, tool_calls=[made])
+
+
+def more_arguments(index: int, arguments: str) -> Json:
+    return delta(None, tool_calls=[{"index": index, "function": {"arguments": arguments}}])
+
+
+ANSWERS: dict[str, list[Json | str]] = {
+    "good": [delta("", role="assistant"), delta("Hello "), delta("from "), delta("fake"), finish()],
+    "reasoning": [delta(None, reasoning_content="I "), delta(None, reasoning_content="think"), delta("so"), finish()],
+    "aloud": [delta("<th"), delta("ink>hm"), delta("m</thi"), delta("nk>\n\nwell "), delta("yes"), finish()],
+    "unclosed": [delta("<think>for ever"), finish("length")],
+    "angle": [delta("<"), delta("b>bold"), finish()],
+    "tools": [
+        call(0, "counter", ""),
+        more_arguments(0, '{"key"'),
+        more_arguments(0, ':"a"}'),
+        call(1, "clock", "{}", "call_2"),
+        finish("tool_calls"),
+    ],
+    "both": [delta("Let me see. "), call(0, "counter", '{"key":"b"}', content="Now."), finish("tool_calls")],
+    "whole-calls": [call(None, "counter", '{"key":"c"}'), call(None, "clock", "{}", "call_2"), finish("tool_calls")],
+    "list-arguments": [call(0, "counter", "[1]"), finish("tool_calls")],
+    "broken-arguments": [call(0, "counter", '{"key"'), finish("tool_calls")],
+    "unknown-tool": [call(0, "hammer", "{}"), finish("tool_calls")],
+    "empty": [delta("", role="assistant"), finish()],
+    "filtered": [delta("a "), finish("content_filter")],
+    "cut": [delta("a "), delta("b"), finish("length")],
+    "malformed": [delta("good "), "{not json", delta("after")],
+    "no-delta": [{"choices": [{"text": "old style"}]}],
+    "no-object": ["[1]"],
+    "no-function": [delta(None, tool_calls=["x"])],
+    "error-event": [delta("good "), {"error": {"message": "overloaded"}}],
+    "early-usage": [{**delta("a "), "usage": USAGE}, delta("b"), finish()],
+    "timings": [{**delta(word), "timings": {"prompt_n": 3, "cache_n": 4, "predicted_n": n}} for n, word in enumerate(
+        ["One ", "two", ".", " Three", " four"], 1
+    )],
+    "selector": [delta("I think the "), delta("beta should go on."), finish()],
+}  # fmt: skip
+
+
+@dataclass
+class FakeOpenAi:
+    """What it was asked, in order; `closed` counts the streams that clients have left before their end."""
+
+    url: str = ""
+    requests: list[Json] = field(default_factory=list)
+    headers: list[dict[str, str]] = field(default_factory=list)
+    closed: int = 0
+    more: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while (body := await self._receive(reader)) is not None:
+                self.requests.append(body)
+                await self._answer(body, writer)
+        except (ConnectionError, asyncio.IncompleteReadError):
+            self.closed += 1
+            self.more.set()
+        finally:
+            writer.close()
+
+    async def _receive(self, reader: asyncio.StreamReader) -> Json | None:
+        try:
+            head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+        except asyncio.IncompleteReadError:
+            return None
+        headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in head[1:])}
+        self.headers.append(headers)
+        body: Json = json.loads(await reader.readexactly(int(headers["content-length"])))
+        return body
+
+    async def _answer(self, body: Json, writer: asyncio.StreamWriter) -> None:
+        mode = body["model"]
+        tried = sum(request["model"] == mode for request in self.requests)
+        if mode == "silent":
+            await asyncio.Event().wait()
+        if mode in ERRORS or (mode == "recovering" and tried < 3):
+            status, error = ERRORS.get(mode, (503, {"error": "loading"}))
+            text = json.dumps(error).encode()
+            retry = "retry-after: 0.01\r\n" if mode != "limited" else "retry-after: 3600\r\n"
+            writer.write(f"HTTP/1.1 {status} X\r\n{retry}content-length: {len(text)}\r\n\r\n".encode() + text)
+            await writer.drain()
+            return
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
+        await self._stream(body, mode, writer)
+
+    async def _stream(self, body: Json, mode: str, writer: asyncio.StreamWriter) -> None:
+        async def send(data: Json | str) -> None:
+            line = f"data: {data if isinstance(data, str) else json.dumps(data)}\n\n".encode()
+            writer.write(f"{len(line):x}\r\n".encode() + line + b"\r\n")
+            await writer.drain()
+
+        if mode in ("stalling", "dropped", "truncated", "pinging"):
+            await send(delta("half "))
+        if mode == "stalling":
+            await asyncio.Event().wait()
+        if mode == "pinging":
+            while True:
+                writer.write(b"8\r\n: ping\n\n\r\n")
+                await writer.drain()
+                await asyncio.sleep(0.02)
+        if mode == "dropped":
+            writer.transport.abort()
+            return
+        if mode == "endless":
+            while True:
+                await send(delta("on and "))
+        if mode == "long-line":
+            writer.write(b"200000\r\n" + b"x" * 0x200000 + b"\r\n")
+        if mode not in ("truncated", "long-line"):
+            for data in self._script(body, mode):
+                await send(data)
+            if body.get("stream_options"):
+                await send(
+                    {"choices": [], "usage": USAGE} if mode not in ("early-usage", "timings") else {"choices": []}
+                )
+            await send("[DONE]")
+        writer.write(b"0\r\n\r\n")
+        await writer.drain()
+
+    def _script(self, body: Json, mode: str) -> list[Json | str]:
+        answered = body["messages"][-1]["role"] == "tool"
+        return ANSWERS["good"] if answered and mode != "unwilling" else ANSWERS.get(mode, ANSWERS["good"])
+
+
+@asynccontextmanager
+async def fake_openai() -> AsyncIterator[FakeOpenAi]:
+    """A server on loopback."""
+    fake = FakeOpenAi()
+    tasks: set[asyncio.Task[None]] = set()
+
+    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        tasks.add(asyncio.create_task(fake.serve(reader, writer)))
+
+    server = await asyncio.start_server(accept, "127.0.0.1", 0)
+    fake.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+    try:
+        yield fake
+    finally:
+        server.close()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

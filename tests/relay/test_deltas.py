@@ -1,0 +1,359 @@
+"""Open messages from a run to the rooms: order, fence, what Redis keeps, and what happens when Redis loses it."""
+
+import asyncio
+import json
+
+import pytest
+
+from hub.domain.errors import Unavailable
+from hub.domain.ids import SessionId, new_id
+from hub.domain.run import Lease
+from hub.protocol.events import AgentAuthor, MessageDelta, MessageSnapshot, ReasoningDelta
+from hub.protocol.frames import parse_server_frame
+from hub.relay import envelope, keys
+from hub.relay.envelope import Envelope, Kind
+from hub.relay.message_stream import MAX_PIECE, MAX_UNSENT, MessageStream
+from tests.relay.wiring import (
+    Ear,
+    Relay,
+    ask,
+    ear,
+    eventually,
+    eventually_so,
+    new_lease,
+    new_session,
+    own_valkey,
+    relay,
+)
+
+ALPHA = AgentAuthor(name="alpha", display_name="Alpha")
+
+
+def text_of(item: Envelope) -> str:
+    return str(json.loads(item.frame)["data"]["text"])
+
+
+def assembled(heard: list[Envelope]) -> str:
+    """The text as a client puts it together; fails on a gap."""
+    text, following = "", 0
+    for item in heard:
+        if item.kind is Kind.SNAPSHOT:
+            if item.index > following:
+                text, following = text_of(item), item.index
+        elif item.kind is Kind.DELTA and item.index >= following:
+            assert item.index == following
+            text, following = text + text_of(item), item.index + item.n
+    return text
+
+
+async def fenced(one: Relay, session: SessionId, epoch: int = 1) -> Lease:
+    assert await one.fence.raise_to(session, epoch)
+    return new_lease(session, epoch)
+
+
+def begin(one: Relay, lease: Lease, seq: int = 3) -> MessageStream:
+    return one.deltas.open(lease, new_id(), turn=0, author=ALPHA, seq=seq)
+
+
+async def nothing_open(one: Relay, session: SessionId) -> bool:
+    return not await one.open_messages.snapshots(session)
+
+
+async def test_every_token_arrives_once_in_order_and_is_kept_for_late_joiners(redis_url: str) -> None:
+    async with relay(redis_url) as one:
+        session = new_session()
+        listener = await ear(one, session)
+        stream = begin(one, await fenced(one, session))
+        words = [f"t0.{i} " for i in range(200)]
+        for word in words:
+            stream.add(word)
+            await asyncio.sleep(0)
+        assert await stream.drain(5)
+        await eventually(lambda: assembled(listener.heard) == "".join(words))
+        assert len(listener.heard) == stream.index < 200
+        assert text_of(listener.heard[0]) == "t0.0 "
+        (kept,) = await one.open_messages.snapshots(session)
+        assert (kept.message, kept.text, kept.index, kept.author) == (
+            stream.message,
+            "".join(words),
+            stream.index,
+            ALPHA,
+        )
+        assert (kept.run, kept.turn, kept.seq) == (stream.lease.run, 0, 3)
+        assert int(str(await ask(redis_url, "TTL", keys.open_messages(session)))) > 0
+
+
+async def test_the_frames_are_those_of_the_protocol(redis_url: str) -> None:
+    async with relay(redis_url) as one:
+        session = new_session()
+        listener = await ear(one, session)
+        stream = begin(one, await fenced(one, session))
+        stream.add_reasoning("hm")
+        assert await stream.drain(5)
+        stream.add("yes")
+        assert await stream.drain(5)
+        await eventually(lambda: len(listener.heard) == 2)
+        thought, said = (parse_server_frame(item.frame) for item in listener.heard)
+        assert isinstance(thought, ReasoningDelta)
+        assert isinstance(said, MessageDelta)
+        assert (thought.data.text, thought.data.index, said.data.text, said.data.index) == ("hm", 0, "yes", 0)
+        assert said.session == session
+        assert listener.heard[1].seq == 3
+
+
+async def test_many_streams_share_writes(redis_url: str) -> None:
+    async with relay(redis_url) as one:
+        streams = [begin(one, await fenced(one, new_session())) for _ in range(40)]
+        for stream in streams:
+            stream.add("warm ")
+        await asyncio.gather(*(stream.drain(5) for stream in streams))
+        flushes = one.pipeline.flushes
+        for stream in streams:
+            stream.add("x")
+        await asyncio.gather(*(stream.drain(5) for stream in streams))
+        assert one.pipeline.flushes == flushes + 1
+
+
+async def test_a_durable_event_never_overtakes_the_deltas_before_it(redis_url: str) -> None:
+    async with relay(redis_url) as one:
+        session = new_session()
+        listener = await ear(one, session)
+        lease = await fenced(one, session)
+        for number in range(30):
+            stream = begin(one, lease)
+            stream.add("one ")
+            stream.add("two")
+            assert await stream.drain(5)
+            one.publisher.publish(session, b"E %d -\n{}" % (number + 1))
+            stream.close()
+        await eventually(lambda: sum(item.kind is Kind.DURABLE for item in listener.heard) == 30)
+        assert listener.heard[-1].kind is Kind.DURABLE
+        assert await one.open_messages.snapshots(session) == []
+
+
+async def test_an_old_epoch_is_refused(redis_url: str) -> None:
+    async with relay(redis_url) as one:
+        session = new_session()
+        listener = await ear(one, session)
+        stream = begin(one, await fenced(one, session, 5))
+        stream.add("before ")
+        assert await stream.drain(5)
+        assert await one.fence.raise_to(session, 6)
+        assert not await one.fence.raise_to(session, 5)
+        stream.add("after")
+        stream.add_reasoning("after")
+        assert not await stream.drain(5)
+        assert stream.refused
+        stream.add("and more")
+        await stream.room()
+        await eventually(lambda: len(listener.heard) == 1)
+        assert [kept.text for kept in await one.open_messages.snapshots(session)] == ["before "]
+
+
+async def test_a_refused_stream_leaves_what_its_successor_keeps(redis_url: str) -> None:
+    async with relay(redis_url) as one:
+        session = new_session()
+        stream = begin(one, await fenced(one, session, 5))
+        stream.add("x")
+        assert await stream.drain(5)
+        assert await one.fence.raise_to(session, 6)
+        stream.add("y")
+        assert not await stream.drain(5)
+        stream.close()
+        assert len(await one.open_messages.snapshots(session)) == 1
+        one.deltas.close(session, [stream.message])
+        one.deltas.close(session, [])
+        await eventually_so(lambda: nothing_open(one, session))
+
+
+async def test_reasoning_of_an_old_epoch_is_refused_too(redis_url: str) -> None:
+    async with relay(redis_url) as one:
+        session = new_session()
+        listener = await ear(one, session)
+        lease = await fenced(one, session, 5)
+        assert await one.fence.raise_to(session, 6)
+        stream = begin(one, lease)
+        stream.add_reasoning("stale")
+        assert not await stream.drain(5)
+        assert listener.heard == []
+
+
+async def test_a_missing_fence_is_restored_by_who_holds_the_lease(redis_url: str) -> None:
+    async with relay(redis_url) as one:
+        session = new_session()
+        listener = await ear(one, session)
+        lease = new_lease(session)
+        first, second = begin(one, lease), begin(one, lease)
+        first.add("a")
+        second.add_reasoning("b")
+        assert await first.drain(5)
+        assert await second.drain(5)
+        assert one.refenced == [lease]
+        await eventually(lambda: len(listener.heard) == 2)
+
+
+async def test_a_missing_fence_refuses_who_has_lost_the_lease(redis_url: str) -> None:
+    async with relay(redis_url) as one:
+        session = new_session()
+        listener = await ear(one, session)
+        one.holds_lease = False
+        stream = begin(one, new_lease(session))
+        stream.add("a")
+        assert not await stream.drain(5)
+        assert stream.refused
+        assert listener.heard == []
+        assert await one.open_messages.snapshots(session) == []
+
+
+async def test_what_redis_has_forgotten_is_made_good_by_one_snapshot(redis_url: str) -> None:
+    async with relay(redis_url) as one:
+        session = new_session()
+        listener = await ear(one, session)
+        stream = begin(one, await fenced(one, session))
+        for word in ("one ", "two "):
+            stream.add(word)
+            assert await stream.drain(5)
+        await ask(redis_url, "FLUSHALL")
+        await ask(redis_url, "SCRIPT", "FLUSH")
+        stream.add("three ")
+        assert await stream.drain(5)
+        stream.add("four")
+        assert await stream.drain(5)
+        await eventually(lambda: assembled(listener.heard) == "one two three four")
+        assert [item.kind for item in listener.heard].count(Kind.SNAPSHOT) == 1
+        snapshot = next(item for item in listener.heard if item.kind is Kind.SNAPSHOT)
+        assert isinstance(parse_server_frame(snapshot.frame), MessageSnapshot)
+        (kept,) = await one.open_messages.snapshots(session)
+        assert (kept.text, kept.index) == ("one two three four", stream.index)
+
+
+async def test_without_redis_this_worker_stays_live_and_all_is_whole_afterwards() -> None:
+    with own_valkey() as valkey:
+        async with relay(valkey.url) as one:
+            session = new_session()
+            listener = await ear(one, session)
+            stream = begin(one, await fenced(one, session))
+            stream.add("one ")
+            assert await stream.drain(5)
+            await eventually(lambda: len(listener.heard) == 1)
+            valkey.stop()
+            await eventually(lambda: not one.pipeline.connected)
+            stream.add("two ")
+            stream.add_reasoning("hm")
+            assert assembled(listener.heard) == "one two "
+            with pytest.raises(Unavailable):
+                await one.open_messages.snapshots(session)
+            valkey.start()
+            await one.connected()
+            stream.add("three")
+            assert await stream.drain(5)
+            await eventually(lambda: assembled(listener.heard) == "one two three")
+            (kept,) = await one.open_messages.snapshots(session)
+            assert (kept.text, kept.index) == ("one two three", stream.index)
+
+
+async def test_a_frozen_redis_delays_tokens_by_seconds_and_loses_none() -> None:
+    with own_valkey() as valkey:
+        async with relay(valkey.url) as one:
+            session = new_session()
+            listener = await ear(one, session)
+            stream = begin(one, await fenced(one, session))
+            valkey.freeze()
+            for word in ("one ", "two ", "three "):
+                stream.add(word)
+                await asyncio.sleep(0)
+            await eventually(lambda: assembled(listener.heard) == "one two three ")
+            valkey.thaw()
+            await one.connected()
+            stream.add("four")
+            assert await stream.drain(5)
+            await eventually(lambda: assembled(listener.heard) == "one two three four")
+
+
+async def test_back_pressure_and_a_drain_in_vain() -> None:
+    with own_valkey() as valkey:
+        async with relay(valkey.url) as one:
+            stream = begin(one, await fenced(one, new_session()))
+            stream.add("x")
+            await stream.room()
+            assert await stream.drain(5)
+            valkey.freeze()
+            stream.add("x" * MAX_UNSENT)
+            assert not await stream.drain(0.05)
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(stream.room(), 0.05)
+            valkey.thaw()
+            await asyncio.wait_for(stream.room(), 5)
+            assert await stream.drain(5)
+
+
+async def test_a_closed_stream_sends_nothing_more(redis_url: str) -> None:
+    async with relay(redis_url) as one:
+        session = new_session()
+        listener = await ear(one, session)
+        stream = begin(one, await fenced(one, session))
+        stream.add("x")
+        stream.add("never sent")
+        stream.close()
+        stream.close()
+        stream.add("neither")
+        await stream.room()
+        assert stream.text.startswith("x")
+        one.publisher.publish(session, envelope.live(b"{}"))
+        await eventually(lambda: len(listener.heard) == 2)
+        assert assembled(listener.heard) == "x"
+        assert await one.open_messages.snapshots(session) == []
+
+
+async def test_long_and_awkward_texts(redis_url: str) -> None:
+    async with relay(redis_url) as one:
+        session = new_session()
+        listener = await ear(one, session)
+        stream = begin(one, await fenced(one, session))
+        text = "\x01" * (3 * MAX_PIECE) + 'ü\U0001f600\n"\\'
+        stream.add(text)
+        assert await stream.drain(5)
+        await eventually(lambda: assembled(listener.heard) == text)
+        assert all(len(item.frame) < envelope.MAX_BYTES for item in listener.heard)
+        stream.add("half a pair: \ud83d")
+        assert await stream.drain(5)
+        await eventually(lambda: assembled(listener.heard) == text + "half a pair: \ufffd")
+
+
+async def test_junk_in_redis_is_an_error_of_the_relay(redis_url: str) -> None:
+    async with relay(redis_url) as one:
+        session = new_session()
+        await ask(redis_url, "HSET", keys.open_messages(session), "m", "junk")
+        assert await one.open_messages.snapshots(session) == []
+        await ask(redis_url, "SET", keys.text_prefix(session) + b"m", "text")
+        await ask(redis_url, "SET", keys.next_prefix(session) + b"m", "1")
+        with pytest.raises(Unavailable):
+            await one.open_messages.snapshots(session)
+
+
+async def test_a_fence_that_was_dropped_lets_nobody_write(redis_url: str) -> None:
+    async with relay(redis_url) as one:
+        session = new_session()
+        stream = begin(one, await fenced(one, session))
+        await one.fence.drop(session)
+        one.holds_lease = False
+        stream.add("x")
+        assert not await stream.drain(5)
+
+
+async def test_a_full_redis_is_like_none(redis_url: str) -> None:
+    with own_valkey() as valkey:
+        async with relay(valkey.url) as one:
+            session = new_session()
+            listener: Ear = await ear(one, session)
+            stream = begin(one, await fenced(one, session))
+            stream.add("one ")
+            assert await stream.drain(5)
+            await ask(valkey.url, "CONFIG", "SET", "maxmemory", "1")
+            stream.add("two ")
+            assert await stream.drain(5)
+            await eventually(lambda: assembled(listener.heard) == "one two ")
+            await ask(valkey.url, "CONFIG", "SET", "maxmemory", "0")
+            stream.add("three")
+            assert await stream.drain(5)
+            await eventually(lambda: assembled(listener.heard) == "one two three")

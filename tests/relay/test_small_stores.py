@@ -1,0 +1,185 @@
+"""Tickets, rate limits and who is here."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from hub.domain.errors import Unavailable
+from hub.domain.ids import SessionId, UserId, new_id
+from hub.protocol.events import PresenceChanged, PresenceData
+from hub.protocol.frames import parse_server_frame
+from hub.relay.connection import Redis
+from hub.relay.limits import Limits
+from hub.relay.presence import LEAVE_DELAY_S, Presence
+from hub.relay.tickets import TicketStore
+from tests.relay.wiring import Ear, Relay, ask, ear, eventually, eventually_so, new_session, own_valkey, relay
+
+
+async def test_a_ticket_is_taken_once(redis_url: str) -> None:
+    async with relay(redis_url) as one:
+        tickets = TicketStore(one.redis)
+        await tickets.put("digest", b"value", 30)
+        taken = await asyncio.gather(*(tickets.take("digest") for _ in range(10)))
+        assert sorted(taken, key=lambda value: value is None) == [b"value"] + [None] * 9
+        await tickets.put("short", b"value", 1)
+        assert 0 < int(str(await ask(redis_url, "PTTL", "hub:ticket:short"))) <= 1000
+
+
+async def test_a_limit_gives_its_burst_and_says_when_there_is_more(redis_url: str) -> None:
+    async with relay(redis_url) as one:
+        limits = Limits(one.redis)
+        verdicts = [await limits.take("a", per_minute=60, burst=5, when_down="refuse") for _ in range(6)]
+        assert [verdict.allowed for verdict in verdicts] == [True] * 5 + [False]
+        assert 0 < verdicts[-1].retry_after_s <= 1
+        assert (await limits.take("b", per_minute=60, burst=5, cost=99, when_down="refuse")).allowed
+        assert not (await limits.take("b", per_minute=60, burst=5, when_down="refuse")).allowed
+
+
+async def allowed(limits: Limits) -> bool:
+    return (await limits.take("a", per_minute=1200, burst=1, when_down="refuse")).allowed
+
+
+async def test_a_limit_fills_up_again(redis_url: str) -> None:
+    async with relay(redis_url) as one:
+        limits = Limits(one.redis)
+        assert (await limits.take("a", per_minute=1200, burst=1, when_down="refuse")).allowed
+        started = time.monotonic()
+        await eventually_so(lambda: allowed(limits))
+        assert 0.02 < time.monotonic() - started < 1
+
+
+async def test_a_limit_without_redis_does_what_it_was_told() -> None:
+    redis = Redis("unix:///nowhere.sock")
+    limits = Limits(redis)
+    assert (await limits.take("a", per_minute=1, burst=1, when_down="allow")).allowed
+    assert not (await limits.take("a", per_minute=1, burst=1, when_down="refuse")).allowed
+    with pytest.raises(Unavailable):
+        await TicketStore(redis).take("x")
+    await redis.close()
+
+
+ANN, BOB = UserId(new_id()), UserId(new_id())
+
+
+@asynccontextmanager
+async def presence(one: Relay, *, ttl_s: float = 60, refresh_s: float = 20) -> AsyncIterator[Presence]:
+    here = Presence(one.pipeline, ttl_s=ttl_s, refresh_s=refresh_s)
+    task = one.tasks.create_task(here.run())
+    try:
+        yield here
+    finally:
+        task.cancel()
+
+
+def told(listener: Ear) -> list[PresenceData]:
+    frames = [parse_server_frame(item.frame) for item in listener.heard]
+    assert all(isinstance(frame, PresenceChanged) for frame in frames)
+    return [PresenceData(**frame.data.model_dump()) for frame in frames if isinstance(frame, PresenceChanged)]
+
+
+def person(user: UserId, name: str, status: str, connections: int) -> PresenceData:
+    return PresenceData.model_validate({"user": user, "name": name, "status": status, "connections": connections})
+
+
+async def test_joining_typing_and_leaving_are_told_once_each(redis_url: str) -> None:
+    async with relay(redis_url) as one, presence(one) as here:
+        session = new_session()
+        listener = await ear(one, session)
+        here.join(session, ANN, 'Ann "A"\nÄ', "c1")
+        assert await here.list(session) == [person(ANN, 'Ann "A"\nÄ', "active", 1)]
+        await eventually(lambda: len(listener.heard) == 1)
+        here.set(session, ANN, "c1", "typing")
+        await eventually(lambda: len(listener.heard) == 2)
+        here.set(session, ANN, "c1", "typing")
+        left_at = time.monotonic()
+        here.leave(session, ANN, "c1")
+        here.leave(session, ANN, "c1")
+        assert await here.list(session) == []
+        await eventually(lambda: len(listener.heard) == 3)
+        assert time.monotonic() - left_at >= LEAVE_DELAY_S
+        assert [(data.status, data.connections) for data in told(listener)] == [
+            ("active", 1),
+            ("typing", 1),
+            ("offline", 0),
+        ]
+        assert {(data.user, data.name) for data in told(listener)} == {(ANN, 'Ann "A"\nÄ')}
+
+
+async def test_coming_back_at_once_is_no_news(redis_url: str) -> None:
+    async with relay(redis_url) as one, presence(one) as here:
+        session = new_session()
+        listener = await ear(one, session)
+        here.join(session, ANN, "Ann", "c1")
+        await eventually(lambda: len(listener.heard) == 1)
+        here.leave(session, ANN, "c1")
+        here.join(session, ANN, "Ann", "c2")
+        here.join(session, BOB, "Bob", "c3")
+        await eventually(lambda: len(listener.heard) == 2)
+        assert [data.name for data in told(listener)] == ["Ann", "Bob"]
+
+
+async def test_two_workers_and_several_connections_are_one_person(redis_url: str) -> None:
+    async with relay(redis_url) as one, relay(redis_url) as two, presence(one) as here, presence(two) as there:
+        session = new_session()
+        listener = await ear(one, session)
+        here.join(session, ANN, "Ann", "c1")
+        here.set(session, ANN, "c1", "idle")
+        await here.list(session)
+        there.join(session, ANN, "Ann", "c2")
+        assert await there.list(session) == [person(ANN, "Ann", "active", 2)]
+        here.set(session, ANN, "c1", "typing")
+        await here.list(session)
+        there.set(session, ANN, "c2", "idle")
+        await there.list(session)
+        assert await here.list(session) == [person(ANN, "Ann", "typing", 2)]
+        await eventually(lambda: listener.heard and told(listener)[-1] == person(ANN, "Ann", "typing", 2))
+
+
+async def test_the_last_news_is_the_truth_whoever_tells_it(redis_url: str) -> None:
+    async with relay(redis_url) as one, relay(redis_url) as two, presence(one) as here, presence(two) as there:
+        session = new_session()
+        listener = await ear(one, session)
+        for number in range(40):
+            here.join(session, ANN, "Ann", f"h{number}")
+            there.join(session, ANN, "Ann", f"t{number}")
+            await asyncio.sleep(0)
+        await eventually(lambda: listener.heard and told(listener)[-1].connections == 80)
+        counts = [data.connections for data in told(listener)]
+        assert counts == sorted(counts)
+
+
+async def test_who_died_with_a_worker_is_told_by_another(redis_url: str) -> None:
+    async with relay(redis_url) as one, presence(one, ttl_s=0.3, refresh_s=0.1) as here:
+        session = new_session()
+        listener = await ear(one, session)
+        here.join(session, BOB, "Bob", "c1")
+        async with relay(redis_url) as two, presence(two, ttl_s=0.3, refresh_s=0.1) as there:
+            there.join(session, ANN, "Ann", "c2")
+            await eventually(lambda: {data.name for data in told(listener)} == {"Ann", "Bob"})
+        await eventually(lambda: told(listener)[-1] == person(ANN, "Ann", "offline", 0))
+        assert await here.list(session) == [person(BOB, "Bob", "active", 1)]
+
+
+async def test_presence_survives_an_emptied_redis(redis_url: str) -> None:
+    async with relay(redis_url) as one, presence(one, refresh_s=0.1) as here:
+        session = new_session()
+        here.join(session, ANN, "Ann", "c1")
+        assert len(await here.list(session)) == 1
+        await ask(redis_url, "FLUSHALL")
+        await eventually_so(lambda: here.list(session))
+
+
+async def test_without_redis_nobody_is_here_and_nothing_fails() -> None:
+    with own_valkey() as valkey:
+        async with relay(valkey.url) as one, presence(one) as here:
+            valkey.stop()
+            await eventually(lambda: not one.pipeline.connected)
+            session = SessionId(new_id())
+            here.join(session, ANN, "Ann", "c1")
+            here.set(session, ANN, "c1", "idle")
+            here.set(session, BOB, "c9", "idle")
+            assert await here.list(session) == []
+            here.leave(session, ANN, "c1")

@@ -1,0 +1,142 @@
+"""Sending: acknowledged means durable, once, in order, on any worker."""
+
+import asyncio
+
+import pytest
+
+from tests.driver import Door, Person, Refused, seqs
+
+
+async def room_for(person: Person, team: str = "scripted", **fields: object) -> str:
+    session: str = (await person.ask("session.create", team=team, **fields))["id"]
+    await person.ask("session.join", session=session, after_seq=0)
+    return session
+
+
+async def test_the_same_client_id_gives_the_same_answer_on_any_worker(two_workers: tuple[Door, Door]) -> None:
+    one, two = two_workers
+    async with await one.person("ada") as here, await two.enter(here.token) as there:
+        session = await room_for(here)
+        first = await here.say(session, "hello", client_id="k")
+        again = await asyncio.gather(*(p.say(session, "hello", client_id="k") for p in (here, there) for _ in range(5)))
+        assert all(answer == first for answer in again)
+        with pytest.raises(Refused) as refused:
+            await there.say(session, "something else", client_id="k")
+        assert refused.value.code == "idempotency_conflict"
+        await here.expect("run.finished")
+        async with one.rest(here.token) as rest:
+            log = (await rest.get(f"/v1/sessions/{session}/events", params={"after_seq": 0})).json()["items"]
+        assert [e["type"] for e in log].count("message.created") == 1
+
+
+async def test_racing_sends_of_one_client_id_make_one_message(two_workers: tuple[Door, Door]) -> None:
+    one, two = two_workers
+    async with await one.person("ada") as here, await two.enter(here.token) as there:
+        session = await room_for(here)
+        answers = await asyncio.gather(*(p.say(session, "x", client_id="race") for p in (here, there) * 8))
+        assert len({(a["seq"], a["message"], a["run"]) for a in answers}) == 1
+
+
+async def test_messages_queue_and_are_answered_one_after_the_other(hub: Door) -> None:
+    async with await hub.person() as ada:
+        session = await room_for(ada)
+        sent = [await ada.say(session, f"/script turns=1 tokens={n}") for n in (3, 4, 5)]
+        frames: list[dict[str, object]] = []
+        for _ in sent:
+            frames += await ada.until("run.finished")
+        finished = [f["data"]["input_seq"] for f in frames if f["type"] == "run.finished"]  # type: ignore[index]
+        assert finished == [s["seq"] for s in sent]
+        assert seqs(frames) == list(range(1, len(seqs(frames)) + 1))
+
+
+async def test_a_busy_session_can_reject(hub: Door) -> None:
+    async with await hub.person() as ada:
+        session = await room_for(ada, on_busy="reject")
+        await ada.say(session, "/script turns=1 tokens=1000 rate=100")
+        await ada.expect("message.delta", index=0)
+        with pytest.raises(Refused) as refused:
+            await ada.say(session, "hello")
+        assert (refused.value.code, refused.value.error["retryable"]) == ("busy", True)
+        await ada.ask("run.cancel", session=session)
+        await ada.expect("run.finished", status="cancelled")
+        await ada.say(session, "hello")
+        await ada.expect("run.finished", status="completed")
+
+
+async def test_a_message_can_interrupt_and_the_partial_text_is_kept(hub: Door) -> None:
+    async with await hub.person() as ada:
+        session = await room_for(ada)
+        await ada.say(session, "/script turns=1 tokens=1000 rate=100")
+        await ada.expect("message.delta", index=3)
+        await ada.say(session, "/script history", on_busy="interrupt")
+        partial = await ada.expect("message.completed", status="interrupted")
+        assert partial["data"]["text"].startswith("t0.0 t0.1 t0.2 t0.3 ")
+        stopped = await ada.expect("run.finished", status="cancelled")
+        assert stopped["data"]["reason"] == "interrupted"
+        told = await ada.expect("message.completed", status="complete")
+        assert "alpha:t0.0 t0.1 t0.2 t0.3 " in told["data"]["text"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "code"),
+    [
+        ({"session": "nonsense"}, "not_found"),
+        ({"session": "0190b5a0-0000-7000-8000-000000000000"}, "not_found"),
+        ({"to": "nobody"}, "bad_request"),
+        ({"text": "x" * 32_001}, "bad_request"),
+        ({"text": ""}, "bad_request"),
+        ({"text": "a\0b"}, "bad_request"),
+        ({"text": 7}, "bad_request"),
+        ({"on_busy": "panic"}, "bad_request"),
+        ({"colour": "red"}, "bad_request"),
+    ],
+)
+async def test_bad_sends_get_a_code_and_the_connection_lives(hub: Door, fields: dict[str, object], code: str) -> None:
+    async with await hub.person() as ada:
+        session = await room_for(ada)
+        with pytest.raises(Refused) as refused:
+            await ada.ask("message.send", **{"session": session, "text": "hi", "client_id": "c", **fields})
+        assert refused.value.code == code
+        assert (await ada.ask("ping"))["time"]
+
+
+async def test_a_foreign_session_is_as_unknown_as_none(hub: Door) -> None:
+    async with await hub.person() as ada, await hub.person() as eve:
+        session = await room_for(ada)
+        for ask in (
+            eve.say(session, "hi"),
+            eve.ask("session.join", session=session),
+            eve.ask("run.cancel", session=session),
+            eve.ask("presence.set", session=session, status="typing"),
+        ):
+            with pytest.raises(Refused) as refused:
+                await ask
+            assert refused.value.code == "not_found"
+
+
+async def test_the_addressed_agent_answers(hub: Door) -> None:
+    async with await hub.person() as ada:
+        session = await room_for(ada)
+        await ada.say(session, "hello there", to="beta")
+        frames = await ada.until("run.finished")
+        said = [f["data"]["author"]["name"] for f in frames if f["type"] == "message.completed"]
+        assert said == ["beta"]
+
+
+@pytest.mark.parametrize(
+    ("command", "fields"),
+    [
+        ("message.edit", {"message": "m", "text": "t"}),
+        ("message.regenerate", {"message": "m"}),
+        ("session.fork", {"at_seq": 1}),
+        ("run.pause", {}),
+        ("run.resume", {}),
+        ("input.respond", {"request": "r", "decision": "approve"}),
+    ],
+)
+async def test_what_is_not_supported_yet_says_so(hub: Door, command: str, fields: dict[str, object]) -> None:
+    async with await hub.person() as ada:
+        session = await room_for(ada)
+        with pytest.raises(Refused, match="not supported yet") as refused:
+            await ada.ask(command, session=session, **fields)
+        assert refused.value.code == "bad_request"

@@ -1,0 +1,170 @@
+"""Runs, leases, checkpoints: one live run per session, one holder per run, and nobody writes with an old lease."""
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+from sqlalchemy import text
+
+from hub.domain.errors import Conflict
+from hub.domain.ids import MessageId, RunId, SessionId, UserId, new_id
+from hub.domain.run import ClaimedRun, Lease, RunStatus, Usage
+from hub.store import checkpoints, runs
+from hub.store.checkpoints import Checkpoint
+from hub.store.database import Db, Store
+from hub.store.log import LeaseLost
+from tests.store.conftest import make_lease, make_session
+
+DONE = runs.FinishedRun(RunStatus.COMPLETED, "done", None, 2, Usage(5, 6))
+
+
+async def enqueue(db: Db, session: SessionId, user: UserId, seq: int) -> RunId:
+    run = RunId(new_id())
+    await runs.enqueue(
+        db,
+        run=run,
+        session=session,
+        team="duo",
+        input_message=MessageId(new_id()),
+        input_seq=seq,
+        to="writer",
+        requested_by=user,
+    )
+    return run
+
+
+async def claim(store: Store, node: str = "node", limit: int = 10) -> list[ClaimedRun]:
+    async with store.transaction() as db:
+        return await runs.claim(db, node=node, limit=limit, lease_s=15)
+
+
+async def expire(store: Store) -> None:
+    async with store.transaction() as db:
+        await db.execute(text("UPDATE runs SET lease_until = clock_timestamp() - interval '1 ms'"))
+
+
+async def test_a_session_runs_one_after_the_other(store: Store, session: SessionId, alice: UserId) -> None:
+    async with store.transaction() as db:
+        first, second = await enqueue(db, session, alice, 1), await enqueue(db, session, alice, 3)
+        other = await enqueue(db, await make_session(db, alice), alice, 1)
+    claimed = await claim(store)
+    assert {c.lease.run for c in claimed} == {first, other}
+    assert await claim(store) == []
+    [lease] = [c.lease for c in claimed if c.lease.run == first]
+    async with store.transaction() as db:
+        assert [r.id for r in await runs.open_runs(db, session)] == [first, second]
+        await runs.finish(db, lease, DONE)
+    [following] = await claim(store)
+    assert (following.lease.run, following.attempt, following.turn, following.to) == (second, 1, 0, "writer")
+    assert following.lease.epoch > lease.epoch
+    async with store.transaction() as db:
+        ended = await runs.get(db, first)
+    assert ended is not None
+    assert (ended.status, ended.turns, ended.usage) == (RunStatus.COMPLETED, 2, Usage(5, 6))
+    assert ended.finished_at is not None
+
+
+async def test_the_database_allows_one_live_run_per_session(store: Store, session: SessionId, alice: UserId) -> None:
+    async with store.transaction() as db:
+        await enqueue(db, session, alice, 1)
+        await enqueue(db, session, alice, 2)
+    with pytest.raises(Conflict):
+        async with store.transaction() as db:
+            await db.execute(text("UPDATE runs SET status = 'running'"))
+
+
+async def test_many_runners_share_the_queue(store: Store, alice: UserId) -> None:
+    async with store.transaction() as db:
+        queued = [await enqueue(db, await make_session(db, alice), alice, 1) for _ in range(20)]
+    claims = await asyncio.gather(*(claim(store, f"node{n}", 4) for n in range(6)))
+    claims.append(await claim(store, limit=20))
+    got = [c.lease for claimed in claims for c in claimed]
+    assert sorted(lease.run for lease in got) == sorted(queued)
+    assert len({lease.epoch for lease in got}) == 20
+
+
+async def test_a_run_whose_lease_ran_out_is_taken_over(store: Store, session: SessionId, alice: UserId) -> None:
+    old = await make_lease(store, session, alice)
+    async with store.transaction() as db:
+        await runs.advance(db, old, turn=1, usage=Usage(1, 2))
+    await expire(store)
+    [taken] = await claim(store)
+    assert (taken.lease.run, taken.attempt, taken.turn, taken.usage) == (old.run, 2, 1, Usage(1, 2))
+    assert taken.lease.epoch > old.epoch
+    async with store.transaction() as db:
+        assert await runs.renew(db, [old], 15) == set()
+        assert await runs.stops(db, [old, taken.lease]) == {old: None}
+        await runs.release(db, old)  # nothing of his any more
+    assert await claim(store) == []
+    with pytest.raises(LeaseLost):
+        async with store.transaction() as db:
+            await runs.advance(db, old, turn=2, usage=Usage())
+    with pytest.raises(LeaseLost):
+        async with store.transaction() as db:
+            await runs.finish(db, old, DONE)
+
+
+async def test_a_renewed_lease_is_kept(store: Store, session: SessionId, alice: UserId) -> None:
+    lease = await make_lease(store, session, alice)
+    await expire(store)
+    async with store.transaction() as db:
+        assert await runs.renew(db, [lease], 15) == {lease}
+    assert await claim(store) == []
+
+
+async def test_a_released_lease_can_be_taken_at_once(store: Store, session: SessionId, alice: UserId) -> None:
+    lease = await make_lease(store, session, alice)
+    async with store.transaction() as db:
+        await runs.release(db, lease)
+    assert [c.lease.run for c in await claim(store)] == [lease.run]
+
+
+async def test_stopping(store: Store, session: SessionId, alice: UserId) -> None:
+    lease = await make_lease(store, session, alice)
+    async with store.transaction() as db:
+        queued = await enqueue(db, session, alice, 2)
+        assert await runs.stops(db, [lease]) == {}
+        assert await runs.cancel_reason(db, lease.run) is None
+        assert not await runs.finish_queued(db, lease.run, "late")
+        assert not await runs.ask_stop(db, queued, "early")
+        assert await runs.ask_stop(db, lease.run, "first")
+        assert await runs.ask_stop(db, lease.run, "second")
+        assert await runs.stops(db, [lease]) == {lease: "first"}
+        assert await runs.cancel_reason(db, lease.run) == "first"
+        assert await runs.finish_queued(db, queued, "cancelled")
+        await runs.finish(db, lease, replace(DONE, status=RunStatus.CANCELLED, error='{"code":"x"}'))
+        assert not await runs.ask_stop(db, lease.run, "too late")
+        assert await runs.open_runs(db, session) == []
+        assert await runs.get(db, RunId(new_id())) is None
+
+
+async def test_ending_all(store: Store, session: SessionId, alice: UserId) -> None:
+    lease = await make_lease(store, session, alice)
+    async with store.transaction() as db:
+        queued = await enqueue(db, session, alice, 2)
+        ended = await runs.end_all(db, session, "session deleted")
+        assert {r.id for r in ended} == {lease.run, queued}
+        assert {r.status for r in ended} == {RunStatus.CANCELLED}
+        assert await runs.stops(db, [lease]) == {lease: None}
+
+
+async def test_the_newest_checkpoints_are_kept(store: Store, session: SessionId, alice: UserId) -> None:
+    run = RunId(new_id())
+    async with store.transaction() as db:
+        other = await make_session(db, alice)
+        assert await checkpoints.latest(db, session) is None
+        saved = [Checkpoint(session, 10 * n, run, n, "scripted", f'{{"n": {n}}}') for n in range(1, 6)]
+        await checkpoints.save(db, replace(saved[0], session=other))
+        for checkpoint in saved:
+            await checkpoints.save(db, checkpoint)
+        assert await checkpoints.latest(db, session) == saved[-1]
+        rows = await db.execute(text("SELECT seq FROM checkpoints ORDER BY session_id = :s, seq"), {"s": session})
+        assert [row.seq for row in rows] == [10, 30, 40, 50]
+
+
+async def test_leases_of_nobody(store: Store) -> None:
+    async with store.transaction() as db:
+        assert await runs.renew(db, [], 15) == set()
+        assert await runs.stops(db, []) == {}
+        stranger = Lease(RunId(new_id()), SessionId(new_id()), 1)
+        assert await runs.stops(db, [stranger]) == {stranger: None}

@@ -1,0 +1,456 @@
+"""The chat's parts that need no hub: what a line means, what events add, how it looks, what is kept."""
+
+import asyncio
+import io
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prompt_toolkit.formatted_text import fragment_list_to_text
+
+from hub.protocol.events import SessionData
+from hub.protocol.results import AgentResult, TeamResult
+from hub_client import FixedToken, NotSignedIn, RequestFailed, Rest, SignIn, State, Status, Tokens
+from hub_client.chat import commands
+from hub_client.chat.choice import LastSessions, choose_session, choose_team
+from hub_client.chat.commands import parse
+from hub_client.chat.conversation import AgentSaid, Conversation, Entry, Notice, Tone, ToolUsed, UserSaid
+from hub_client.chat.face import ChatFace
+from hub_client.chat.identity import identify
+from hub_client.chat.options import Options
+from hub_client.chat.places import Places
+from hub_client.chat.plain import PlainView
+from hub_client.chat.render import Palette, ansi, lanes, table
+from hub_client.chat.safe import safe
+from hub_client.chat.signins import SignIns
+from tests.unit import played_hub as play
+from tests.unit.test_client_assembly import parsed
+
+AGENTS = (AgentResult(name="writer", display_name="Writer"), AgentResult(name="critic", display_name="Critic"))
+CRITIC = {"kind": "agent", "name": "critic", "display_name": "Critic"}
+UP = "http://127.0.0.1:8000"
+
+
+def talk(conversation: Conversation, *frames: dict[str, Any]) -> list[Entry]:
+    return [entry for frame in frames for entry in conversation.apply(parsed(frame))]
+
+
+def said(name: str, text: str, user: str = "u1", to: str | None = None) -> dict[str, Any]:
+    author = {"kind": "user", "id": user, "name": name}
+    return play.event("message.created", 1, message="q", author=author, text=text, parts=[], client_id="c", to=to)
+
+
+def fresh() -> Conversation:
+    return Conversation(me="u1", agents=AGENTS)
+
+
+# ---- what a line means
+
+
+@pytest.mark.parametrize(
+    ("line", "intent"),
+    [
+        ("hello", commands.Say("hello")),
+        ("  hello\nyou  ", commands.Say("hello\nyou")),
+        ("@critic why?", commands.Say("why?", "critic")),
+        ("@Critic: why?", commands.Say("why?", "critic")),
+        ("@nobody why?", commands.Say("@nobody why?")),
+        ("//new is a word", commands.Say("/new is a word")),
+        ("/script turns=1", commands.Say("/script turns=1")),
+        ("/new", commands.New("", "")),
+        ("/new duo The title", commands.New("duo", "The title")),
+        ("/resume 2", commands.Resume("2")),
+        ("/sessions", commands.ListSessions()),
+        ("/teams", commands.ListTeams()),
+        ("/who", commands.Agents()),
+        ("/title A b", commands.Rename("A b")),
+        ("/invite bea viewer", commands.Invite("bea", "viewer")),
+        ("/invite bea", commands.Invite("bea", "editor")),
+        ("/stop", commands.Stop()),
+        ("/export x.jsonl", commands.Export("x.jsonl")),
+        ("/HELP", commands.Help()),
+        ("/quit", commands.Exit()),
+    ],
+)
+def test_what_a_line_means(line: str, intent: commands.Intent) -> None:
+    assert parse(line, ("writer", "critic")) == intent
+
+
+@pytest.mark.parametrize("line", ["/title", "/invite", "@critic", "/resum", "/nonsense", ""])
+def test_a_line_that_means_nothing_says_what_to_do(line: str) -> None:
+    assert isinstance(parse(line, ("critic",)), commands.Misread)
+
+
+def test_a_mistyped_command_is_guessed() -> None:
+    intent = parse("/sesions")
+    assert isinstance(intent, commands.Misread)
+    assert "Did you mean /sessions?" in intent.why
+
+
+# ---- what events add
+
+
+def test_two_agents_write_at_once_in_their_lanes() -> None:
+    view = fresh()
+    other = play.event("message.delta", message="m2", turn=1, author=CRITIC, index=0, text="no")
+    assert talk(view, play.turn(2), play.delta(0, "yes"), play.turn(3, 1, "critic"), other, play.delta(1, "!")) == []
+    assert [(lane.display_name, lane.text) for lane in view.lanes.values()] == [("Writer", "yes!"), ("Critic", "no")]
+    assert view.busy
+    assert talk(view, play.completed(4, "yes!")) == [AgentSaid("m1", "writer", "Writer", "yes!", "", "")]
+    assert list(view.lanes) == ["critic"]
+    [end] = talk(view, play.finished(5))
+    assert end == Notice("1 turn · 3 tokens · 0.0 s")
+    assert not view.busy
+    assert not view.lanes
+
+
+def test_a_snapshot_replaces_what_was_there() -> None:
+    view = fresh()
+    talk(view, play.turn(2), play.delta(0, "yes"), play.snapshot(5, "yesterday"))
+    assert view.lanes["writer"].text == "yesterday"
+
+
+def test_a_superseded_turn_is_told_and_its_lane_goes() -> None:
+    view = fresh()
+    talk(view, play.turn(2), play.delta(0, "yes"))
+    again = play.event("turn.superseded", 3, turn=0, attempt=2, messages=["m1"], reason="worker lost")
+    [notice] = talk(view, again)
+    assert isinstance(notice, Notice)
+    assert "Writer" in notice.text
+    assert not view.lanes
+
+
+def test_a_tool_call_is_told_with_its_result() -> None:
+    view = fresh()
+    call = play.event("tool.called", 3, call="c1", agent="writer", name="clock", arguments={"zone": "UTC"}, turn=0)
+    assert talk(view, play.turn(2), call) == []
+    assert view.lanes["writer"].doing == "calling clock"
+    back = play.event("tool.returned", 4, call="c1", name="clock", result="noon", is_error=False)
+    assert talk(view, back) == [ToolUsed("writer", "Writer", "clock", {"zone": "UTC"}, "noon", False)]
+    unknown = play.event("tool.returned", 5, call="c0", name="old", result="x", is_error=True)
+    assert talk(view, unknown) == [ToolUsed("", "", "old", {}, "x", True)]
+
+
+@pytest.mark.parametrize(
+    ("frame", "text"),
+    [
+        (play.finished(5, "cancelled"), "stopped"),
+        (play.finished(5, "failed", error={"code": "internal", "message": "the model is away"}), "the model is away"),
+        (play.event("member.added", 2, user="u2", name="bea", role="viewer"), "bea joined as viewer"),
+        (play.event("member.updated", 2, user="u2", name="bea", role="editor"), "bea is editor now"),
+        (play.event("member.removed", 2, user="u2", name="bea", role="viewer"), "bea is no longer"),
+        (
+            play.event("agent.handoff", 2, to="critic", reason="done", **{"from": "writer"}),
+            "Writer hands over to Critic: done",
+        ),
+        (play.event("run.started", 2, team="duo", attempt=2, node="n"), "another worker"),
+        (play.event("message.steered", 2, message="m", outcome="follow_up"), "comes next"),
+        (play.event("message.redacted", 2, message="m", by={"id": "u2", "name": "bea"}), "bea removed"),
+        (play.event("budget.reached", 2, scope="run", limit=100, used=101), "budget (run)"),
+        (
+            play.event(
+                "input.requested", 2, request="r", kind="approval", agent="writer", prompt="May I?", expires_at="x"
+            ),
+            "Writer asks: May I?",
+        ),
+        (
+            play.event("input.resolved", 2, request="r", decision="approve", text=None, by={"id": "u", "name": "bea"}),
+            "bea: approve",
+        ),
+    ],
+)
+def test_what_happens_is_told_in_a_line(frame: dict[str, Any], text: str) -> None:
+    [notice] = talk(fresh(), frame)
+    assert isinstance(notice, Notice)
+    assert text in notice.text
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        play.event("member.added", 2, user="u1", name="anna", role="owner"),
+        play.event("run.started", 2, team="duo", attempt=1, node="n"),
+        play.event("message.steered", 2, message="m", outcome="consumed", turn=1),
+        play.event("presence.changed", user="u2", name="bea", status="active", connections=1),
+        play.event("agent.status", agent="critic", status="thinking"),
+    ],
+)
+def test_what_is_shown_elsewhere_adds_no_line(frame: dict[str, Any]) -> None:
+    assert talk(fresh(), frame) == []
+
+
+def test_who_speaks_is_told_apart() -> None:
+    assert talk(fresh(), said("anna", "hi"), said("bea", "ho", user="u2", to="critic")) == [
+        UserSaid("anna", "hi", own=True, to=None),
+        UserSaid("bea", "ho", own=False, to="critic"),
+    ]
+
+
+def test_title_status_and_reasoning_are_followed() -> None:
+    view = fresh()
+    session = session_data("s1", "The title")
+    talk(view, play.event("session.updated", 2, **session.model_dump()))
+    assert view.title == "The title"
+    thought = play.event("reasoning.delta", message="m1", turn=0, author=play.AGENT, index=0, text="hm")
+    talk(view, play.turn(3), thought, play.event("agent.status", agent="writer", status="calling"))
+    assert (view.lanes["writer"].reasoning, view.lanes["writer"].doing) == ("hm", "calling")
+
+
+# ---- how it looks
+
+
+def test_text_cannot_act_upon_the_terminal() -> None:
+    assert safe("a\x1b[2Jb\x9b\x07c\rd\r\ne\t\u202ef") == "a\ufffd[2Jb\ufffd\ufffdc\ufffdd\ne\t\ufffdf"
+    nasty = "\x1b]0;owned\x07"
+    entries: list[Entry] = [
+        UserSaid(nasty, nasty, own=False, to=nasty),
+        AgentSaid("m", "writer", nasty, f"`{nasty}`", nasty, "failed here"),
+        ToolUsed("writer", nasty, nasty, {"a": nasty}, nasty, True),
+        Notice(nasty, Tone.ERROR),
+    ]
+    view = fresh()
+    talk(view, play.turn(2), play.delta(0, nasty))
+    drawn = ansi(entries, Palette(), 80) + fragment_list_to_text(lanes(list(view.lanes.values()), Palette(), 80, 10, 0))
+    assert "\x1b]" not in drawn + table([(nasty, nasty)], "List", 80)
+    assert "\x07" not in drawn
+
+
+def test_markdown_is_drawn_and_narrow_terminals_hold_it() -> None:
+    text = ansi(
+        [AgentSaid("m", "writer", "Writer", "# Head\n\n* one\n* two\n\n```python\nx = 1\n```", "", "")], Palette(), 40
+    )
+    assert "Head" in text
+    assert "•" in text
+    assert "# Head" not in text
+
+
+def test_long_tool_results_are_cut() -> None:
+    text = ansi([ToolUsed("w", "W", "t", {}, "\n".join(map(str, range(30))), False)], Palette(), 80)
+    assert "22 more lines" in text
+
+
+def test_agents_have_different_colours_that_stay() -> None:
+    palette = Palette()
+    palette.reserve(["a", "b"])
+    assert palette.of("a") != palette.of("b")
+    assert palette.of("a") == palette.of("a")
+
+
+def test_lanes_show_the_end_of_a_long_message_in_little_room() -> None:
+    view = fresh()
+    talk(view, play.turn(2), play.delta(0, "\n".join(f"line {n}" for n in range(100))))
+    text = fragment_list_to_text(lanes(list(view.lanes.values()), Palette(), 80, 6, 0))
+    assert "line 99" in text
+    assert "line 94" not in text
+    assert text.count("\n") == 6
+
+
+def test_the_status_line_tells_the_truth_about_the_connection() -> None:
+    face = ChatFace("here:1", Palette(), fresh(), team="duo")
+    face.conversation.title = "A title"
+
+    def below() -> str:
+        return fragment_list_to_text(face.below(120))
+
+    assert "connecting to here:1" in below()
+    face.status = Status(State.ONLINE)
+    assert "● here:1 · duo · A title" in below()
+    assert below().endswith("/help")
+    face.status = Status(State.WAITING, "broke", 3)
+    assert "no connection to here:1" in below()
+    face.status = Status(State.ENDED, "revoked")
+    assert "revoked" in below()
+    assert face.moving
+
+
+def test_hints_complete_commands_and_agents() -> None:
+    face = ChatFace("here:1", Palette(), fresh())
+    assert [name for name, _ in face.hints("/s")] == ["/sessions", "/stop"]
+    assert face.hints("@c") == [("@critic", "Critic")]
+    assert face.hints("/new duo") == face.hints("hello") == face.hints("//x") == []
+
+
+def test_what_waits_is_shown_above_the_input() -> None:
+    face = ChatFace("here:1", Palette(), fresh())
+    face.sending.append("hello\nyou")
+    assert "› hello  sending" in fragment_list_to_text(face.above(80, 10))
+    face.conversation.runs["r"] = None
+    assert "waiting for the agents" in fragment_list_to_text(face.above(80, 10))
+
+
+# ---- plain text
+
+
+def plain(*frames: dict[str, Any], for_terminal: bool = False) -> tuple[str, str]:
+    out, err = io.StringIO(), io.StringIO()
+    view = PlainView(fresh(), out, err, for_terminal=for_terminal)
+    for frame in frames:
+        view.apply(parsed(frame))
+    return out.getvalue(), err.getvalue()
+
+
+def critic(kind: str, seq: int | None = None, **data: Any) -> dict[str, Any]:
+    usage = {"prompt_tokens": 0, "completion_tokens": 0}
+    more: dict[str, Any] = {"usage": usage, "status": "complete"} if seq is not None else {}
+    return play.event(kind, seq, message="m2", turn=1, author=CRITIC, **more, **data)
+
+
+def test_plain_text_streams_and_ends_with_exactly_the_message() -> None:
+    out, err = plain(play.turn(2), play.delta(0, "one "), play.delta(1, "two "), play.completed(3, "one two "))
+    assert out == "Writer: one two \n"
+    assert err == ""
+
+
+def test_in_plain_text_one_has_the_floor_and_the_others_follow() -> None:
+    out, _ = plain(
+        play.delta(0, "a"),
+        critic("message.delta", index=0, text="x"),
+        play.delta(1, "b"),
+        critic("message.completed", 3, text="xy"),
+        play.delta(2, "c"),
+        play.completed(4, "abcd"),
+    )
+    assert out == "Writer: abcd\n\nCritic: xy\n"
+
+
+def test_in_plain_text_a_message_that_is_not_what_streamed_is_written_anew() -> None:
+    out, err = plain(play.delta(0, "abc"), play.completed(3, "other", status="interrupted"))
+    assert out == "Writer: abc\n\nWriter: other\n"
+    assert err == "[Writer stopped here]\n"
+
+
+def test_in_plain_text_a_void_turn_ends_its_line() -> None:
+    void = play.event("turn.superseded", 3, turn=0, attempt=2, messages=["m1"], reason="worker lost")
+    out, err = plain(play.turn(2), play.delta(0, "abc"), void, play.completed(4, "again", message="m3"))
+    assert out == "Writer: abc\n\nWriter: again\n"
+    assert "void" in err
+
+
+def test_plain_text_is_exact_in_a_file_and_harmless_on_a_terminal() -> None:
+    frames = [play.delta(0, "a\x1b[2J"), play.completed(3, "a\x1b[2J")]
+    assert plain(*frames)[0] == "Writer: a\x1b[2J\n"
+    assert plain(*frames, for_terminal=True)[0] == "Writer: a\ufffd[2J\n"
+
+
+def test_plain_text_notes_tools_and_failures_beside_the_answers() -> None:
+    call = play.event("tool.called", 3, call="c1", agent="writer", name="clock", arguments={}, turn=0)
+    back = play.event("tool.returned", 4, call="c1", name="clock", result="noon", is_error=False)
+    out, err = plain(call, back, play.finished(5, "failed", error={"code": "internal", "message": "away"}))
+    assert out == ""
+    assert err == "[Writer used clock: noon]\n[failed: away]\n"
+
+
+# ---- what is chosen and kept
+
+
+def session_data(session: str, title: str) -> SessionData:
+    return SessionData(
+        id=session,
+        title=title,
+        team="duo",
+        role="owner",
+        status="idle",
+        last_seq=1,
+        on_busy="queue",
+        created_at="",
+        updated_at="",
+        metadata={},
+    )
+
+
+def test_a_session_is_meant_by_number_id_or_title() -> None:
+    some = [session_data("aa-1", "Plans"), session_data("ab-2", "More plans"), session_data("b-3", "Trip")]
+    assert choose_session(some, "3").id == "b-3"
+    assert choose_session(some, "ab").id == "ab-2"
+    assert choose_session(some, "trip").id == "b-3"
+    for which, code in (("plans", "conflict"), ("a", "conflict"), ("9", "not_found"), ("zzz", "not_found")):
+        with pytest.raises(RequestFailed) as failure:
+            choose_session(some, which)
+        assert failure.value.code == code
+
+
+def test_the_usual_team_unless_another_is_asked_for() -> None:
+    teams = [TeamResult(name=name, description="", model="m", agents=[]) for name in ("startup", "duo")]
+    assert choose_team(teams, None).name == "duo"
+    assert choose_team(teams[:1], None).name == "startup"
+    assert choose_team(teams, "startup").name == "startup"
+    for some, wanted in ((teams, "nope"), ([], None)):
+        with pytest.raises(RequestFailed):
+            choose_team(some, wanted)
+
+
+def places(folder: Path) -> Places:
+    return Places(folder / "config", folder / "state")
+
+
+def test_the_last_session_of_each_hub_is_kept(tmp_path: Path) -> None:
+    last = LastSessions(places(tmp_path))
+    assert last.get(UP) is None
+    last.put(UP, "s1")
+    last.put("http://other", "s2")
+    assert LastSessions(places(tmp_path)).get(UP) == "s1"
+
+
+async def test_a_sign_in_is_kept_privately_and_can_be_dropped(tmp_path: Path) -> None:
+    sign_ins = SignIns(places(tmp_path))
+    await sign_ins.put(UP, "anna", Tokens("access", "refresh", 900))
+    kept = SignIns(places(tmp_path)).get(UP)
+    assert kept is not None
+    assert (kept.name, kept.tokens.refresh_token) == ("anna", "refresh")
+    assert places(tmp_path).sign_ins.stat().st_mode & 0o077 == 0
+    await sign_ins.forget(UP)
+    assert sign_ins.get(UP) is None
+    places(tmp_path).sign_ins.write_text("nonsense")
+    assert sign_ins.get(UP) is None
+
+
+class CountingRest(Rest):
+    """A hub whose refresh tokens are good once."""
+
+    def __init__(self) -> None:
+        super().__init__(UP)
+        self.good = 1
+
+    async def refresh(self, refresh_token: str) -> Tokens:
+        await asyncio.sleep(0)
+        if refresh_token != f"r{self.good}":
+            raise NotSignedIn("used twice")
+        self.good += 1
+        return Tokens(f"a{self.good}", f"r{self.good}", 900)
+
+
+async def test_two_chats_never_use_a_refresh_token_twice(tmp_path: Path) -> None:
+    first, second = SignIns(places(tmp_path)), SignIns(places(tmp_path))
+    old = Tokens("a1", "r1", 900)
+    await first.put(UP, "anna", old)
+    async with CountingRest() as rest:
+        one, two = await asyncio.gather(first.rotate(UP, rest, old), second.rotate(UP, rest, old))
+        assert one.access_token == two.access_token == "a2"
+        assert (await first.rotate(UP, rest, one)).access_token == "a3"
+        await first.forget(UP)
+        with pytest.raises(NotSignedIn):
+            await second.rotate(UP, rest, two)
+
+
+async def test_one_client_renews_once_for_all_who_ask() -> None:
+    async with CountingRest() as rest:
+        sign_in = SignIn(rest, tokens=Tokens("a1", "r1", 0))
+        assert set(await asyncio.gather(*(sign_in.token() for _ in range(5)))) == {"a2"}
+        assert await sign_in.renew() == "a3"
+        rest.good = 99
+        with pytest.raises(NotSignedIn):
+            await sign_in.renew()
+
+
+async def test_who_one_is_without_anybody_to_ask(tmp_path: Path) -> None:
+    sign_ins = SignIns(places(tmp_path))
+    async with CountingRest() as rest:
+        assert isinstance(await identify(Options(api_key="k"), UP, rest, sign_ins, None), FixedToken)
+        assert isinstance(await identify(Options(name="a", password="b"), UP, rest, sign_ins, None), SignIn)
+        with pytest.raises(NotSignedIn, match="not signed in"):
+            await identify(Options(), UP, rest, sign_ins, None)
+        await sign_ins.put(UP, "anna", Tokens("a1", "r1", 900))
+        kept = await identify(Options(), UP, rest, sign_ins, None)
+        assert await kept.token() == "a1"
+        with pytest.raises(NotSignedIn):
+            await identify(Options(name="bea"), UP, rest, sign_ins, None)

@@ -1,0 +1,89 @@
+"""What the page does when the connection, the credential or the hub goes away."""
+
+from playwright.async_api import expect
+
+from tests.conftest import running_worker, settings_for
+from tests.web.conftest import Visit
+from tests.web.test_conversation import words
+
+
+async def test_a_lost_connection_is_said_and_made_good(visit: Visit) -> None:
+    ada = await visit("Ada")
+    await ada.intercept()
+    await ada.page.reload()
+    await ada.is_connected()
+    await ada.begin("scripted", "/script turns=1 tokens=120 rate=40")
+    await expect(ada.messages("Alpha")).to_contain_text("t0.5")
+    await ada.page.context.set_offline(True)
+    await ada.routes[-1].close(code=4001)
+    await expect(ada.banner).to_contain_text("You are offline")
+    await ada.say("/script turns=1 tokens=3")
+    await expect(ada.page.locator(".pending")).to_contain_text("Sending…")
+    await ada.page.context.set_offline(False)
+    await expect(ada.banner).to_contain_text("Connected again")
+    await expect(ada.page.locator(".notice", has_text="1 turn")).to_have_count(2, timeout=15_000)
+    assert await ada.texts() == [words(0, 120), words(0, 3)]
+    await expect(ada.page.locator("article.user")).to_have_count(2)
+    await expect(ada.banner).to_be_hidden()
+    ada.errors = [error for error in ada.errors if "ERR_INTERNET_DISCONNECTED" not in error]
+
+
+async def test_a_message_without_an_answer_is_said_once(visit: Visit) -> None:
+    ada = await visit("Ada")
+    await ada.intercept()
+    await ada.page.reload()
+    await ada.is_connected()
+    await ada.begin("scripted", "/script turns=1 tokens=1")
+    await ada.run_ends("1 turn")
+    route = ada.routes[-1]
+    route.on_message(lambda _: None)  # swallows what the page says from now on
+    await ada.say("/script turns=1 tokens=4")
+    await route.close(code=4000)
+    await expect(ada.page.locator(".notice", has_text="1 turn")).to_have_count(2)
+    assert await ada.texts() == [words(0, 1), words(0, 4)]
+    await expect(ada.page.locator("article.user")).to_have_count(2)
+
+
+async def test_an_access_that_was_revoked_is_not_tried_again(visit: Visit) -> None:
+    ada = await visit("Ada")
+    await ada.intercept()
+    await ada.page.reload()
+    await ada.is_connected()
+    await ada.routes[-1].close(code=4503)
+    await expect(ada.banner).to_contain_text("Your access was revoked.")
+    await ada.page.get_by_role("button", name="Sign in again").click()
+    await expect(ada.page.get_by_label("Password")).to_be_visible()
+    assert len(ada.routes) == 1
+
+
+async def test_an_expiring_token_is_renewed_without_a_word(visit: Visit, dsn: str, redis_url: str) -> None:
+    async with running_worker(settings_for(dsn, redis_url, access_token_s=6), "test:2:b") as door:
+        ada = await visit("Ada", door=door)
+        await ada.begin("scripted", "/script turns=1 tokens=160 rate=16")  # 10 s: longer than the token lives
+        await expect(ada.page.locator(".notice", has_text="1 turn")).to_be_visible(timeout=20_000)
+        assert await ada.texts() == [words(0, 160)]
+        assert any(frame["type"] == "auth" for frame in ada.sent)
+        assert sum(frame["type"] == "hello" for frame in ada.received) == 1
+        await ada.page.close()
+
+
+async def test_signing_out_ends_it_everywhere(visit: Visit) -> None:
+    ada = await visit("Ada")
+    other = await ada.page.context.new_page()
+    await other.goto(ada.door.url)
+    await expect(other.locator(".link-state")).to_have_text("connected")
+    await ada.page.get_by_role("button", name="Sign out").click()
+    await expect(ada.page.get_by_label("Password")).to_be_visible()
+    await expect(other.get_by_label("Password")).to_be_visible()
+    await ada.page.reload()
+    await expect(ada.page.get_by_label("Password")).to_be_visible()
+
+
+async def test_a_wrong_password_is_said(visit: Visit) -> None:
+    ada = await visit("Ada")
+    await ada.page.get_by_role("button", name="Sign out").click()
+    await ada.page.get_by_label("Name").fill("Ada")
+    await ada.page.get_by_label("Password").fill("not the password")
+    await ada.page.locator("button[type=submit]").click()
+    await expect(ada.page.get_by_role("alert")).to_be_visible()
+    ada.errors = [error for error in ada.errors if "40" not in error]  # the browser logs the answer by itself
