@@ -152,7 +152,7 @@ def chat(
     password: Annotated[str | None, typer.Option(envvar="HUB_CHAT_PASSWORD", hidden=True)] = None,
     token: Annotated[str | None, typer.Option(envvar="HUB_CHAT_TOKEN", help="An access token.")] = None,
     api_key: Annotated[str | None, typer.Option(envvar="HUB_CHAT_API_KEY", help="An API key.")] = None,
-    session: Annotated[str | None, typer.Option(help="Join this session.")] = None,
+    session: Annotated[str | None, typer.Option("--session", "-s", help="Join this session.")] = None,
     team: Annotated[str | None, typer.Option(help="Open a new session with this team.")] = None,
     message: Annotated[str | None, typer.Option("--message", "-m", help="Say this, print the answers, leave.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the last session.")] = False,

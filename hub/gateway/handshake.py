@@ -50,7 +50,6 @@ class HubHttp(HttpToolsProtocol):
         super().on_message_complete()
 
     def handle_websocket_upgrade(self) -> None:
-        self._cancel_deadline()
         super().handle_websocket_upgrade()
         self.parser = None  # type: ignore[assignment]  # it and this object hold each other; the connection lives on
 

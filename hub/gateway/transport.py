@@ -10,9 +10,12 @@ query string.
 """
 
 import asyncio
+import fcntl
 import logging
 import socket
 import struct
+import sys
+import termios
 from asyncio.transports import BaseTransport
 from collections.abc import Callable
 from typing import Any
@@ -106,7 +109,7 @@ class HubWebSocket(WebSocketsSansIOProtocol):
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._watch_progress(self.transport.get_write_buffer_size())
+        self._watch_progress(self._untaken())
 
     def resume_writing(self) -> None:
         self._cancel_stall_timer()
@@ -114,18 +117,28 @@ class HubWebSocket(WebSocketsSansIOProtocol):
         if self.on_writable is not None and not self.close_sent:
             self.on_writable()
 
-    def _watch_progress(self, unsent: int) -> None:
+    def _watch_progress(self, untaken: int) -> None:
         self._cancel_stall_timer()
-        self._stall_timer = self.loop.call_later(self.stall_s, self._check_progress, unsent)
+        self._stall_timer = self.loop.call_later(self.stall_s, self._check_progress, untaken)
 
     def _check_progress(self, before: int) -> None:
-        unsent = self.transport.get_write_buffer_size()
-        if unsent < before:
-            self._watch_progress(unsent)
+        untaken = self._untaken()
+        if untaken < before:
+            self._watch_progress(untaken)
         elif self.on_stalled is not None:
             self.on_stalled()
         else:
             self.transport.abort()
+
+    def _untaken(self) -> int:
+        """Bytes that the peer's kernel has not acknowledged yet. The transport's own buffer says too little: it
+        shrinks in steps of a third of the kernel's, which a slow peer needs minutes for."""
+        size = self.transport.get_write_buffer_size()
+        sock = self.transport.get_extra_info("socket")
+        try:
+            return size + int.from_bytes(fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(4)), sys.byteorder)
+        except OSError:  # not every system tells
+            return size
 
     # ---- the way in
 

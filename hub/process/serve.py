@@ -41,6 +41,8 @@ def serve(settings: Settings) -> ExitCode:
             with operator_errors():
                 lock = stack.enter_context(DataDirLock(settings.data_dir))
         listeners = listening_sockets(settings.host, settings.port, settings.workers, settings.stall_s)
+        for listener in listeners:
+            stack.callback(listener.close)
         services = Services(settings.data_dir)
         stack.callback(services.stop)
         with ThreadPoolExecutor(1) as meanwhile:  # gone before the first fork

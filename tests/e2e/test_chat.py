@@ -26,6 +26,8 @@ from tests.e2e.restartable import restartable
 from tests.e2e.test_client import registered
 
 DEADLINE_S = 30.0
+_FORWARD = re.compile(r"\x1b\[(\d*)C")
+_PADDING = re.compile(r" +(?=\n)")
 _STYLING = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]|\x1b[()][A-B0-9]|\r")
 
 
@@ -66,7 +68,8 @@ class Terminal:
 
     @property
     def _text(self) -> str:
-        return _STYLING.sub("", self._drawn.getvalue())
+        moved = _FORWARD.sub(lambda match: " " * int(match.group(1) or 1), self._drawn.getvalue())
+        return _PADDING.sub("", _STYLING.sub("", moved))
 
 
 async def until(there: Callable[[], bool], what: Callable[[], str]) -> None:

@@ -58,6 +58,7 @@ ANSWERS: dict[str, list[Json | str]] = {
     "list-arguments": [call(0, "counter", "[1]"), finish("tool_calls")],
     "broken-arguments": [call(0, "counter", '{"key"'), finish("tool_calls")],
     "unknown-tool": [call(0, "hammer", "{}"), finish("tool_calls")],
+    "unwilling": [call(0, "counter", '{"key":"u"}'), finish("tool_calls")],
     "empty": [delta("", role="assistant"), finish()],
     "filtered": [delta("a "), finish("content_filter")],
     "cut": [delta("a "), delta("b"), finish("length")],
@@ -140,7 +141,7 @@ class FakeOpenAi:
             return
         if mode == "endless":
             while True:
-                await send(delta("on and "))
+                await send(delta("on and on " * 100))
         if mode == "long-line":
             writer.write(b"200000\r\n" + b"x" * 0x200000 + b"\r\n")
         if mode not in ("truncated", "long-line"):
@@ -166,7 +167,7 @@ async def fake_openai() -> AsyncIterator[FakeOpenAi]:
     tasks: set[asyncio.Task[None]] = set()
 
     def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        tasks.add(asyncio.create_task(fake.serve(reader, writer)))
+        tasks.add(asyncio.create_task(fake.serve(reader, writer), name="fake server"))
 
     server = await asyncio.start_server(accept, "127.0.0.1", 0)
     fake.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"

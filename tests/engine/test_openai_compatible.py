@@ -37,7 +37,7 @@ async def fake() -> AsyncIterator[FakeOpenAi]:
 
 @pytest.fixture
 async def http() -> AsyncIterator[httpx2.AsyncClient]:
-    async with http_client() as client:
+    async with http_client(https=False) as client:
         yield client
 
 
@@ -247,7 +247,7 @@ async def test_an_endless_answer_ends(asking: Asking) -> None:
 
 async def test_leaving_early_closes_the_connection(asking: Asking) -> None:
     async with aclosing(asking.client("endless").create_stream(ASKED)) as stream:
-        assert await anext(stream) == "on and "
+        assert str(await anext(stream)).startswith("on and on ")
     async with asyncio.timeout(5):
         await asking.fake.more.wait()
     assert asking.fake.closed == 1

@@ -84,18 +84,18 @@ def test_only_knows_its_own() -> None:
 
 @pytest.mark.parametrize("how", ["hang", "exit", "cancelled", "raise"])
 async def test_a_workbench_answers_every_call(how: str) -> None:
-    result = await SafeWorkbench(_tools()).call_tool("odd", {"how": how}, CancellationToken())
+    result = await SafeWorkbench(_tools(), set()).call_tool("odd", {"how": how}, CancellationToken())
     assert result.is_error
 
 
 async def test_a_workbench_refuses_arguments_that_are_no_object() -> None:
-    result = await SafeWorkbench(_tools()).call_tool("counter", [1], None)  # type: ignore[arg-type]
+    result = await SafeWorkbench(_tools(), set()).call_tool("counter", [1], None)  # type: ignore[arg-type]
     assert result.is_error
     assert result.to_text() == "invalid arguments: they are not an object"
 
 
 async def test_a_cancelled_token_ends_a_call() -> None:
-    workbench = SafeWorkbench(Tools([Odd()], timeout_s=30))
+    workbench = SafeWorkbench(Tools([Odd()], timeout_s=30), set())
     token = CancellationToken()
     asyncio.get_running_loop().call_later(0.01, token.cancel)
     async with asyncio.timeout(2):
@@ -104,7 +104,7 @@ async def test_a_cancelled_token_ends_a_call() -> None:
 
 
 async def test_a_workbench_describes_its_tools() -> None:
-    workbench = SafeWorkbench(_tools().only(["counter"]))
+    workbench = SafeWorkbench(_tools().only(["counter"]), set())
     (schema,) = await workbench.list_tools()
     assert schema["name"] == "counter"
     assert schema["parameters"]["required"] == ["key"]

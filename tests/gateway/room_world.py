@@ -45,7 +45,7 @@ class Message:
 class Client:
     """Applies the rules of a client and fails on anything the protocol does not allow."""
 
-    def __init__(self, world: "World", after_seq: int) -> None:
+    def __init__(self, world: "World", after_seq: int, max_bytes: int) -> None:
         self.world = world
         self.seq = after_seq
         self.shown: dict[str, int] = {}  # open message → next index
@@ -54,11 +54,13 @@ class Client:
         self.frames: list[dict[str, Any]] = []
         self.reading = True
         self.overflowed = False
-        self.outbox = Outbox(self._write, self._overflow, max_bytes=1_048_576)
+        self.outbox = Outbox(self._write, self._overflow, max_bytes=max_bytes)
         self.follower: Follower | None = None
 
     def _overflow(self) -> None:
         self.overflowed = True
+        if self.follower is not None:
+            self.follower.close()
 
     def _write(self, data: bytes) -> bool:
         for line in data.split(b"\n"):
@@ -73,6 +75,8 @@ class Client:
             self.seq += 1
             assert json.dumps(data) == json.dumps(json.loads(self.world.log[self.seq - 1].data))
             self._end(frame)
+            return
+        if "message" not in data:
             return
         message = data["message"]
         assert message not in self.over, "shown after its end"
@@ -216,8 +220,8 @@ class World:
 
     # ---- clients
 
-    def join(self, after_seq: int) -> Client:
-        client = Client(self, after_seq)
+    def join(self, after_seq: int, *, max_bytes: int = 1_048_576) -> Client:
+        client = Client(self, after_seq, max_bytes)
         client.follower = Follower(
             self.room, client.outbox, after_seq, read_page=self.read_page, tasks=self.tasks, on_close=lambda: None
         )

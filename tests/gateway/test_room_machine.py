@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from tests.gateway.room_world import Client, World
 
-PASSES = 8  # of the loop after each step: enough for every task to get as far as it can
+PASSES = 8  # of the loop: enough for every task to get as far as it can
 
 
 class RoomMachine(RuleBasedStateMachine):
@@ -39,11 +39,12 @@ class RoomMachine(RuleBasedStateMachine):
         self._run(passes())
 
     def _do(self, what: Any, *args: Any) -> None:
+        """One pass of the loop: what is under way is met in every state it can be in."""
+
         async def inside() -> None:
             what(*args)
 
         self._run(inside())
-        self._settle()
 
     @initialize(events=st.integers(0, 12), streaming=st.booleans())
     def begin(self, events: int, streaming: bool) -> None:
@@ -52,6 +53,10 @@ class RoomMachine(RuleBasedStateMachine):
         if streaming:
             self.world.write(self.world.open())
         self._do(self.world.start)
+
+    @rule()
+    def time_passes(self) -> None:
+        self._settle()
 
     # ---- the run
 
@@ -159,6 +164,7 @@ class RoomMachine(RuleBasedStateMachine):
     def teardown(self) -> None:
         """In the end everything is repaired: then every client has everything."""
         try:
+            self._settle()
             for client in self.world.clients:
                 client.reading = True
                 self._do(client.outbox.resume)
@@ -176,6 +182,7 @@ class RoomMachine(RuleBasedStateMachine):
                     self._do(lambda: self.world.tasks.create_task(self.world.repair()))
                 else:
                     break
+                self._settle()
             for client in self.world.clients:
                 self._complete(client)
         finally:
@@ -191,6 +198,6 @@ class RoomMachine(RuleBasedStateMachine):
 
 
 RoomMachine.TestCase.settings = settings(
-    max_examples=150, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=200, stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck)
 )
 TestRoom = RoomMachine.TestCase

@@ -126,6 +126,17 @@ async def test_the_close_code_of_a_frame_that_is_too_large_arrives_although_more
     await app.peer.ended.wait()
 
 
+async def test_the_close_code_of_a_violation_arrives_behind_what_was_sent_before(port: int, app: App) -> None:
+    slow = await Raw.open(port, receive_buffer=4096)
+    await eventually(lambda: bool(app.peers))
+    for _ in range(5):
+        app.peer.transport.send_frames(b"x" * 60_000)
+    slow.send(frame(b"x" * 65_537) + frame(b"x" * 1_000_000))
+    await app.peer.ended.wait()
+    assert await slow.close_code() == Close.TOO_LARGE
+    await slow.leave()
+
+
 async def test_fragments_that_are_too_large_together_are_refused(raw: Raw) -> None:
     raw.send(frame(b"x" * 40_000, fin=False) + frame(b"x" * 40_000, 0))
     assert await raw.close_code() == Close.TOO_LARGE
@@ -199,12 +210,13 @@ async def test_a_peer_that_reads_slowly_but_steadily_stays(port: int, app: App) 
     await eventually(lambda: bool(app.peers))
     transport = app.peer.transport
     await fill(transport)
-    deadline = asyncio.get_running_loop().time() + 3 * STALL_S
-    read = 0
+    waiting = transport.transport.get_write_buffer_size()
+    deadline = asyncio.get_running_loop().time() + 4 * STALL_S
     while asyncio.get_running_loop().time() < deadline:
         async with asyncio.timeout(5):
-            read += len(await slow.reader.read(2_048))
-        await asyncio.sleep(0.005)  # the pace of this reader, not a wait for something
+            await slow.reader.read(512)
+        await asyncio.sleep(0.01)  # the pace of this reader, not a wait for something
+    assert transport.transport.get_write_buffer_size() == waiting  # the kernel has not asked for more all the time
     assert not app.peer.ended.is_set()
     async with asyncio.timeout(10):
         while not app.peer.writable:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from prompt_toolkit.formatted_text import fragment_list_to_text
 
-from hub.protocol.events import SessionData
+from hub.protocol.events import Person, SessionData
 from hub.protocol.results import AgentResult, TeamResult
 from hub_client import FixedToken, NotSignedIn, RequestFailed, Rest, SignIn, State, Status, Tokens
 from hub_client.chat import commands
@@ -411,6 +411,15 @@ class CountingRest(Rest):
         super().__init__(UP)
         self.good = 1
 
+    async def me(self) -> Person:
+        assert self._bearer is not None
+        if await self._bearer() != f"a{self.good}":
+            raise NotSignedIn("no such token")
+        return Person(id="u1", name="anna")
+
+    async def sign_in(self, name: str, password: str) -> Tokens:
+        return Tokens(f"a{self.good}", f"r{self.good}", 900)
+
     async def refresh(self, refresh_token: str) -> Tokens:
         await asyncio.sleep(0)
         if refresh_token != f"r{self.good}":
@@ -454,3 +463,24 @@ async def test_who_one_is_without_anybody_to_ask(tmp_path: Path) -> None:
         assert await kept.token() == "a1"
         with pytest.raises(NotSignedIn):
             await identify(Options(name="bea"), UP, rest, sign_ins, None)
+        await sign_ins.put(UP, "anna", Tokens("old", "r1", 900))
+        assert await (await identify(Options(), UP, rest, sign_ins, None)).token() == "a2"
+
+
+async def test_a_kept_sign_in_that_the_hub_does_not_know_is_dropped_and_asked_for(tmp_path: Path) -> None:
+    sign_ins = SignIns(places(tmp_path))
+    await sign_ins.put(UP, "ghost", Tokens("a0", "r0", 900))
+    answers = iter(["anna", "secret"])
+    asked: list[tuple[str, bool]] = []
+
+    async def ask(question: str, secret: bool) -> str:
+        asked.append((question, secret))
+        return next(answers)
+
+    async with CountingRest() as rest:
+        credential = await identify(Options(), UP, rest, sign_ins, ask)
+        assert await credential.token() == "a1"
+    assert [secret for _, secret in asked] == [False, True]
+    kept = sign_ins.get(UP)
+    assert kept is not None
+    assert kept.name == "anna"

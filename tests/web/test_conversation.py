@@ -1,6 +1,8 @@
 """A conversation as people see it in the browser."""
 
 import asyncio
+import json
+from typing import Any
 
 from playwright.async_api import expect
 
@@ -59,6 +61,41 @@ async def test_a_failure_is_said(visit: Visit) -> None:
     await ada.begin("scripted", "/script tokens=9 fail_at=3")
     await expect(ada.page.locator(".notice.error")).to_be_visible()
     await expect(ada.messages("Alpha").locator(".tag")).to_have_text("failed here")
+
+
+async def test_agents_speak_at_once_and_a_turn_is_done_again(visit: Visit) -> None:
+    ada = await visit("Ada")
+    await ada.intercept()
+    await ada.page.reload()
+    await ada.is_connected()
+    session = await ada.begin("scripted", "/script turns=1 tokens=2")
+    await ada.run_ends("1 turn")
+    last = max(frame.get("seq", 0) for frame in ada.received)
+
+    def frame(type_: str, data: dict[str, Any], **more: Any) -> str:
+        about = {"type": type_, "session": session, "run": "r", "ts": "2026-11-22T20:00:00.000Z"}
+        return json.dumps({**about, "data": data, **more})
+
+    def piece(message: str, agent: str, index: int, text: str) -> str:
+        author = {"kind": "agent", "name": agent, "display_name": agent.title()}
+        data = {"message": message, "turn": 0, "author": author, "index": index, "text": text}
+        return frame("message.delta", data)
+
+    def say(*frames: str) -> None:
+        ada.routes[-1].send("\n".join(frames))
+
+    say(piece("a", "alpha", 0, "one "), piece("b", "beta", 0, "uno "), piece("a", "alpha", 1, "two "))
+    say(piece("b", "beta", 1, "due "), piece("a", "alpha", 3, "hole "))
+    await expect(ada.page.locator("article[aria-busy=true]")).to_have_count(2)
+    await expect(ada.messages("Beta")).to_contain_text("uno due")
+    assert (await ada.texts())[1:] == ["one two", "uno due"]
+    void = {"turn": 0, "attempt": 2, "messages": ["a"], "reason": "worker_lost"}
+    say(frame("turn.superseded", void, seq=last + 1))
+    await expect(ada.page.locator(".notice.warning")).to_contain_text("done again (worker lost)")
+    old = ada.page.locator("article.superseded")
+    await expect(old.locator(".prose")).to_have_count(0)
+    await old.locator("summary").click()
+    await expect(old.locator(".prose")).to_have_text("one two")
 
 
 async def test_a_second_message_waits_for_its_run(visit: Visit) -> None:

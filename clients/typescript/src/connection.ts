@@ -39,7 +39,7 @@ interface Pending {
 
 const CONNECT_MS = 10_000; // from the first byte to hello
 const REPLY_MS = 15_000;
-const PROBE_MS = 10_000;
+const PROBE_MS = 5_000;
 const STABLE_MS = 5_000; // a connection that lived this long starts the backoff anew
 const MAX_PENDING = 256;
 const ABNORMAL = 1006;
@@ -113,8 +113,11 @@ export class Connection {
     const id = String(++this.#commands);
     const pending: Pending = { frame: { ...command, id }, resend, settle, timer: undefined };
     this.#pending.set(id, pending);
-    pending.timer = setTimeout(() => this.#settle(id, timedOut()), timeoutMs ?? REPLY_MS);
+    const deadline = timeoutMs ?? REPLY_MS;
+    pending.timer = setTimeout(() => this.#settle(id, timedOut()), deadline);
     if (isOpen) this.#send(pending.frame);
+    // A command that may wait for long must not wait on a socket that died without a word.
+    if (isOpen && deadline > REPLY_MS) this.#after(PROBE_MS, () => this.#pending.has(id) && this.probe());
   }
 
   async #connect(): Promise<void> {

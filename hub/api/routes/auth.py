@@ -120,6 +120,12 @@ def router() -> APIRouter:
         "/register", register, methods=["POST"], status_code=201, responses=problems(400, 403, 409, 413, 429)
     )
     routes.add_api_route("/token", token, methods=["POST"], responses=problems(400, 401, 413, 429))
-    routes.add_api_route("/revoke", revoke, methods=["POST"], responses=problems(400, 401, 413))
+    routes.add_api_route(
+        "/revoke",
+        revoke,
+        methods=["POST"],
+        responses=problems(400, 401, 413),
+        openapi_extra={"requestBody": {"required": False}},
+    )
     routes.add_api_route("/tickets", ticket, methods=["POST"], responses=problems(400, 401, 413))
     return routes

@@ -22,7 +22,10 @@ class MessageBody(Body):
     """As the command `message.send`: `text` or `parts` is required. `client_id` is the idempotency key; without one
     (here or in the header `Idempotency-Key`) a repeated request is a second message."""
 
-    text: Annotated[MessageText, Field(json_schema_extra={"pattern": NO_NUL})] | None = None
+    text: (
+        Annotated[MessageText, Field(json_schema_extra={"pattern": NO_NUL, "examples": ["/script turns=1 tokens=3"]})]
+        | None
+    ) = None
     parts: Annotated[list[TextPart], Field(min_length=1, max_length=32)] | None = None
     client_id: DocumentedKey | None = None
     to: Annotated[Name, Field(json_schema_extra={"pattern": NO_NUL})] | None = None

@@ -19,7 +19,7 @@ DocumentedTitle = Annotated[Title, Field(json_schema_extra={"pattern": NO_NUL})]
 class SessionBody(Body):
     """`on_busy` is what a message does by default when a run is active; it is `queue` when absent."""
 
-    team: Annotated[Name, Field(json_schema_extra={"pattern": NO_NUL})]
+    team: Annotated[Name, Field(json_schema_extra={"pattern": NO_NUL, "examples": ["scripted", "duo"]})]
     title: DocumentedTitle | None = None
     metadata: Metadata | None = None
     on_busy: OnBusy | None = None

@@ -34,7 +34,7 @@ def build_team(request: TurnRequest, model: Model, client: ClientFor, tools: Too
         HubAgent(
             agent,
             SpeakingClient(client(agent), telling, agent),
-            SafeWorkbench(tools.only(agent.tools)),
+            SafeWorkbench(tools.only(agent.tools), telling.calls),
             RecentContext(shown),
             telling,
         )

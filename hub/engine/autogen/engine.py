@@ -39,7 +39,7 @@ class AutoGenEngine:
         self._models = models
         self._tools = tools
         self._deadlines = deadlines
-        self._http: httpx2.AsyncClient | None = None
+        self._http: dict[bool, httpx2.AsyncClient] = {}
         for name in ("autogen_core", "autogen_agentchat"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
 
@@ -56,7 +56,7 @@ class AutoGenEngine:
             finally:
                 telling.close()
                 if not work.done():
-                    await kill(work, turn.token, turn.team)
+                    await kill(work, turn.token, turn.team, telling.calls)
         if early is not None:
             return TurnResult(early, telling.usage)
         if work.cancelled():
@@ -67,20 +67,21 @@ class AutoGenEngine:
 
     async def aclose(self) -> None:
         """Close connections to models."""
-        if self._http is not None:
-            await self._http.aclose()
+        for http in self._http.values():
+            await http.aclose()
 
     def _client(self, model: Model, request: TurnRequest, agent: AgentSpec | None) -> ChatCompletionClient:
         match model:
             case ScriptedModel():
                 return ScriptedClient(plan(request.prompt), request.turn, self._deadlines)
             case HostedModel():
-                if self._http is None:
-                    self._http = http_client()
+                https = model.base_url.startswith("https:")
+                if (http := self._http.get(https)) is None:
+                    http = self._http[https] = http_client(https=https)
                 direction = None
                 if model.speakers == "directed" and agent is not None:
                     direction = Direction(request.team, agent)
-                return OpenAiClient(self._http, model, self._deadlines, direction)
+                return OpenAiClient(http, model, self._deadlines, direction)
 
 
 class _Turn:

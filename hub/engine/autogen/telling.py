@@ -4,12 +4,14 @@ import asyncio
 
 from hub.domain.run import Usage
 from hub.engine.base import Emit, EngineEvent
+from hub.engine.tools.registry import ToolOutcome
 
 
 class Telling:
     """The way out of a turn for everything below the team: events, tokens used, the fault that broke it.
 
-    AutoGen hands exceptions on as text, with paths and tracebacks; the real one is kept here.
+    AutoGen hands exceptions on as text, with paths and tracebacks; the real one is kept here. `calls` are the tool
+    calls under way: AutoGen forgets them when it is cancelled.
     """
 
     def __init__(self, emit: Emit) -> None:
@@ -18,6 +20,7 @@ class Telling:
         self.usage = Usage()
         self.fault: Exception | None = None
         self.last_text = ""
+        self.calls: set[asyncio.Task[ToolOutcome]] = set()
 
     async def tell(self, event: EngineEvent) -> None:
         """Emit an event. After the turn is over, whoever still speaks is cancelled."""

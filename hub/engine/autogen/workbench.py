@@ -16,8 +16,10 @@ class SafeWorkbench(Workbench):
     An agent waits for each of its calls for ever; one that raises, even CancelledError, would hang the whole team.
     """
 
-    def __init__(self, tools: Tools) -> None:
+    def __init__(self, tools: Tools, calls: set[asyncio.Task[ToolOutcome]]) -> None:
+        """Calls under way are put into `calls`, for whoever ends the turn."""
         self._tools = tools
+        self._calls = calls
 
     async def list_tools(self) -> list[ToolSchema]:
         return [
@@ -45,6 +47,8 @@ class SafeWorkbench(Workbench):
             return ToolOutcome("invalid arguments: they are not an object", is_error=True)
         async with asyncio.TaskGroup() as tasks:
             call = tasks.create_task(self._tools.call(name, arguments or {}))
+            self._calls.add(call)
+            call.add_done_callback(self._calls.discard)
             if cancellation_token is not None:
                 cancellation_token.link_future(call)
         return call.result()

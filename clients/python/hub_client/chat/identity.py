@@ -24,12 +24,27 @@ async def identify(options: Options, url: str, rest: Rest, sign_ins: SignIns, as
         return SignIn(rest, name=options.name, password=options.password)
     kept = sign_ins.get(url)
     if kept is not None and options.name in (None, kept.name):
-        return _lasting(url, rest, sign_ins, kept.tokens)
+        lasting = _lasting(url, rest, sign_ins, kept.tokens)
+        if await _still_good(rest, lasting):
+            return lasting
+        await sign_ins.forget(url)
     if ask is None:
         raise NotSignedIn("not signed in at this hub: start `hub chat` in a terminal once, or give --api-key")
     name, tokens = await _sign_in(options.name, url, rest, ask)
     await sign_ins.put(url, name, tokens)
     return _lasting(url, rest, sign_ins, tokens)
+
+
+async def _still_good(rest: Rest, sign_in: SignIn) -> bool:
+    """Whether the hub (still) knows this sign-in: it may have been revoked, or be another hub's at the same address."""
+    for bearer in (sign_in.token, sign_in.renew):
+        rest.use(bearer)
+        try:
+            await rest.me()
+        except NotSignedIn:
+            continue
+        return True
+    return False
 
 
 async def _sign_in(name: str | None, url: str, rest: Rest, ask: Ask) -> tuple[str, Tokens]:

@@ -38,6 +38,7 @@ export class App {
     addEventListener("online", () => this.#woke());
     addEventListener("offline", () => {
       this.online.value = false;
+      this.workspace.value?.hub.probe();
     });
     addEventListener("pageshow", (event) => event.persisted && this.#woke());
     document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && this.#woke());

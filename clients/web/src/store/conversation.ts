@@ -95,7 +95,7 @@ export class Conversation {
       reset: () => this.transcript.reset(),
       failed: (error) => this.fail(error),
     });
-    for (const pending of this.pending.value) void this.#deliver(pending);
+    for (const pending of this.pending.value) if (pending.error === null) void this.#deliver(pending);
   }
 
   fail(error: unknown): void {
@@ -115,7 +115,7 @@ export class Conversation {
 
   /** Says something; what is not acknowledged stays visible and can be sent again. */
   send(text: string, to: string | null): void {
-    const pending: Pending = { clientId: newClientId(), text, to, error: null };
+    const pending: Pending = { clientId: newClientId(), text, to, error: null, acknowledged: false };
     this.#keep([...this.pending.value, pending]);
     this.write("");
     this.#stopTyping();
@@ -186,17 +186,18 @@ export class Conversation {
   }
 
   async #deliver(pending: Pending): Promise<void> {
-    this.#mark(pending, null);
+    this.#mark(pending, { error: null });
     try {
       const to = pending.to === null ? {} : { to: pending.to };
       await this.#environment.hub.send(this.id, pending.text, { clientId: pending.clientId, timeoutMs: 60_000, ...to });
+      this.#mark(pending, { acknowledged: true });
     } catch (error) {
-      this.#mark(pending, describe(error));
+      this.#mark(pending, { error: describe(error) });
     }
   }
 
-  #mark(pending: Pending, error: string | null): void {
-    this.#keep(this.pending.value.map((one) => (one.clientId === pending.clientId ? { ...one, error } : one)));
+  #mark(pending: Pending, change: Partial<Pending>): void {
+    this.#keep(this.pending.value.map((one) => (one.clientId === pending.clientId ? { ...one, ...change } : one)));
   }
 
   #confirm(clientId: string, author: string): void {

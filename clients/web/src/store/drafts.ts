@@ -1,9 +1,10 @@
-/** A message that the hub has not acknowledged. `error`: why not; null while it is on its way. */
+/** A message that is not in the transcript yet. `error`: why it was not sent; `acknowledged`: it is in the log. */
 export interface Pending {
   clientId: string;
   text: string;
   to: string | null;
   error: string | null;
+  acknowledged: boolean;
 }
 
 /** What was written but is not in the log yet, kept over a reload of this tab. */

@@ -85,6 +85,7 @@ export function clean(html: string): string {
     ALLOWED_TAGS: TAGS,
     ALLOWED_ATTR: ATTRIBUTES,
     ALLOWED_URI_REGEXP: /^(?:https?|mailto):/i,
+    ADD_URI_SAFE_ATTR: ["align", "rel", "start", "target"], // hold no address, so the expression is not for them
   });
 }
 

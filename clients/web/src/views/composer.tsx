@@ -77,10 +77,10 @@ export function Composer({ conversation, onSent }: { conversation: Conversation;
   };
   const recall = () => {
     const account = app.account.state.value;
-    const mine = transcript.items.value.findLast(
-      (item) => item.kind === "user" && account.kind === "signed-in" && item.author.id === account.user.id,
-    );
-    if (mine?.kind === "user") conversation.write(mine.text.value ?? "");
+    const me = account.kind === "signed-in" ? account.user.id : "";
+    const said = transcript.items.value.findLast((item) => item.kind === "user" && item.author.id === me);
+    const last = conversation.pending.value.at(-1)?.text ?? (said?.kind === "user" ? said.text.value : null);
+    if (last !== null) conversation.write(last);
   };
   if (phase.value.kind === "live" && !maySend.value)
     return <p class="read-only">You are here to read: your role is {conversation.role.value}.</p>;

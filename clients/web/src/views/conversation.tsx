@@ -51,14 +51,16 @@ export function ConversationView({ conversation, opener }: { conversation: Conve
   );
 }
 
-/** Something has been asked and nobody writes yet. */
+/** Something has been asked and nothing shows yet what becomes of it. */
 function Waiting({ conversation }: { conversation: Conversation }) {
   const { transcript } = conversation;
   const run = transcript.run.value;
-  const isSomebodyWriting = transcript.items.value.some(
-    (item) => item.kind === "agent" && item.phase.value === "writing",
+  const isTold = transcript.items.value.some(
+    (item) =>
+      (item.kind === "agent" && item.phase.value === "writing") ||
+      (item.kind === "request" && item.resolved.value === null),
   );
-  if (run === null || isSomebodyWriting) return null;
+  if (run === null || isTold) return null;
   const thinking = [...transcript.activity.value]
     .filter(([, activity]) => activity === "thinking")
     .map(([name]) => conversation.displayName(name));

@@ -51,7 +51,7 @@ export function PendingMessage({ pending, conversation }: { pending: Pending; co
     <article class="message user mine pending" aria-label="You, not sent yet">
       <div class="bubble">{pending.text}</div>
       {pending.error === null ? (
-        <p class="delivery">Sending…</p>
+        <p class="delivery">{pending.acknowledged ? "Sent" : "Sending…"}</p>
       ) : (
         <p class="delivery failed" role="alert">
           Not sent: {pending.error}

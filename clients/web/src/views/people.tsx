@@ -45,6 +45,7 @@ function Members({ conversation }: { conversation: Conversation }) {
   const members = useSignal<readonly MemberResult[]>([]);
   const said = useSignal<{ bad: boolean; text: string } | null>(null);
   const isOwner = conversation.role.value === "owner";
+  const me = account.state.value.kind === "signed-in" ? account.state.value.user.id : "";
 
   const attempt = async (what: (token: string) => Promise<string | null>) => {
     try {
@@ -81,7 +82,7 @@ function Members({ conversation }: { conversation: Conversation }) {
             key={member.user}
             member={member}
             presence={conversation.presence.value.find(({ user }) => user === member.user)}
-            onRemove={isOwner ? () => void remove(member) : null}
+            onRemove={isOwner && member.user !== me ? () => void remove(member) : null}
           />
         ))}
       </ul>

@@ -1,0 +1,67 @@
+"""Numbers: percentiles, this process's own lateness, and what processes use."""
+
+import asyncio
+import os
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+def percentile(values: Iterable[float], share: float) -> float:
+    """The value that this share of the values does not exceed (nearest rank); NaN when there are none."""
+    ordered = sorted(values)
+    if not ordered:
+        return float("nan")
+    return ordered[min(len(ordered) - 1, max(0, round(share * len(ordered) + 0.5) - 1))]
+
+
+def milliseconds(values: list[float]) -> dict[str, float]:
+    """p50, p95, p99 and the largest of values in seconds, as milliseconds."""
+    shares = {"p50": 0.5, "p95": 0.95, "p99": 0.99, "max": 1.0}
+    return {name: round(percentile(values, share) * 1e3, 1) for name, share in shares.items()}
+
+
+@dataclass
+class Lateness:
+    """How late this process's own event loop is: what it measures of others cannot be better than that."""
+
+    samples: list[float] = field(default_factory=list)
+
+    async def run(self) -> None:
+        """Sample until cancelled."""
+        while True:
+            started = time.perf_counter()
+            await asyncio.sleep(0.01)
+            self.samples.append(max(0.0, time.perf_counter() - started - 0.01))
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Resident memory in KiB and processor time in seconds, of one or several processes."""
+
+    rss_kib: int
+    cpu_s: float
+
+
+def usage(pids: Iterable[int]) -> Usage | None:
+    """What these processes of this machine use now; None when one of them is not here to be seen."""
+    rss, cpu = 0, 0.0
+    tick = os.sysconf("SC_CLK_TCK")
+    for pid in pids:
+        try:
+            status = Path(f"/proc/{pid}/status").read_text()
+            stat = Path(f"/proc/{pid}/stat").read_text()
+        except OSError:
+            return None
+        rss += next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS:"))
+        fields = stat.rpartition(")")[2].split()
+        cpu += (int(fields[11]) + int(fields[12])) / tick
+    return Usage(rss, cpu)
+
+
+def worker_pid(node: str) -> int | None:
+    """The process id in a `node` of the protocol (`host:pid:random`), if it is one of this machine."""
+    host, _, rest = node.partition(":")
+    pid = rest.partition(":")[0]
+    return int(pid) if host == os.uname().nodename and pid.isdecimal() else None

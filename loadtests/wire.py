@@ -1,0 +1,119 @@
+"""A WebSocket client that costs the load generator as little as possible: RFC 6455 from a client's side, text frames,
+no extensions. Not for anything but load: it trusts the hub to be well-behaved, and says when it is not."""
+
+import asyncio
+import base64
+import os
+import struct
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
+TEXT, CLOSE, PING, PONG = 1, 8, 9, 10
+
+
+class Wire(asyncio.Protocol):
+    """One connection. `on_text` gets the payload of every text frame; `closed` gives the close code (1006: none)."""
+
+    def __init__(self, request: bytes, on_text: Callable[[bytes], None]) -> None:
+        loop = asyncio.get_running_loop()
+        self._request = request
+        self._on_text = on_text
+        self._buffer = bytearray()
+        self._open = False
+        self._code = 1006
+        self._transport: asyncio.Transport | None = None
+        self.opened: asyncio.Future[None] = loop.create_future()
+        self.closed: asyncio.Future[int] = loop.create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport  # type: ignore[assignment]
+        self._write(self._request)
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        if not self._open and not self._upgrade():
+            return
+        self._frames()
+
+    def connection_lost(self, _error: Exception | None) -> None:
+        if not self.opened.done():
+            self.opened.set_exception(ConnectionError("the connection ended during the handshake"))
+        if not self.closed.done():
+            self.closed.set_result(self._code)
+
+    def send(self, text: bytes) -> None:
+        """Send one text frame."""
+        self._send(TEXT, text)
+
+    def close(self) -> None:
+        """Close normally."""
+        self._send(CLOSE, struct.pack("!H", 1000))
+        if self._transport is not None:
+            self._transport.close()
+
+    def _upgrade(self) -> bool:
+        end = self._buffer.find(b"\r\n\r\n")
+        if end < 0:
+            return False
+        status = bytes(self._buffer[: self._buffer.find(b"\r\n")]).decode(errors="replace")
+        del self._buffer[: end + 4]
+        if " 101 " not in status + " ":
+            self.opened.set_exception(ConnectionError(status))
+            if self._transport is not None:
+                self._transport.close()
+            return False
+        self._open = True
+        self.opened.set_result(None)
+        return True
+
+    def _frames(self) -> None:
+        buffer, at, size = self._buffer, 0, len(self._buffer)
+        while size - at >= 2:
+            opcode, length, head = buffer[at] & 15, buffer[at + 1] & 127, 2
+            if length > 125:
+                head = 4 if length == 126 else 10
+                if size - at < head:
+                    break
+                length = int.from_bytes(buffer[at + 2 : at + head], "big")
+            if size - at < head + length:
+                break
+            self._frame(opcode, bytes(buffer[at + head : at + head + length]))
+            at += head + length
+        del buffer[:at]
+
+    def _frame(self, opcode: int, payload: bytes) -> None:
+        if opcode == TEXT:
+            self._on_text(payload)
+        elif opcode == PING:
+            self._send(PONG, payload)
+        elif opcode == CLOSE:
+            self._code = int.from_bytes(payload[:2], "big") if len(payload) >= 2 else 1005
+            self._send(CLOSE, payload[:2])
+
+    def _send(self, opcode: int, payload: bytes) -> None:
+        mask = os.urandom(4)
+        length = len(payload)
+        head = bytes((128 | opcode, 128 | length)) if length < 126 else struct.pack("!BBH", 128 | opcode, 254, length)
+        key = int.from_bytes((mask * (length // 4 + 1))[:length], "big")
+        masked = (int.from_bytes(payload, "big") ^ key).to_bytes(length, "big")
+        self._write(head + mask + masked)
+
+    def _write(self, data: bytes) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(data)
+
+
+async def open_wire(url: str, token: str, on_text: Callable[[bytes], None]) -> Wire:
+    """Connect to the hub at `url` (http). Raises `OSError` when it refuses, `TimeoutError` after 30 s."""
+    parts = urlsplit(url)
+    key = base64.b64encode(os.urandom(16)).decode()
+    request = (
+        f"GET /v1/ws HTTP/1.1\r\nHost: {parts.netloc}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: hub.v1\r\n"
+        f"Authorization: Bearer {token}\r\n\r\n"
+    ).encode()
+    loop = asyncio.get_running_loop()
+    async with asyncio.timeout(30):
+        _, wire = await loop.create_connection(lambda: Wire(request, on_text), parts.hostname or "", parts.port or 80)
+        await wire.opened
+    return wire

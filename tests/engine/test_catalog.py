@@ -1,0 +1,77 @@
+"""The teams that come with the hub, and the models they talk on."""
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from hub.engine.catalog import DEFAULT_TEAM, Catalog
+from hub.engine.models.registry import Models, ScriptedModel, local_model, openai_model
+from hub.engine.teams import built_in
+from tests.engine.driving import catalog, whole_run
+
+ROOT = Path(__file__).parents[2]
+NAMES = ["duo", "panel", "scripted", "scripted-autogen", "scripted-tools", "startup"]
+
+
+def test_names() -> None:
+    teams = catalog()
+    assert sorted(teams.names()) == NAMES
+    assert DEFAULT_TEAM in teams.names()
+    assert teams.get("nothing") is None
+
+
+def test_scripted_teams_do_not_use_the_default_model() -> None:
+    teams = catalog(("local", local_model("http://127.0.0.1:1/v1")))
+    names = {name: teams.model_name(team) for name in NAMES if (team := teams.get(name)) is not None}
+    assert names == {name: "scripted" if name.startswith("scripted") else "smollm2" for name in NAMES}
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_every_team_talks_without_a_model(name: str) -> None:
+    teams = catalog()
+    team = teams.get(name)
+    assert team is not None
+    told, _ = await whole_run(teams.engine(team), team, "good morning")
+    assert told.speakers == [agent.name for agent in team.agents]
+    assert set(told.texts) == {"good morning"}
+
+
+def test_agents_have_names_that_providers_take() -> None:
+    for team in built_in():
+        for agent in team.agents:
+            assert agent.name.isidentifier()
+            assert agent.display_name
+
+
+def test_what_does_not_exist_is_said_at_the_start() -> None:
+    team = next(iter(built_in()))
+    with pytest.raises(ValueError, match="needs 'gpt-9'"):
+        catalog(teams=[replace(team, model="gpt-9")])
+    with pytest.raises(ValueError, match="needs 'hammer'"):
+        catalog(teams=[replace(team, agents=(replace(team.agents[0], tools=("hammer",)),))])
+    with pytest.raises(ValueError, match="no model has the alias 'local'; there are: scripted"):
+        Models({"scripted": ScriptedModel()}, default="local")
+
+
+def test_models_by_alias() -> None:
+    models = Models({"scripted": ScriptedModel(), "openai": openai_model(None, "key", "gpt")}, default="openai")
+    assert "openai" in models
+    assert "local" not in models
+    assert models.get(None).name == "gpt"
+    assert models.get("scripted").name == "scripted"
+    with pytest.raises(KeyError):
+        models.get("local")
+
+
+async def test_a_catalogue_is_closed_before_it_was_used() -> None:
+    await Catalog(catalog()._models, catalog()._tools).aclose()
+
+
+def test_a_framework_is_loaded_when_it_is_needed() -> None:
+    loaded = "print('autogen_core' in sys.modules)"
+    command = [sys.executable, "-c", f"import sys, hub.engine.catalog as c; {loaded}; c.preload(); {loaded}"]
+    ran = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT, timeout=50)
+    assert ran.stdout.split() == ["False", "True"]

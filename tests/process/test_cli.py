@@ -1,0 +1,110 @@
+"""The commands of `hub`, called as the installed script calls them, and what they say when something is wrong."""
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Cluster
+from tests.process.conftest import Command
+from tests.process.serving import SECRET
+
+pytestmark = pytest.mark.timeout(120)
+
+
+@pytest.fixture
+def bare(cluster: Cluster) -> str:
+    """A database without a schema."""
+    with asyncio.Runner() as runner:
+        runner.run(cluster.execute("DROP DATABASE IF EXISTS bare"))
+        runner.run(cluster.execute("CREATE DATABASE bare TEMPLATE template0"))
+    return cluster.named("bare")
+
+
+def test_on_a_database_of_ones_own_the_schema_must_fit(
+    command: Command, bare: str, redis_url: str, data_dir: Path
+) -> None:
+    outside = {"HUB_DATABASE_URL": bare, "HUB_REDIS_URL": redis_url, "HUB_SECRET_KEYS": SECRET}
+    refused = command("serve", "--port", "0", data_dir=data_dir, **outside)
+    assert refused.returncode == 3
+    assert "`hub migrate`" in refused.stderr
+    sick = command("doctor", data_dir=data_dir, **outside)
+    assert sick.returncode == 1
+    assert "FAIL  schema" in sick.stdout
+
+    assert "went from nothing to" in command("migrate", data_dir=data_dir, **outside).stdout
+    assert "The schema is" in command("migrate", data_dir=data_dir, **outside).stdout
+    well = command("doctor", data_dir=data_dir, **outside)
+    assert well.returncode == 0, well.stdout
+    assert not data_dir.exists()
+
+
+@pytest.mark.parametrize(
+    ("variables", "code", "words"),
+    [
+        (
+            {"HUB_DATABASE_URL": "postgresql://hub@127.0.0.1:1/hub", "HUB_REDIS_URL": "redis://127.0.0.1:1"},
+            2,
+            "HUB_SECRET_KEYS",
+        ),
+        ({"HUB_SECRET_KEYS": "k1:short"}, 2, "fewer than 32 bytes"),
+        ({"HUB_SECRET_KEYS": "0123456789abcdef0123456789abcdef"}, 2, "kid:secret"),
+        ({"HUB_PORT": "http"}, 2, "HUB_PORT"),
+        ({"HUB_WORKERS": "0"}, 2, "HUB_WORKERS"),
+        (
+            {
+                "HUB_DATABASE_URL": "postgresql://hub@127.0.0.1:1/hub",
+                "HUB_REDIS_URL": "redis://127.0.0.1:1",
+                "HUB_SECRET_KEYS": SECRET,
+            },
+            4,
+            "PostgreSQL",
+        ),
+        (
+            {"HUB_DATABASE_URL": "mysql://db/hub", "HUB_REDIS_URL": "redis://127.0.0.1:1", "HUB_SECRET_KEYS": SECRET},
+            2,
+            "postgresql://",
+        ),
+        ({"HUB_HOST": "192.0.2.1"}, 4, "cannot listen"),
+    ],
+)
+def test_what_cannot_work_is_refused_in_one_sentence(
+    command: Command, data_dir: Path, variables: dict[str, str], code: int, words: str
+) -> None:
+    refused = command("serve", data_dir=data_dir, **{"HUB_PORT": "0", **variables})
+    assert refused.returncode == code, refused.stderr
+    assert refused.stderr.startswith("hub: ")
+    assert words in refused.stderr
+    assert refused.stderr.count("\n") == 1
+    assert "short" not in refused.stderr, "no part of a secret is shown"
+
+
+def test_doctor_says_what_to_do_about_services_that_do_not_answer(command: Command) -> None:
+    sick = command(
+        "doctor",
+        HUB_DATABASE_URL="postgresql://hub@127.0.0.1:1/hub",
+        HUB_REDIS_URL="redis://127.0.0.1:1",
+        HUB_DEFAULT_MODEL="local",
+        HUB_LOCAL_MODEL_URL="http://127.0.0.1:1/v1",
+    )
+    assert sick.returncode == 1
+    assert sick.stdout.count("FAIL") == 3
+    for setting in ("HUB_DATABASE_URL", "HUB_REDIS_URL", "Check its URL"):
+        assert setting in sick.stdout
+
+
+def test_commands_bring_their_own_database_when_no_hub_runs(command: Command, data_dir: Path) -> None:
+    made = command("user", "create", "bot", "--json", data_dir=data_dir)
+    assert json.loads(made.stdout)["has_password"] is False
+    taken = command("user", "create", "BOT", data_dir=data_dir)
+    assert (taken.returncode, taken.stderr) == (1, "hub: the name is taken\n")
+    unknown = command("key", "create", "--user", "nobody-here", data_dir=data_dir)
+    assert (unknown.returncode, unknown.stderr) == (1, "hub: there is no user nobody-here\n")
+    healthy = command("doctor", data_dir=data_dir)
+    assert healthy.returncode == 0, healthy.stdout
+    assert "GB free" in healthy.stdout
+
+
+def test_teams_are_listed(command: Command) -> None:
+    assert "duo" in [json.loads(line)["name"] for line in command("team", "list", "--json").stdout.splitlines()]
