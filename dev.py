@@ -85,10 +85,13 @@ def setup(wanted: str, *, again: bool = False) -> int:
     started, uv = time.monotonic(), shutil.which("uv")
     if code := make_venv(uv):
         return code
+    if not STATE.exists():
+        held, missing = {}, [wanted, "model"]
     say(f"installing {' and '.join(missing)} with {'uv' if uv else 'pip'}; this happens once …")
     jobs = {name: install(name, uv) for name in missing}  # at once: they have no package in common
-    for name, job in jobs.items():
-        if job.wait() == 0:
+    codes = {name: job.wait() for name, job in jobs.items()}
+    for name, code in codes.items():
+        if code == 0:
             held[name] = digest(name)
         elif name == "model":
             held[name] = f"absent {digest(name)}"
@@ -110,7 +113,8 @@ def digest(name: str) -> str:
 
 def make_venv(uv: str | None) -> int:
     """An empty environment that finds this source tree, unless there is one."""
-    if not PYTHON.exists():
+    has_pip = any(VENV.glob("lib/python3*/site-packages/pip"))  # an environment made by uv has none
+    if not PYTHON.exists() or not (uv or has_pip):
         if uv:
             made = subprocess.run([uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(VENV)])
         elif importlib.util.find_spec("ensurepip") is None:
@@ -148,14 +152,16 @@ def run(options: list[str]) -> int:
         command += ["--workers", "2"]
     # Ctrl-C reaches the hub by itself: it is in the same terminal. It drains; we wait for it.
     signal.signal(signal.SIGINT, lambda *_: None)
-    hub = subprocess.Popen([*command, *options], cwd=ROOT, stdout=subprocess.PIPE, text=True, preexec_fn=ends_with_us())
-    signal.signal(signal.SIGTERM, lambda *_: hub.terminate())
-    assert hub.stdout is not None
-    for line in hub.stdout:
-        print(line, end="", flush=True)
-        if line.startswith("ready "):
-            introduce(line.split()[1])
-    return hub.wait()
+    with subprocess.Popen(
+        [*command, *options], cwd=ROOT, stdout=subprocess.PIPE, text=True, preexec_fn=ends_with_us()
+    ) as hub:
+        signal.signal(signal.SIGTERM, lambda *_: hub.terminate())
+        assert hub.stdout is not None
+        for line in hub.stdout:
+            print(line, end="", flush=True)
+            if line.startswith("ready "):
+                introduce(line.split()[1])
+    return hub.returncode
 
 
 def ends_with_us() -> Callable[[], object] | None:

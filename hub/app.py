@@ -115,7 +115,7 @@ class Worker:
 
         self.passwords = Passwords()
         tokens = Tokens(parse_secret_keys(secret_keys), lifetime_s=settings.access_token_s)
-        self.api_keys = ApiKeys(self.store)
+        self.api_keys = ApiKeys(self.store, announce=self.broadcast.credentials_changed)
         self.tickets = Tickets(TicketStore(self.redis))
         self.authenticator = Authenticator(self.store, tokens, self.api_keys, self.tickets)
         self.accounts = Accounts(
@@ -125,6 +125,7 @@ class Worker:
             limits,
             registration_open=settings.registration_open,
             refresh_s=settings.refresh_token_s,
+            announce=self.broadcast.credentials_changed,
         )
 
         control = RunControl(self.broadcast)

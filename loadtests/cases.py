@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Coroutine, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -94,6 +94,18 @@ async def idle_connections(url: str, account: Account, *, count: int, seconds: f
     return outcome
 
 
+async def whole(case: Coroutine[None, None, Outcome], name: str) -> Outcome:
+    """A case, or why it could not be carried through."""
+    try:
+        return await case
+    except* (OSError, RuntimeError, TimeoutError) as group:
+        first: BaseException = group
+        while isinstance(first, BaseExceptionGroup):
+            first = first.exceptions[0]
+        failure = f"{len(group.exceptions)} times or more, first: {first or type(first).__name__}"
+    return Outcome(name, {}, [f"could not be carried through: {failure}"])
+
+
 # ---- parts
 
 
@@ -167,7 +179,9 @@ async def _gently(work: Iterable[Any], *, at_once: int) -> list[Any]:
         async with slots:
             return await part
 
-    return await asyncio.gather(*(one(part) for part in work))
+    async with asyncio.TaskGroup() as tasks:
+        running = [tasks.create_task(one(part)) for part in work]
+    return [task.result() for task in running]
 
 
 async def _answers(watcher: Watcher) -> bool:

@@ -57,14 +57,15 @@ class Wire(asyncio.Protocol):
             return False
         status = bytes(self._buffer[: self._buffer.find(b"\r\n")]).decode(errors="replace")
         del self._buffer[: end + 4]
-        if " 101 " not in status + " ":
-            self.opened.set_exception(ConnectionError(status))
-            if self._transport is not None:
-                self._transport.close()
-            return False
-        self._open = True
-        self.opened.set_result(None)
-        return True
+        self._open = " 101 " in status + " "
+        if not self._open and self._transport is not None:
+            self._transport.close()
+        if not self.opened.done():  # else nobody waits any more
+            if self._open:
+                self.opened.set_result(None)
+            else:
+                self.opened.set_exception(ConnectionError(status))
+        return self._open
 
     def _frames(self) -> None:
         buffer, at, size = self._buffer, 0, len(self._buffer)

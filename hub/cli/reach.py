@@ -6,7 +6,7 @@ from contextlib import ExitStack, contextmanager
 from pydantic import SecretStr
 
 from hub.embedded.lock import DataDirInUse, DataDirLock, read_note
-from hub.process.bring_up import migrated, operator_errors
+from hub.process.bring_up import check_addresses, migrated, operator_errors
 from hub.process.exits import CannotStart
 from hub.process.services import Services
 from hub.settings import Settings
@@ -15,6 +15,7 @@ from hub.settings import Settings
 @contextmanager
 def database(settings: Settings) -> Generator[str]:
     """The address of the hub's database. An embedded one is started, and stopped afterwards, unless a hub runs."""
+    check_addresses(settings)
     if settings.database_url is not None:
         with operator_errors():
             yield settings.database_url.get_secret_value()
@@ -31,6 +32,7 @@ def database(settings: Settings) -> Generator[str]:
 @contextmanager
 def complete(settings: Settings) -> Generator[Settings]:
     """The settings with the addresses of the services a hub would bring along, which run meanwhile."""
+    check_addresses(settings)
     if not settings.embedded:
         yield settings
         return

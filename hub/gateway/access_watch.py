@@ -17,6 +17,7 @@ from hub.store import members
 from hub.store.database import Store
 
 EVERY_S = 2.0  # twice this bounds how long an ended membership still receives; the promise is 5 s
+PAUSE_S = 0.2  # between two looks, however many notices come
 
 _Pair = tuple[SessionId, UserId]
 
@@ -48,6 +49,7 @@ class AccessWatch:
             except TimeoutError:
                 pass
             self._noticed.clear()
+            await asyncio.sleep(PAUSE_S)
             try:
                 await self.look()
             except Unavailable:

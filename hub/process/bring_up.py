@@ -12,8 +12,10 @@ from hub.embedded.process import EmbeddedError
 from hub.process.exits import CannotStart, ExitCode
 from hub.process.secret_keys import kept_secret_keys
 from hub.process.services import Services
+from hub.relay.wire import Address
 from hub.settings import Settings
 from hub.store import migrate
+from hub.store.database import driver_url
 
 log = structlog.get_logger("hub.process")
 
@@ -27,6 +29,7 @@ def bring_up(settings: Settings, services: Services) -> Settings:
         raise CannotStart(
             "HUB_SECRET_KEYS is not set: give it kid:secret with a random secret of 32 bytes or more.", ExitCode.USAGE
         )
+    check_addresses(settings)
     changes: dict[str, object] = {"registration": "open" if settings.registration_open else "closed"}
     with operator_errors():
         changes |= _model(settings, services)  # first: it loads while the others start
@@ -56,8 +59,17 @@ def operator_errors() -> Generator[None]:
         raise CannotStart(str(e)) from e
     except Unavailable as e:
         raise CannotStart(f"PostgreSQL at HUB_DATABASE_URL: {e.message}. `hub doctor` looks closer.") from e
-    except ValueError as e:  # an address that cannot be parsed
-        raise CannotStart(f"HUB_DATABASE_URL: {e}.", ExitCode.USAGE) from e
+
+
+def check_addresses(settings: Settings) -> None:
+    """Raises CannotStart for an address that can never work."""
+    try:
+        if settings.database_url is not None:
+            driver_url(settings.database_url.get_secret_value())
+        if settings.redis_url is not None:
+            Address.parse(settings.redis_url.get_secret_value())
+    except ValueError as e:
+        raise CannotStart(f"HUB_DATABASE_URL or HUB_REDIS_URL: {e}.", ExitCode.USAGE) from e
 
 
 def _require_schema(dsn: str) -> None:

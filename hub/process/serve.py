@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import resource
 import secrets
 import signal
 import socket
@@ -27,6 +28,8 @@ from hub.process.services import Services
 from hub.process.supervisor import Supervisor, stop_signals
 from hub.settings import Settings
 
+FILES_BESIDE_SOCKETS = 256
+
 
 def serve(settings: Settings) -> ExitCode:
     """Run a hub in the foreground until SIGTERM, SIGINT or SIGHUP.
@@ -35,6 +38,7 @@ def serve(settings: Settings) -> ExitCode:
     """
     for sig in stop_signals():
         signal.signal(sig, _end)
+    _raise_open_files(open_files(settings))
     with ExitStack() as stack:
         lock = None
         if settings.embedded:
@@ -63,6 +67,19 @@ def serve(settings: Settings) -> ExitCode:
             on_fork=lock.release if lock is not None else lambda: None,
         )
         return supervisor.run()
+
+
+def open_files(settings: Settings) -> int:
+    """How many files a worker may want to have open."""
+    return settings.connections_per_worker + FILES_BESIDE_SOCKETS
+
+
+def _raise_open_files(wanted: int) -> None:
+    """Take as many as the hard limit allows; shells give 1024, which is a thousand connections."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < allowed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
 
 
 def _work(settings: Settings, listener: socket.socket, on_ready: Callable[[], None]) -> None:

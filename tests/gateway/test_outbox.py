@@ -149,6 +149,17 @@ async def test_nothing_merges_over_another_frame_or_a_hole() -> None:
     assert [o["data"]["text"] if "data" in o else o["seq"] for o in way.objects] == ["a", 1, "b", "d"]
 
 
+async def test_nothing_merges_into_what_was_written_already() -> None:
+    way = Way()
+    way.block()
+    way.outbox.put(delta("a", 0, "a" * 60_000))
+    way.outbox.put(delta("b", 0, "b" * 60_000))
+    way.open(room=1)
+    way.outbox.put(delta("a", 1, "more"))
+    way.open()
+    assert [o["data"]["text"][:4] for o in way.objects] == ["aaaa", "bbbb", "more"]
+
+
 async def test_shared_frames_are_not_changed_by_merging() -> None:
     slow, fast = Way(), Way()
     slow.block()

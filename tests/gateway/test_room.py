@@ -133,6 +133,18 @@ async def test_positions_the_log_does_not_have_are_forgotten() -> None:
         assert client.seq == 10
 
 
+async def test_deltas_of_a_future_that_is_none_do_not_keep_the_place_of_others() -> None:
+    async with world() as one:
+        client = one.join(0)
+        for _ in range(EARLY_ENVELOPES):
+            one.room.receive(b"D m 3 1 8\n{}")
+        await answer_all(one)
+        one.say()
+        one.write(one.open())
+        await deliver(one, 1, 0)
+        assert kinds(client) == ["message.redacted", "message.delta"]
+
+
 async def test_a_snapshot_that_is_none_is_ignored() -> None:
     async with world(1) as one:
         client = one.join(1)

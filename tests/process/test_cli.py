@@ -37,6 +37,8 @@ def test_on_a_database_of_ones_own_the_schema_must_fit(
     assert "The schema is" in command("migrate", data_dir=data_dir, **outside).stdout
     well = command("doctor", data_dir=data_dir, **outside)
     assert well.returncode == 0, well.stdout
+    for subject in ("database", "schema", "clock", "redis"):
+        assert f"ok    {subject} " in well.stdout
     assert not data_dir.exists()
 
 
@@ -66,6 +68,8 @@ def test_on_a_database_of_ones_own_the_schema_must_fit(
             2,
             "postgresql://",
         ),
+        ({"HUB_REDIS_URL": "memcached://cache"}, 2, "redis://"),
+        ({"HUB_DATABASE_URL": "nonsense"}, 2, "HUB_DATABASE_URL"),
         ({"HUB_HOST": "192.0.2.1"}, 4, "cannot listen"),
     ],
 )

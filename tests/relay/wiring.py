@@ -44,9 +44,16 @@ class Relay:
     """Everything of one worker that talks to Redis. `refenced` holds the leases whose fence was asked for again."""
 
     def __init__(
-        self, url: str, tasks: asyncio.TaskGroup, *, quiet_s: float, publish_url: str | None, max_bytes: int
+        self,
+        url: str,
+        client: Redis,
+        tasks: asyncio.TaskGroup,
+        *,
+        quiet_s: float,
+        publish_url: str | None,
+        max_bytes: int,
     ) -> None:
-        self.redis = Redis(url)
+        self.redis = client
         self.pipeline = Pipeline(publish_url or url, max_bytes=max_bytes)
         self.subscriber = Subscriber(url, self.pipeline, quiet_s=quiet_s)
         self.publisher = Publisher(self.pipeline, self.subscriber)
@@ -74,17 +81,20 @@ async def relay(
     connected: bool = True,
     max_bytes: int = MAX_PENDING_BYTES,
 ) -> AsyncIterator[Relay]:
-    async with asyncio.TaskGroup() as tasks:
-        one = Relay(url, tasks, quiet_s=quiet_s, publish_url=publish_url, max_bytes=max_bytes)
-        running = [tasks.create_task(one.pipeline.run()), tasks.create_task(one.subscriber.run())]
-        try:
-            if connected:
-                await one.connected()
-            yield one
-        finally:
-            for task in running:
-                task.cancel()
-            await one.redis.close()
+    client = Redis(url)
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            one = Relay(url, client, tasks, quiet_s=quiet_s, publish_url=publish_url, max_bytes=max_bytes)
+            running = [tasks.create_task(one.pipeline.run()), tasks.create_task(one.subscriber.run())]
+            try:
+                if connected:
+                    await one.connected()
+                yield one
+            finally:
+                for task in running:
+                    task.cancel()
+    finally:
+        await client.close()
 
 
 @dataclass

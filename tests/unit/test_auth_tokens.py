@@ -210,6 +210,12 @@ def test_no_text_makes_it_fail_in_another_way(token: str) -> None:
         Tokens(KEYS, lifetime_s=60).verify(token)
 
 
+def test_a_token_over_the_size_limit_is_not_even_looked_at(tokens: Tokens) -> None:
+    assert tokens.verify(forge(body=claims(padding="x" * 4000))).user == USER
+    with pytest.raises(Unauthenticated):
+        tokens.verify(forge(body=claims(padding="x" * 8192)))
+
+
 def test_a_refusal_does_not_say_why(tokens: Tokens) -> None:
     answers = set()
     for token in ("x", forge(key=b"x" * 32), forge(HEADER | {"kid": "other"}), forge(body=claims(aud="other"))):

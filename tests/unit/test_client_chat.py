@@ -263,6 +263,17 @@ def test_the_status_line_tells_the_truth_about_the_connection() -> None:
     assert face.moving
 
 
+@pytest.mark.parametrize("width", [20, 40, 60, 80, 200])
+def test_the_status_line_fits_and_always_says_how_to_stop(width: int) -> None:
+    face = ChatFace("here:1", Palette(), fresh(), team="scripted-autogen", status=Status(State.ONLINE))
+    face.conversation.title = "A long title, longer than there is room for"
+    face.conversation.runs["r"] = None
+    text = fragment_list_to_text(face.below(width))
+    assert len(text) <= width
+    assert width < 40 or text.endswith("Ctrl-C stops")
+    assert width < 80 or "A long title" in text
+
+
 def test_hints_complete_commands_and_agents() -> None:
     face = ChatFace("here:1", Palette(), fresh())
     assert [name for name, _ in face.hints("/s")] == ["/sessions", "/stop"]

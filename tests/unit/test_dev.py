@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -42,6 +43,12 @@ class Box:
         uv.write_text(UV.format(log=self.log, venv=self.venv, python=sys.executable, main=main, model=model))
         uv.chmod(0o755)
 
+    def interpreter(self, script: str) -> None:
+        """Put a shell script in the place of the interpreter."""
+        dev.PYTHON.unlink()
+        dev.PYTHON.write_text(f"#!/bin/sh\n{script}\n")
+        dev.PYTHON.chmod(0o755)
+
     def installed(self) -> set[str]:
         """The locks that were asked for since the last look."""
         text = self.log.read_text() if self.log.exists() else ""
@@ -59,8 +66,9 @@ def test_setup_installs_once_and_makes_the_command(box: Box) -> None:
     assert box.installed() == {"app", "model"}
     assert dev.setup("app") == 0
     assert box.installed() == set()
-    launched = subprocess.run([box.venv / "bin/hub", "version"], capture_output=True, text=True, cwd=ROOT, check=True)
-    assert launched.stdout.strip()
+    box.interpreter('echo "$@"')
+    launched = subprocess.run([box.venv / "bin/hub", "serve"], capture_output=True, text=True, check=True)
+    assert launched.stdout == "-m hub serve\n"
     assert str(ROOT) in (box.venv / "lib/python3.11/site-packages/agent_hub.pth").read_text()
 
 
@@ -173,10 +181,13 @@ def test_run_says_what_is_where_and_ends_as_the_hub_ends(
 ) -> None:
     url, _ = registration
     dev.setup("app")
-    dev.PYTHON.unlink()
-    dev.PYTHON.write_text(f'#!/bin/sh\necho "ready {url}"\nexit 7\n')
-    dev.PYTHON.chmod(0o755)
-    assert dev.run([]) == 7
+    box.interpreter(f'echo "ready {url}"; exit 7')
+    handlers = {sig: signal.getsignal(sig) for sig in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        assert dev.run([]) == 7
+    finally:
+        for sig, handler in handlers.items():
+            signal.signal(sig, handler)
     shown = capsys.readouterr().out
     assert shown.splitlines()[0] == f"ready {url}"
     for words in (f"{url}/docs", "demo / ", "dev.py chat", "SmolLM2", "Ctrl-C"):

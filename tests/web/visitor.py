@@ -88,5 +88,12 @@ class Visitor:
         self.errors.append(str(error))
 
     def _watch(self, socket: WebSocket) -> None:
-        socket.on("framereceived", lambda raw: self.received.extend(json.loads(line) for line in raw.split("\n")))
-        socket.on("framesent", lambda raw: self.sent.append(json.loads(raw)))
+        def received(raw: bytes | str) -> None:
+            text = raw if isinstance(raw, str) else raw.decode()
+            self.received.extend(json.loads(line) for line in text.split("\n"))
+
+        def sent(raw: bytes | str) -> None:
+            self.sent.append(json.loads(raw))
+
+        socket.on("framereceived", received)
+        socket.on("framesent", sent)

@@ -16,7 +16,7 @@ from hub.domain.team import AgentSpec, TeamSpec
 
 BRIEFING = "You are a helpful assistant. You answer in one or two short sentences."
 EARLIER_EXCHANGES = 1
-SHOWN_CHARACTERS = 1_200  # of a message; a long one would not leave room for an answer
+SHOWN_CHARACTERS = 500  # of a message: in any script less than the 2,048 tokens of a slot
 
 Json = dict[str, Any]
 

@@ -19,10 +19,10 @@ from hub.engine.models.client import StreamingClient, Tooling
 from hub.engine.models.directed import Direction
 from hub.engine.models.errors import ModelError
 from hub.engine.models.openai_answer import Answer
-from hub.engine.models.openai_request import chat_request
+from hub.engine.models.openai_request import chat_request, newer_half
 from hub.engine.models.registry import HostedModel, ModelDeadlines
 
-RETRIES = 2
+RETRIES = 3  # with their pauses they outlast the start of a local server
 RETRY_AFTER_S = 0.5  # doubled with each retry; a server's own Retry-After is honoured instead
 MAX_LINE_BYTES = 1_048_576
 MAX_ERROR_BYTES = 65_536
@@ -69,10 +69,9 @@ class OpenAiClient(StreamingClient):
         extra_create_args: Mapping[str, Any] | None = None,
         **_options: Any,
     ) -> AsyncGenerator[str | CreateResult, None]:
-        body = orjson.dumps(chat_request(self._model, messages, tools, extra_create_args or {}, self._direction))
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._deadlines.first_s
-        response = await self._open(body, deadline)
+        response = await self._open_fitting(messages, tools, extra_create_args or {}, deadline)
         try:
             answer = Answer(self._model.sentence_after)
             lines = _Lines(response)
@@ -95,6 +94,24 @@ class OpenAiClient(StreamingClient):
         finally:
             await response.aclose()
 
+    async def _open_fitting(
+        self, messages: Sequence[LLMMessage], tools: Tooling, extra: Mapping[str, object], deadline: float
+    ) -> httpx2.Response:
+        """The response to as much of the conversation as the model has room for.
+
+        Servers differ in that, and only tell when asked: what is too long is asked again without its older half. A
+        session would otherwise come to a point from which on every run fails.
+        """
+        while True:
+            body = orjson.dumps(chat_request(self._model, messages, tools, extra, self._direction))
+            try:
+                return await self._open(body, deadline)
+            except ModelError as e:
+                shorter = newer_half(messages)
+                if e.failure is not Failure.CONTEXT_TOO_LONG or not shorter:
+                    raise
+                messages = shorter
+
     async def _open(self, body: bytes, deadline: float) -> httpx2.Response:
         """The response once the server has accepted the request."""
         loop = asyncio.get_running_loop()
@@ -104,7 +121,7 @@ class OpenAiClient(StreamingClient):
                     response = await self._http.send(self._request(body), stream=True)
                     if response.status_code == HTTPStatus.OK:
                         return response
-                    error = await _refusal(response)
+                    error = await self._refusal(response)
             except TimeoutError:
                 raise ModelError(Failure.MODEL_STALLED, "no answer to the request") from None
             except httpx2.HTTPError as e:
@@ -121,6 +138,19 @@ class OpenAiClient(StreamingClient):
             headers["Authorization"] = f"Bearer {self._model.api_key}"
         url = f"{self._model.base_url.rstrip('/')}/chat/completions"
         return self._http.build_request("POST", url, content=body, headers=headers)
+
+    async def _refusal(self, response: httpx2.Response) -> ModelError:
+        """What a status other than 200 means. The response is closed."""
+        body = b""
+        async for chunk in response.aiter_bytes():
+            body += chunk
+            if len(body) > MAX_ERROR_BYTES:
+                break
+        await response.aclose()
+        words = body.decode(errors="replace")
+        if self._model.api_key:  # some servers repeat the key they refuse
+            words = words.replace(self._model.api_key, "…")
+        return ModelError(_meaning(response.status_code, words.lower()), f"HTTP {response.status_code}: {words[:500]}")
 
     async def _next(self, lines: "_Lines", deadline: float) -> list[bytes] | None:
         """The events of the next piece of the stream that has any, or None at its end."""
@@ -157,24 +187,12 @@ def _json(data: bytes) -> object:
         raise ModelError(Failure.MALFORMED_OUTPUT, f"an event is not JSON: {data[:200]!r}") from None
 
 
-async def _refusal(response: httpx2.Response) -> ModelError:
-    """What a status other than 200 means. The response is closed."""
-    text = b""
-    async for chunk in response.aiter_bytes():
-        text += chunk
-        if len(text) > MAX_ERROR_BYTES:
-            break
-    await response.aclose()
-    status, words = response.status_code, text.decode(errors="replace").lower()
+def _meaning(status: int, words: str) -> Failure:
     if status == HTTPStatus.TOO_MANY_REQUESTS:
-        failure = Failure.MODEL_RATE_LIMITED
-    elif status in (400, 413, 422) and any(phrase in words for phrase in _TOO_LONG):
-        failure = Failure.CONTEXT_TOO_LONG
-    elif status in (400, 413, 422):
-        failure = Failure.MODEL_REFUSED
-    else:  # wrong key, wrong address, or a fault of the server: no model to be had
-        failure = Failure.MODEL_UNAVAILABLE
-    return ModelError(failure, f"HTTP {status}: {words[:500]}")
+        return Failure.MODEL_RATE_LIMITED
+    if status in (400, 413, 422):
+        return Failure.CONTEXT_TOO_LONG if any(phrase in words for phrase in _TOO_LONG) else Failure.MODEL_REFUSED
+    return Failure.MODEL_UNAVAILABLE  # wrong key, wrong address, or a fault of the server: no model to be had
 
 
 def _wait(response: httpx2.Response | None, attempt: int) -> float | None:

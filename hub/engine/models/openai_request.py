@@ -47,6 +47,16 @@ def chat_request(
     return body
 
 
+def newer_half(messages: Sequence[LLMMessage]) -> list[LLMMessage]:
+    """A conversation without its older half, instructions kept. Empty when there is nothing left to leave out."""
+    instructions = [message for message in messages if isinstance(message, SystemMessage)]
+    said = [message for message in messages if not isinstance(message, SystemMessage)]
+    kept = said[(len(said) + 1) // 2 :]
+    while kept and isinstance(kept[0], FunctionExecutionResultMessage):
+        del kept[0]  # providers refuse a tool's result without the call it answers
+    return [*instructions, *kept] if kept else []
+
+
 def _message(model: HostedModel, message: LLMMessage) -> list[Json]:
     match message:
         case SystemMessage():

@@ -14,6 +14,7 @@ from hub_client.link import State, Status
 from hub_client.session import Session
 
 TICKS_PER_S = 10
+LEAST_TITLE = 12  # columns: less of a title says nothing
 
 
 @dataclass(slots=True)
@@ -55,11 +56,13 @@ class ChatFace:
 
     def below(self, width: int) -> StyleAndTextTuples:
         """The status line, without a newline."""
-        left: StyleAndTextTuples = [*self._connection(), *self._about()]
         used = self.conversation.prompt_tokens + self.conversation.completion_tokens
         right = (f"{used:,} tokens · " if used else "") + ("Ctrl-C stops" if self.busy else "/help")
-        room = width - sum(get_cwidth(part[1]) for part in left) - get_cwidth(right)
-        return [*left, ("class:quiet", " " * room + right)] if room > 1 else left
+        connection = self._connection()
+        room = width - sum(get_cwidth(part[1]) for part in connection) - get_cwidth(right) - 2
+        about = self._about(room)
+        gap = " " * (room + 2 - get_cwidth(about))
+        return [*connection, ("class:quiet", about + gap + right)] if room > 0 else connection
 
     def hints(self, line: str) -> list[tuple[str, str]]:
         """What the line may become: the text that Tab puts there, and what it means."""
@@ -87,16 +90,16 @@ class ChatFace:
             case State.ENDED:
                 return [("class:bad", f"○ {safe(self.status.reason)}")]
 
-    def _about(self) -> StyleAndTextTuples:
-        text = ""
-        if self.team:
-            text += f" · {self.team}"
-        if self.conversation.title:
-            text += f" · {_cut(safe(self.conversation.title), 32)}"
+    def _about(self, room: int) -> str:
+        """Team, title and people in this many columns: the title gives way first."""
+        team = f" · {self.team}" if self.team else ""
         others = self._others()
-        if others:
-            text += f" · with {others}"
-        return [("class:quiet", text)]
+        people = f" · with {others}" if others else ""
+        left = room - get_cwidth(team + people)
+        title = safe(self.conversation.title)
+        if title and left >= LEAST_TITLE:
+            return f"{team} · {_cut(title, min(40, left - 3))}{people}"
+        return _cut(team + people, room)
 
     def _others(self) -> str:
         if self.session is None:

@@ -94,6 +94,7 @@ function AgentMessage({ item, conversation }: { item: AgentItem; conversation: C
           {phase === "writing" && <Writing />}
           {PHASES[phase] && <span class="tag">{PHASES[phase]}</span>}
           <span class="grow" />
+          {phase !== "writing" && phase !== "redacted" && text !== "" && <CopyButton text={text} what="message" />}
           {item.at.value !== null && (
             <time
               dateTime={item.at.value}
@@ -102,7 +103,6 @@ function AgentMessage({ item, conversation }: { item: AgentItem; conversation: C
               {clock(item.at.value)}
             </time>
           )}
-          {phase !== "writing" && phase !== "redacted" && text !== "" && <CopyButton text={text} what="message" />}
         </header>
         {item.reasoning.value !== "" && (
           <Reasoning text={item.reasoning.value} isLive={phase === "writing" && text === ""} />
