@@ -168,8 +168,8 @@ def ends_with_us() -> Callable[[], object] | None:
     """Makes the hub drain when this process is killed, where the system can do that."""
     if sys.platform != "linux":
         return None
-    libc = ctypes.CDLL(None)
-    return lambda: libc.prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+    prctl = ctypes.CDLL(None).prctl
+    return lambda: prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
 
 
 def introduce(url: str) -> None:

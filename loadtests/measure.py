@@ -1,6 +1,7 @@
 """Numbers: percentiles, this process's own lateness, and what processes use."""
 
 import asyncio
+import math
 import os
 import time
 from collections.abc import Iterable
@@ -13,7 +14,7 @@ def percentile(values: Iterable[float], share: float) -> float:
     ordered = sorted(values)
     if not ordered:
         return float("nan")
-    return ordered[min(len(ordered) - 1, max(0, round(share * len(ordered) + 0.5) - 1))]
+    return ordered[min(len(ordered) - 1, max(0, math.ceil(share * len(ordered)) - 1))]
 
 
 def milliseconds(values: list[float]) -> dict[str, float]:

@@ -109,11 +109,11 @@ def dies_with_parent(sig: signal.Signals) -> Callable[[], None] | None:
     """What a forked child runs so that it gets `sig` when its parent ends; None where only Linux would do it."""
     if sys.platform != "linux":
         return None
-    libc = ctypes.CDLL(None)  # loaded before the fork
+    prctl = ctypes.CDLL(None).prctl  # looked up before the fork: afterwards a lock of the loader may be stuck
     parent = os.getpid()
 
     def arrange() -> None:
-        libc.prctl(PR_SET_PDEATHSIG, sig)
+        prctl(PR_SET_PDEATHSIG, sig)
         if os.getppid() != parent:  # it ended before the arrangement was made
             os.kill(os.getpid(), signal.SIGKILL)
 

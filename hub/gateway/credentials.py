@@ -1,6 +1,5 @@
 """What a WebSocket handshake shows: where it comes from, which protocol it speaks, with which credential."""
 
-import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import parse_qsl
@@ -58,13 +57,13 @@ def origin(scope: WebSocketScope) -> str | None:
 def origin_allowed(scope: WebSocketScope, origin: str | None, allowed: Sequence[str]) -> bool:
     """Whether a page of this origin may connect. Programs send no Origin; pages always do.
 
-    Allowed are the origins that are listed, and the hub's own: the one in the Host header, where that is an address or
-    `localhost`. A Host that is a name proves nothing: whoever owns a name can point it here (DNS rebinding).
+    Allowed are the origins that are listed, and the hub's own: the one in the Host header. Whoever points a name of
+    theirs here (DNS rebinding) gains nothing by that: no credential comes by itself, as a cookie would.
     """
     if origin is None or origin in allowed:
         return True
     hosts = _headers(scope, b"host")
-    if len(hosts) != 1 or not _is_address(hosts[0]):
+    if len(hosts) != 1:
         return False
     scheme = "https" if scope["scheme"] == "wss" else "http"
     return origin == f"{scheme}://{hosts[0]}"
@@ -92,17 +91,3 @@ def _query(scope: WebSocketScope) -> list[tuple[str, str]]:
 
 def _headers(scope: WebSocketScope, name: bytes) -> list[str]:
     return [value.decode("latin-1") for key, value in scope["headers"] if key.lower() == name]
-
-
-def _is_address(host: str) -> bool:
-    """Whether a Host header names `localhost` or an IP address, with or without a port."""
-    name, colon, port = host.rpartition(":")
-    if not colon or not port.isdigit():
-        name = host
-    if name == "localhost":
-        return True
-    try:
-        ipaddress.ip_address(name.removeprefix("[").removesuffix("]"))
-    except ValueError:
-        return False
-    return True

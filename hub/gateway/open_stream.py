@@ -8,7 +8,6 @@ from hub.protocol.frames import DeltaFrames
 from hub.relay.open_messages import OpenMessage
 
 MAX_HELD = 256  # deltas that wait behind a missing one; more are given up, for a snapshot has them too
-FOLD_AFTER = 128  # delta frames kept as they are before their texts are folded into one
 
 
 class OpenStream:
@@ -16,51 +15,49 @@ class OpenStream:
     shows nothing more until they come, or a snapshot with the whole text.
     """
 
-    __slots__ = ("_deltas", "_frames", "_held", "_session", "_text", "index", "lost", "seq")
+    __slots__ = ("_frames", "_held", "_pieces", "_session", "index", "lost", "seq")
 
     def __init__(self, session: SessionId, seq: int) -> None:
         self._session = session
         self.seq = seq  # of the last durable event before the message
         self.index = 0
         self.lost = False
-        self._text = ""
-        self._deltas: list[bytes] = []  # shown since `_text`; parsed only when somebody needs the text
+        self._pieces: list[str] = []
         self._frames: DeltaFrames | None = None
         self._held: dict[int, Frame] = {}
 
     def take(self, delta: Frame) -> bool:
-        """Whether the delta is the next one to show; it is part of the text then."""
+        """Whether the delta is the next one to show; it is part of the text then.
+
+        Raises ValueError, KeyError or TypeError when its frame is none.
+        """
         if delta.index > self.index:
             self._hold(delta)
             return False
         if delta.index < self.index:
             return False
+        self._pieces.append(self._read(delta.data))
         self.lost = False
         self.index += delta.n
-        self._deltas.append(delta.data)
-        if len(self._deltas) >= FOLD_AFTER:
-            self._fold()
         return True
 
     def replace(self, message: OpenMessage) -> bool:
         """Takes the whole text from Redis; False when it is not newer than what was shown."""
         if message.index <= self.index:
             return False
-        self.seq, self.index, self._text, self.lost = message.seq, message.index, message.text, False
+        self.seq, self.index, self._pieces, self.lost = message.seq, message.index, [message.text], False
         author = message.author
         self._frames = DeltaFrames(
             self._session, message.run, message.message, message.turn, author.name, author.display_name
         )
-        self._deltas.clear()
         return True
 
     def replace_by_frame(self, index: int, frame: bytes) -> bool:
         """The same from a `message.snapshot`. Raises ValueError, KeyError or TypeError when it is none."""
         if index <= self.index:
             return False
-        text = self._read(frame)
-        self.index, self._text, self.lost = index, text, False
-        self._deltas.clear()
+        self._pieces = [self._read(frame)]
+        self.index, self.lost = index, False
         return True
 
     def held(self) -> list[Frame]:
@@ -73,19 +70,15 @@ class OpenStream:
         """All that was shown, as one frame; None when there is nothing."""
         if self.index == 0:
             return None
-        self._fold()
         assert self._frames is not None, "some frame has told who writes"
-        return Frame(self._frames.snapshot(self.index, self._text))
+        self._pieces = ["".join(self._pieces)]
+        return Frame(self._frames.snapshot(self.index, self._pieces[0]))
 
     def _hold(self, delta: Frame) -> None:
         self.lost = True
         self._held[delta.index] = delta
         if len(self._held) > MAX_HELD:
             self._held.clear()
-
-    def _fold(self) -> None:
-        self._text += "".join([self._read(frame) for frame in self._deltas])
-        self._deltas.clear()
 
     def _read(self, frame: bytes) -> str:
         """The text of a frame; the first one also tells whose message it is."""

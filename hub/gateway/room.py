@@ -18,6 +18,8 @@ STASH_FRAMES = 64
 EARLY_ENVELOPES = 256
 REMEMBERED_ENDS = 256
 
+_NO_FRAME = (ValueError, KeyError, TypeError)  # what reading a frame raises that is none
+
 
 class Room:
     """One cursor for all: `last_seq` is the last durable event shown. Nothing here waits for anything.
@@ -32,7 +34,7 @@ class Room:
         self.started = False
         self.last_seq = 0
         self.needs_text = False
-        self.rejected = 0  # payloads that were no envelopes
+        self.rejected = 0  # payloads that were no envelopes, or held no frame
         self._on_need = on_need
         self._target = 0  # the log is known to reach up to here
         self._check_log = False  # it may reach further
@@ -73,9 +75,11 @@ class Room:
     def receive(self, payload: bytes) -> None:
         """A payload of the session's channel."""
         try:
-            self._apply(envelope.parse(payload))
-        except (ValueError, KeyError, TypeError):
+            item = envelope.parse(payload)
+        except ValueError:
             self.rejected += 1
+        else:
+            self._accept(item)
 
     def gap(self) -> None:
         """Redis may have lost something without a trace."""
@@ -140,6 +144,12 @@ class Room:
 
     # ---- order
 
+    def _accept(self, item: Envelope) -> None:
+        try:
+            self._apply(item)
+        except _NO_FRAME:
+            self.rejected += 1
+
     def _apply(self, item: Envelope) -> None:
         if not self.started:
             self._keep_early(item)
@@ -187,7 +197,7 @@ class Room:
             self._show(self.last_seq + 1, *waiting)
         early, self._early = self._early, deque()
         for item in early:
-            self._apply(item)
+            self._accept(item)
 
     def _keep_early(self, item: Envelope) -> None:
         if len(self._early) < EARLY_ENVELOPES:
@@ -237,8 +247,11 @@ class Room:
 
     def _show_held(self, stream: OpenStream) -> None:
         for delta in stream.held():
-            if stream.take(delta):
-                self._put(delta)
+            try:
+                if stream.take(delta):
+                    self._put(delta)
+            except _NO_FRAME:
+                self.rejected += 1
         if stream.lost:
             self._need_text()
 

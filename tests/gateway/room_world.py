@@ -143,8 +143,8 @@ class World:
         self.bus.append(envelope.durable(event))
         return event
 
-    def say(self) -> None:
-        self.append(MessageRedactedData(message="m", by=Person(id="u", name="n")))
+    def say(self, size: int = 1) -> None:
+        self.append(MessageRedactedData(message="m", by=Person(id="u", name="n" * size)))
 
     def open(self) -> Message:
         message = Message(MessageId(new_id()), len(self.log))

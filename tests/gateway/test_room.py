@@ -5,7 +5,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
-from hub.gateway.open_stream import FOLD_AFTER, MAX_HELD
+from hub.domain.ids import new_id
+from hub.gateway.open_stream import MAX_HELD
 from hub.gateway.outbox import SOFT_BYTES, Frame
 from hub.gateway.room import EARLY_ENVELOPES, REMEMBERED_ENDS, RING_FRAMES, STASH_FRAMES
 from tests.gateway.room_world import Client, World
@@ -115,6 +116,7 @@ async def test_the_stash_is_bounded_and_the_log_has_the_rest() -> None:
             one.say()
         await deliver(one, *range(1, STASH_FRAMES + 50))
         assert client.seq == 0
+        assert len(one.room._stash) == STASH_FRAMES
         await answer_all(one)
         assert client.seq == STASH_FRAMES + 50
 
@@ -133,6 +135,25 @@ async def test_positions_the_log_does_not_have_are_forgotten() -> None:
         assert client.seq == 10
 
 
+async def test_junk_that_waited_is_ignored_too() -> None:
+    async with world() as one:
+        client = one.join(0)
+        message = one.open()
+        for _ in range(3):
+            one.write(message)
+        held = f"D {message.id} 2 1 0\n{{}}".encode()
+        early = f"D {new_id()} 0 1 1\n{{}}".encode()
+        one.room.receive(one.bus.pop(0))
+        one.room.receive(held)
+        one.room.receive(early)
+        one.say()
+        await deliver(one)
+        await answer_all(one)
+        assert one.room.rejected == 2
+        assert client.seq == 1
+        assert client.texts[message.id] == message.text(3)
+
+
 async def test_deltas_of_a_future_that_is_none_do_not_keep_the_place_of_others() -> None:
     async with world() as one:
         client = one.join(0)
@@ -145,14 +166,19 @@ async def test_deltas_of_a_future_that_is_none_do_not_keep_the_place_of_others()
         assert kinds(client) == ["message.redacted", "message.delta"]
 
 
-async def test_a_snapshot_that_is_none_is_ignored() -> None:
+async def test_frames_that_are_none_are_ignored() -> None:
     async with world(1) as one:
         client = one.join(1)
         one.room.receive(b"S m 1 1 1\n{}")
+        one.room.receive(b"D m 0 1 1\n{}")
         one.room.receive(b'S m 1 1 1\n{"data":3}')
-        assert one.room.rejected == 2
+        assert one.room.rejected == 3
         await passes()
         assert client.frames == []
+        message = one.open()
+        one.write(message)
+        await deliver(one)
+        assert client.texts[message.id] == message.text(1)
 
 
 # ---- joining
@@ -247,6 +273,25 @@ async def test_a_replay_waits_for_a_slow_reader() -> None:
         assert client.seq == 2_000
 
 
+async def test_a_replay_waits_within_a_page_of_large_events() -> None:
+    async with world() as one:
+        for _ in range(6):
+            one.say(size=600_000)
+        one.bus.clear()
+        one.room.reaches(6)
+        await answer_all(one)
+        client = one.join(0)
+        client.reading = False
+        await answer_all(one)
+        assert not client.overflowed
+        for _ in range(6):
+            client.reading = True
+            client.outbox.resume()
+            client.reading = False
+            await answer_all(one)
+        assert client.seq == 6
+
+
 async def test_leaving_in_the_middle_of_a_replay_ends_it() -> None:
     async with world(10) as one:
         client = one.join(0)
@@ -291,7 +336,7 @@ async def test_one_that_overflows_while_it_is_served_does_not_disturb_the_others
 async def test_who_joins_in_the_middle_of_a_message_gets_its_text_then_the_rest() -> None:
     async with world(1) as one:
         message = one.open()
-        for _ in range(FOLD_AFTER + 5):
+        for _ in range(200):
             one.write(message)
         await deliver(one)
         client = one.join(0)
@@ -299,7 +344,7 @@ async def test_who_joins_in_the_middle_of_a_message_gets_its_text_then_the_rest(
         one.write(message)
         await deliver(one)
         assert kinds(client) == ["message.redacted", "message.snapshot", "message.delta"]
-        assert client.texts[message.id] == message.text(FOLD_AFTER + 6)
+        assert client.texts[message.id] == message.text(201)
 
 
 async def test_a_room_that_opens_in_the_middle_of_a_message_knows_its_text() -> None:
@@ -363,6 +408,18 @@ async def test_a_lost_delta_is_made_good_by_one_snapshot_for_all() -> None:
         for client in clients:
             assert client.texts[message.id] == message.text(6)
             assert kinds(client).count("message.snapshot") == 1
+
+
+async def test_a_reconnect_brings_the_text_that_was_lost_even_when_no_more_follows() -> None:
+    async with world() as one:
+        client = one.join(0)
+        message = one.open()
+        for _ in range(5):
+            one.write(message)
+        await deliver(one, 0)
+        one.room.gap()
+        await answer_all(one)
+        assert client.texts[message.id] == message.text(5)
 
 
 async def test_deltas_swapped_on_their_way_need_no_snapshot() -> None:

@@ -4,7 +4,7 @@ import asyncio
 import json
 import random
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any
 
@@ -387,8 +387,13 @@ async def test_without_postgresql_a_join_is_refused_and_a_replay_waits(store: St
         assert not watcher.wrong
 
 
-def reached(watcher: Watcher, last: dict[SessionId, int], session: SessionId) -> bool:
-    return watcher.seq == last[session]
+def reached(watcher: Watcher, seq: int | None) -> bool:
+    return watcher.seq is not None and seq is not None and watcher.seq >= seq
+
+
+async def length(store: Store, session: SessionId) -> int | None:
+    async with store.transaction() as db:
+        return await log.last_seq(db, session)
 
 
 async def test_a_storm(store: Store) -> None:
@@ -403,16 +408,14 @@ async def test_a_storm(store: Store) -> None:
             rooms_of(store, two, check_s=0.5) as there,
         ):
             all_sessions = [await new_session(store) for _ in range(4)]
-            last = dict.fromkeys(all_sessions, 0)
             storm = asyncio.Event()
             delivered = 0
 
             async def publishing(relay_: Relay, session: SessionId) -> None:
                 while not storm.is_set():
-                    for event in await say(store, session, dice.randint(1, 3)):
-                        last[session] = max(last[session], event.seq)
-                        relay_.publisher.publish(session, envelope.durable(event))
-                    await asyncio.sleep(dice.uniform(0, 0.02))
+                    with suppress(Unavailable):  # the machine may be too busy for the database's deadlines
+                        await publish(relay_, store, session, dice.randint(1, 3))
+                    await asyncio.sleep(dice.uniform(0, 0.03))
 
             async def watching(session: SessionId) -> None:
                 nonlocal delivered
@@ -420,9 +423,12 @@ async def test_a_storm(store: Store) -> None:
                 while True:
                     ending = storm.is_set()
                     watcher = Watcher()
-                    await watcher.join(dice.choice((here, there)), session, position)
+                    try:
+                        await watcher.join(dice.choice((here, there)), session, position)
+                    except Unavailable:
+                        continue
                     if ending:
-                        await eventually(partial(reached, watcher, last, session), deadline_s=15)
+                        await eventually(partial(reached, watcher, await length(store, session)), deadline_s=15)
                     else:
                         await asyncio.sleep(dice.uniform(0.01, 0.3))
                     watcher.leave()

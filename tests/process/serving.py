@@ -58,12 +58,18 @@ class Serving:
                             parents.append(pid)
         return found
 
-    def workers(self) -> list[int]:
-        return [pid for pid in self.family() if name_of(pid) == "hub worker"]
+    def named(self, name: str) -> list[int]:
+        """The processes of this name, as `ps` shows it; the supervisor's own child of a service comes first."""
+        return sorted(pid for pid in self.family() if name_of(pid) == name)
 
     def get(self, path: str) -> httpx2.Response:
         with httpx2.Client(base_url=self.url, timeout=10) as client:
             return client.get(path)
+
+    def post(self, path: str, **body: str) -> int:
+        """The status of the answer."""
+        with httpx2.Client(base_url=self.url, timeout=10) as client:
+            return client.post(path, json=body).status_code
 
     def end(self, sig: signal.Signals = signal.SIGTERM) -> int:
         self.process.send_signal(sig)

@@ -3,17 +3,25 @@
 import json
 import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
 import httpx2
 import pytest
 
+from hub.embedded.lock import DataDirLock
 from tests.embedded.test_servers import until
 from tests.process.conftest import Command
-from tests.process.serving import SECRET, gone, serving
+from tests.process.serving import ROOT, SECRET, Serving, environment, gone, serving
 
 pytestmark = pytest.mark.timeout(240)  # each hub is an interpreter of its own, on a busy machine
+
+
+def kill_and_see_it_back(hub: Serving, name: str) -> None:
+    dead = hub.named(name)[0]
+    os.kill(dead, signal.SIGKILL)
+    until(lambda: dead not in hub.named(name) and hub.named(name) != [])
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
@@ -33,11 +41,14 @@ def test_workers_come_back_users_are_made_beside_it_and_a_second_hub_is_refused(
         assert f"pid {hub.process.pid}" in second.stderr
         assert second.stderr.count("\n") == 1, "one sentence, no traceback"
 
-        workers = hub.workers()
-        assert len(workers) == 2
-        os.kill(workers[0], signal.SIGKILL)
-        until(lambda: len(hub.workers()) == 2 and workers[0] not in hub.workers())
+        assert len(hub.named("hub worker")) == 2
+        kill_and_see_it_back(hub, "hub worker")
+        until(lambda: len(hub.named("hub worker")) == 2)
         assert all(hub.get("/readyz").status_code == 200 for _ in range(4))
+
+        for service in ("valkey-server", "postgres"):
+            kill_and_see_it_back(hub, service)
+        until(lambda: hub.post("/v1/auth/register", name="bob", password="correct horse") == 201)
 
         family = hub.family()
         assert hub.end(signal.SIGINT) == 0
@@ -74,3 +85,18 @@ def test_on_services_of_ones_own_none_is_started_and_registration_is_closed(
             stranger = {"name": "bob", "password": "correct horse"}
             assert client.post("/v1/auth/register", json=stranger).status_code == 403
         assert one.end() == 0
+
+
+def test_a_signal_before_it_is_ready_ends_it_well(data_dir: Path) -> None:
+    starting = subprocess.Popen(
+        [sys.executable, "-m", "hub", "serve", "--port", "0", "--data-dir", str(data_dir)],
+        cwd=ROOT,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    until(lambda: (data_dir / "hub.lock").exists(), 60)
+    starting.terminate()
+    shown, _ = starting.communicate(timeout=30)
+    assert (starting.returncode, shown) == (0, "")
+    DataDirLock(data_dir).release()

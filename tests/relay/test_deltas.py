@@ -192,6 +192,18 @@ async def test_a_missing_fence_is_restored_by_who_holds_the_lease(redis_url: str
         await eventually(lambda: len(listener.heard) == 2)
 
 
+async def test_a_lease_that_cannot_be_checked_is_asked_for_again(redis_url: str) -> None:
+    async with relay(redis_url) as one:
+        session = new_session()
+        listener = await ear(one, session)
+        one.refence_fails = 1
+        stream = begin(one, new_lease(session))
+        stream.add("a")
+        assert await stream.drain(5)
+        assert len(one.refenced) == 2
+        await eventually(lambda: assembled(listener.heard) == "a")
+
+
 async def test_a_missing_fence_refuses_who_has_lost_the_lease(redis_url: str) -> None:
     async with relay(redis_url) as one:
         session = new_session()

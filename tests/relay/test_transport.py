@@ -1,6 +1,7 @@
 """The pipeline, the subscriber and the publisher against a real Valkey, also a stopped, frozen and emptied one."""
 
 import asyncio
+import socket
 import time
 
 import pytest
@@ -232,6 +233,20 @@ async def test_passwords_and_databases() -> None:
             await one.redis.ping()
             assert await _ask_pipeline(one.pipeline, b"SET", b"key", b"1") == b"OK"
             assert await one.redis.command("GET", "key") == b"1"
+
+
+async def test_over_tcp() -> None:
+    with own_valkey() as valkey:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        await ask(valkey.url, "CONFIG", "SET", "port", port)
+        async with relay(f"redis://127.0.0.1:{port}") as one:
+            session = new_session()
+            listener = await ear(one, session)
+            one.publisher.publish(session, envelope.live(b"{}"))
+            await eventually(lambda: listener.heard)
+            await one.redis.ping()
 
 
 async def test_a_wrong_password_keeps_trying_without_a_connection() -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import redis.asyncio
 
+from hub.domain.errors import Unavailable
 from hub.domain.ids import RunId, SessionId, new_id
 from hub.domain.run import Lease
 from hub.embedded.valkey import EmbeddedValkey
@@ -61,11 +62,14 @@ class Relay:
         self.open_messages = OpenMessages(self.redis)
         self.refenced: list[Lease] = []
         self.holds_lease = True
+        self.refence_fails = 0  # so many times it cannot be found out whether the lease holds
         self.deltas = DeltaPublisher(self.pipeline, self.subscriber, self._refence, tasks)
         self.tasks = tasks
 
     async def _refence(self, lease: Lease) -> bool:
         self.refenced.append(lease)
+        if len(self.refenced) <= self.refence_fails:
+            raise Unavailable("PostgreSQL does not answer")
         return self.holds_lease and await self.fence.raise_to(lease.session, lease.epoch)
 
     async def connected(self) -> None:

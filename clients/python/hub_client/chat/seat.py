@@ -113,12 +113,13 @@ class Seat:
         entries: list[Entry] = []
         try:
             async for event in session.events():
+                was_busy = conversation.busy
                 entries += conversation.apply(event)
                 # History comes in one piece: it is written in one piece.
                 if entries and not (isinstance(event, DurableEvent) and event.seq < session.joined_at):
                     shown, entries = entries, []
                     await self._screen.show(*shown)
-                if not conversation.busy:
+                if was_busy and not conversation.busy:
                     self._screen.forget_hint()
                 self._screen.redraw()
         except (NotSignedIn, Stopped) as e:
