@@ -75,6 +75,7 @@ class ClaimedRun:
 
     `turn` is the number of the turn to do next (0-based): turns before it are checkpointed.
     `input_message` is the message that asked for the run; `to` names the agent it was addressed to, if any.
+    `stop_reason` is set when the run was asked to stop before it was claimed.
     """
 
     lease: Lease
@@ -86,3 +87,4 @@ class ClaimedRun:
     to: str | None
     usage: Usage
     started_at: datetime
+    stop_reason: str | None = None

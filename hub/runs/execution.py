@@ -18,7 +18,7 @@ from hub.relay.open_messages import OpenMessages
 from hub.runs.journal import Journal
 from hub.runs.lease import HeldLease
 from hub.runs.turn import Turn
-from hub.store import checkpoints, inputs, messages, runs, turns, usage
+from hub.store import checkpoints, inputs, runs, turns, usage
 from hub.store.checkpoints import Checkpoint
 from hub.store.database import Db, Store
 from hub.store.inputs import PendingInput
@@ -43,7 +43,7 @@ class _Loaded:
 
     state: str | None
     prompt: str
-    stop_reason: str | None
+    pending: tuple[PendingInput, ...]
     unfinished: turns.UnfinishedTurn | None
     voided: tuple[str, ...]
 
@@ -117,17 +117,16 @@ class Execution:
                 "tool_outcome_unknown", f"a worker was lost while these tools were called: {names}"
             )
             return
-        if loaded.stop_reason is not None:
-            self._held.stop_reason = loaded.stop_reason
+        if self._run.stop_reason is not None:
+            self._held.stop_reason = self._run.stop_reason
             self._held.stop.set()
         await self._turns(team, loaded)
 
     async def _turns(self, team: TeamSpec, loaded: _Loaded) -> None:
         engine = self._catalog.engine(team)
         self._model = self._catalog.model_name(team)
-        state, number = loaded.state, self._run.turn
+        state, number, given = loaded.state, self._run.turn, loaded.pending
         while True:
-            given = await self._pending()
             turn = Turn(self._journal, self._deltas, turn=number, attempt=self._run.attempt)
             request = TurnRequest(
                 session=self._run.lease.session,
@@ -147,7 +146,7 @@ class Execution:
             self._usage += result.usage
             number += result.outcome in (Outcome.NEXT, Outcome.DONE)
             end = _end(result, self._held.stop_reason, last=number >= team.max_turns)
-            await self._close_turn(turn, result, given, number, end)
+            given = await self._close_turn(turn, result, given, number, end)
             if end is not None:
                 return
             state = result.state
@@ -157,23 +156,14 @@ class Execution:
 
     async def _load(self) -> _Loaded:
         lease = self._run.lease
+        unfinished = None
         async with self._store.transaction() as db:
-            reason = await runs.cancel_reason(db, lease.run)
-            checkpoint = await checkpoints.latest(db, lease.session)
-            prompt = await messages.text_of(db, lease.session, self._run.input_message)
-            unfinished = None
+            state, prompt = await inputs.given(db, lease.session, self._run.input_message)
+            pending = await inputs.pending(db, lease.session, lease.run)
             if self._run.attempt > 1:
                 unfinished = await turns.unfinished(db, lease.session, lease.run, self._run.turn)
-        shown: list[str] = []
-        if unfinished is not None:
-            shown = await self._shown()
-        return _Loaded(
-            state=checkpoint.state if checkpoint else None,
-            prompt=prompt or "",
-            stop_reason=reason,
-            unfinished=unfinished,
-            voided=tuple(shown),
-        )
+        shown = await self._shown() if unfinished is not None else []
+        return _Loaded(state, prompt, tuple(pending), unfinished, tuple(shown))
 
     async def _shown(self) -> list[str]:
         """Messages of this run that were begun and not finished, as far as Redis remembers."""
@@ -184,11 +174,14 @@ class Execution:
         return [message.message for message in left_open if message.run == self._run.lease.run]
 
     async def _begin(self, loaded: _Loaded) -> None:
-        """Say that the run starts here; what an earlier attempt showed of the turn in flight is void."""
+        """Say that the run starts here; what an earlier attempt showed of the turn in flight is void.
+
+        A fresh run says so together with its first event: that saves its first token a commit.
+        """
         lease = self._run.lease
         started = NewEvent(RunStartedData(team=self._run.team, attempt=self._run.attempt, node=self._node), lease.run)
         if loaded.unfinished is None:
-            await self._journal.append([started])
+            self._journal.hold_back(started)
             return
         async with self._store.transaction() as db:
             completed = await inputs.supersede(db, lease.session, lease.run, loaded.unfinished.turn)
@@ -201,34 +194,33 @@ class Execution:
         await self._journal.append([NewEvent(void, lease.run), started])
         self._deltas.close(lease.session, loaded.voided)
 
-    async def _pending(self) -> list[PendingInput]:
-        lease = self._run.lease
-        async with self._store.transaction() as db:
-            return await inputs.pending(db, lease.session, lease.run)
-
     async def _close_turn(
-        self, turn: Turn, result: TurnResult, given: list[PendingInput], number: int, end: _End | None
-    ) -> None:
+        self, turn: Turn, result: TurnResult, given: tuple[PendingInput, ...], number: int, end: _End | None
+    ) -> tuple[PendingInput, ...]:
+        """Commit the turn with its checkpoint; what the next turn is to be given."""
         lease = self._run.lease
+        next_given: tuple[PendingInput, ...] = ()
 
         async def write(db: Db, logged: list[LoggedEvent]) -> None:
+            nonlocal next_given
             if result.state is not None:
                 seq = logged[-1].seq if logged else self._journal.seq
                 await checkpoints.save(
-                    db,
-                    Checkpoint(lease.session, seq, lease.run, number - 1, self._run.team, result.state),
+                    db, Checkpoint(lease.session, seq, lease.run, number - 1, self._run.team, result.state)
                 )
                 held = [message.message for message in given] + turn.recorded
                 await inputs.mark_in_state(db, lease.session, held)
             await usage.add(db, run=lease.run, turn=number, model=self._model, usage=result.usage)
             if end is None:
                 await runs.advance(db, lease, turn=number, usage=self._usage)
+                next_given = tuple(await inputs.pending(db, lease.session, lease.run))
             else:
                 await runs.finish(db, lease, self._finished(end, number))
 
         events = [self._finished_event(end, number)] if end is not None else []
         status = end.message_status if end is not None else MessageStatus.COMPLETE
         await turn.end(status, events, write)
+        return next_given
 
     async def _finish_without_turn(self, code: str, message: str) -> None:
         end = _End(RunStatus.FAILED, code, MessageStatus.FAILED, ErrorData(code=code, message=message))

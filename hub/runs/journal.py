@@ -23,6 +23,7 @@ class Journal:
         self._broadcast = broadcast
         self._held = held
         self.seq = 0  # of the newest event of this journal
+        self._held_back: list[NewEvent] = []
 
     @property
     def lease(self) -> Lease:
@@ -33,21 +34,28 @@ class Journal:
         if not self._held.is_valid:
             raise LeaseLost
 
+    def hold_back(self, event: NewEvent) -> None:
+        """Write this event together with the next ones, before them."""
+        self._held_back.append(event)
+
     async def append(
         self,
         events: Sequence[NewEvent],
         also: Also | None = None,
         before_publishing: Callable[[], Awaitable[None]] | None = None,
     ) -> list[LoggedEvent]:
-        """Commit these events (and what `also` writes) in one transaction, then publish them.
+        """Commit these events (and what `also` writes, given these) in one transaction, then publish them.
 
         `before_publishing` is awaited in between: what was shown before must be out before they are.
         """
         self.check()
+        early = len(self._held_back)
+        events = [*self._held_back, *events]
         async with self._store.transaction() as db:
             logged = await log.append(db, self.lease.session, events, lease=self.lease) if events else []
             if also is not None:
-                await also(db, logged)
+                await also(db, logged[early:])
+        self._held_back.clear()
         if before_publishing is not None:
             await before_publishing()
         if logged:

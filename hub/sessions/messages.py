@@ -9,7 +9,7 @@ from hub.auth.policy import Action
 from hub.domain.errors import BadRequest, Busy, IdempotencyConflict, not_supported_yet
 from hub.domain.ids import MessageId, RunId, new_id
 from hub.domain.principal import Principal
-from hub.domain.run import RunStatus
+from hub.domain.run import Run, RunStatus
 from hub.domain.session import OnBusy, Session
 from hub.engine.catalog import Catalog
 from hub.protocol.events import MessageCreatedData, RunQueuedData, UserAuthor
@@ -18,9 +18,9 @@ from hub.protocol.results import SendResult
 from hub.relay.broadcast import Broadcast
 from hub.runs.control import RunControl, Stops
 from hub.sessions.access import reach, session_id
-from hub.store import log, messages, runs
+from hub.store import sending
 from hub.store.database import Db, Store
-from hub.store.messages import StoredMessage
+from hub.store.sending import NewMessage, SentMessage
 
 
 class Messages:
@@ -53,52 +53,39 @@ class Messages:
         async with self._store.transaction() as db:
             # The lock orders senders, so that the check of the client_id cannot race.
             found = await reach(db, principal, id_, Action.SEND, lock=True)
-            known = await messages.by_client_id(db, id_, principal.user, client_id)
+            known, busy = await sending.before(db, id_, principal.user, client_id)
             if known is not None:
                 return _again(known, body)
             self._check_addressee(found, to)
-            stops = await self._make_room(db, found, on_busy or found.on_busy)
-            message, run = MessageId(new_id()), RunId(new_id())
+            stops = await self._make_room(db, busy, on_busy or found.on_busy)
+            message = NewMessage(
+                id=MessageId(new_id()),
+                run=RunId(new_id()),
+                team=found.team,
+                author=principal.user,
+                author_name=principal.name,
+                text=text,
+                parts=parts,
+                client_id=client_id,
+                body_hash=body,
+                to=to,
+            )
             created = MessageCreatedData(
-                message=message,
+                message=message.id,
                 author=UserAuthor(id=principal.user, name=principal.name),
                 text=text,
                 parts=list(parts),
                 client_id=client_id,
                 to=to,
             )
-            seq = found.last_seq + 1
-            events = await log.append(
-                db, id_, [NewEvent(created), NewEvent(RunQueuedData(input_seq=seq), run), *stops.events]
-            )
-            await messages.insert_user(
-                db,
-                id=message,
-                session=id_,
-                seq=seq,
-                author_id=principal.user,
-                author_name=principal.name,
-                text=text,
-                parts=list(parts),
-                client_id=client_id,
-                body_hash=body,
-                queued_run=run,
-                to_agent=to,
-            )
-            await runs.enqueue(
-                db,
-                run=run,
-                session=id_,
-                team=found.team,
-                input_message=message,
-                input_seq=seq,
-                to=to,
-                requested_by=principal.user,
+            queued = RunQueuedData(input_seq=found.last_seq + 1)
+            events = await sending.send(
+                db, id_, message, [NewEvent(created), NewEvent(queued, message.run), *stops.events]
             )
         self._broadcast.events(events)
         self._control.announce(stops)
         self._control.wake()
-        return SendResult(seq=seq, message=message, run=run)
+        return SendResult(seq=events[0].seq, message=message.id, run=message.run)
 
     def _check_addressee(self, session: Session, to: str | None) -> None:
         team = self._catalog.get(session.team)
@@ -108,10 +95,10 @@ class Messages:
         if to not in names:
             raise BadRequest("no such agent in this team", details={"to": to, "agents": names})
 
-    async def _make_room(self, db: Db, session: Session, policy: OnBusy) -> Stops:
-        """Apply `on_busy`: what has to be stopped for this message."""
-        under_way = await runs.open_runs(db, session.id)
-        if not under_way:
+    async def _make_room(self, db: Db, busy: Run | None, policy: OnBusy) -> Stops:
+        """Apply `on_busy`: what has to be stopped for this message. `busy` is what keeps the session busy, if anything
+        does."""
+        if busy is None:
             return Stops()
         match policy:
             case OnBusy.QUEUE:
@@ -119,10 +106,9 @@ class Messages:
             case OnBusy.REJECT:
                 raise Busy("a run is under way in this session")
             case OnBusy.INTERRUPT:
-                live = under_way[0]
-                if live.status is RunStatus.QUEUED:
+                if busy.status is RunStatus.QUEUED:
                     return Stops()
-                return await self._control.stop(db, live, "interrupted")
+                return await self._control.stop(db, busy, "interrupted")
             case OnBusy.STEER:
                 raise not_supported_yet("on_busy: steer")
 
@@ -132,7 +118,7 @@ def _digest(text: str, parts: Sequence[dict[str, str]], to: str | None) -> bytes
     return hashlib.sha256(orjson.dumps([text, list(parts), to])).digest()
 
 
-def _again(known: StoredMessage, body: bytes) -> SendResult:
+def _again(known: SentMessage, body: bytes) -> SendResult:
     if known.body_hash != body:
         raise IdempotencyConflict("this client_id was used for another message")
     return SendResult(seq=known.seq, message=known.id, run=known.queued_run)

@@ -14,15 +14,14 @@ _LATEST = text("""
     WHERE session_id = CAST(:session AS uuid) ORDER BY seq DESC LIMIT 1
 """)
 
+# The new row is not in the snapshot the DELETE sees, hence one less is kept of the others.
 _SAVE = text("""
+    WITH pruned AS (
+        DELETE FROM checkpoints WHERE session_id = CAST(:session AS uuid) AND seq <= (
+            SELECT seq FROM checkpoints WHERE session_id = CAST(:session AS uuid)
+            ORDER BY seq DESC OFFSET :kept - 1 LIMIT 1))
     INSERT INTO checkpoints (session_id, seq, run_id, turn, engine, state, created_at)
     VALUES (CAST(:session AS uuid), :seq, CAST(:run AS uuid), :turn, :engine, :state, clock_timestamp())
-""")
-
-_PRUNE = text("""
-    DELETE FROM checkpoints WHERE session_id = CAST(:session AS uuid) AND seq <= (
-        SELECT seq FROM checkpoints WHERE session_id = CAST(:session AS uuid)
-        ORDER BY seq DESC OFFSET :kept LIMIT 1)
 """)
 
 
@@ -57,6 +56,6 @@ async def save(db: Db, checkpoint: Checkpoint) -> None:
             "turn": checkpoint.turn,
             "engine": checkpoint.engine,
             "state": checkpoint.state,
+            "kept": KEPT,
         },
     )
-    await db.execute(_PRUNE, {"session": checkpoint.session, "kept": KEPT})

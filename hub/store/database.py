@@ -7,16 +7,18 @@ with the database itself becomes `Unavailable`; the caller may try again.
 import asyncio
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
-from typing import TypeAlias
+from typing import NoReturn, TypeAlias
 
-from sqlalchemy import URL, make_url, text
+import asyncpg
+from sqlalchemy import URL, TextClause, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+from sqlalchemy.ext.asyncio import create_async_engine
 
 from hub.domain.errors import Conflict, Unavailable
+from hub.store.transaction import Compiled, Transaction
 
-Db: TypeAlias = AsyncConnection
+Db: TypeAlias = Transaction
 """A transaction in progress."""
 
 CONNECT_TIMEOUT_S = 3.0
@@ -58,6 +60,7 @@ class Store:
     """
 
     def __init__(self, dsn: str, *, pool_size: int = 8, command_timeout_s: float = 5.0) -> None:
+        self._compiled: dict[TextClause, Compiled] = {}  # bounded by the store's own statements
         self._engine = create_async_engine(
             driver_url(dsn),
             pool_size=pool_size,
@@ -87,8 +90,23 @@ class Store:
         when a row that must be unique is there already.
         """
         with translated():
-            async with self._engine.begin() as db:
-                yield db
+            async with self._engine.connect() as pooled:
+                connection = (await pooled.get_raw_connection()).driver_connection
+                db = Transaction(connection, self._compiled)
+                try:
+                    await db.begin()
+                    yield db
+                    if db.is_open:
+                        await db.commit()
+                except TimeoutError:
+                    raise  # the server is silent: a ROLLBACK would wait as long again
+                except BaseException:
+                    if db.is_open:
+                        await db.rollback()
+                    raise
+                finally:
+                    if db.connection.is_closed() or db.connection.is_in_transaction():
+                        await pooled.invalidate()
 
     async def ping(self, timeout_s: float = 2) -> None:
         """Ask the database for a sign of life. Raises `Unavailable` when there is none within `timeout_s` seconds."""
@@ -122,11 +140,16 @@ def translated() -> Generator[None]:
     try:
         yield
     except DBAPIError as e:
-        sqlstate: str | None = getattr(e.orig, "sqlstate", None)
-        if e.connection_invalidated or (sqlstate is not None and sqlstate.startswith(_TROUBLE)):
-            raise Unavailable("the database does not answer") from e
-        if sqlstate == _UNIQUE_VIOLATION:
-            raise Conflict("it exists already") from e
-        raise
-    except (PoolTimeout, TimeoutError, OSError) as e:
+        _raise_translated(e, getattr(e.orig, "sqlstate", None), lost=e.connection_invalidated)
+    except asyncpg.PostgresError as e:
+        _raise_translated(e, e.sqlstate, lost=False)
+    except (PoolTimeout, TimeoutError, OSError, asyncpg.InterfaceError, asyncpg.InternalClientError) as e:
         raise Unavailable("the database does not answer") from e
+
+
+def _raise_translated(error: Exception, sqlstate: str | None, *, lost: bool) -> NoReturn:
+    if lost or (sqlstate is not None and sqlstate.startswith(_TROUBLE)):
+        raise Unavailable("the database does not answer") from error
+    if sqlstate == _UNIQUE_VIOLATION:
+        raise Conflict("it exists already") from error
+    raise error

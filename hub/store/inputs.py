@@ -22,6 +22,14 @@ _PENDING = text("""
     ORDER BY m.seq
 """)
 
+_GIVEN = text("""
+    SELECT c.state, m.text AS prompt
+    FROM (SELECT 1) AS always
+    LEFT JOIN LATERAL (
+        SELECT state FROM checkpoints WHERE session_id = CAST(:session AS uuid) ORDER BY seq DESC LIMIT 1) AS c ON true
+    LEFT JOIN messages m ON m.id = CAST(:message AS uuid) AND m.session_id = CAST(:session AS uuid)
+""")
+
 _MARK = text("""
     UPDATE messages SET in_state = true
     WHERE session_id = CAST(:session AS uuid) AND id = ANY(CAST(:messages AS uuid[]))
@@ -54,6 +62,13 @@ async def pending(db: Db, session: SessionId, run: RunId) -> list[PendingInput]:
         PendingInput(MessageId(row.id), row.seq, row.author_kind == "agent", row.author_id, row.author_name, row.text)
         for row in rows
     ]
+
+
+async def given(db: Db, session: SessionId, message: MessageId) -> tuple[str | None, str]:
+    """What a run begins with: the team's state after the session's last finished turn (None: there was none), and the
+    text of the message that asked for the run."""
+    row = (await db.execute(_GIVEN, {"session": session, "message": message})).one()
+    return row.state, row.prompt or ""
 
 
 async def mark_in_state(db: Db, session: SessionId, messages: Sequence[MessageId]) -> None:

@@ -1,6 +1,7 @@
 """The log of a session: durable events with a `seq` 1, 2, 3 … given in the transaction that inserts them."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from sqlalchemy import text
 
@@ -9,10 +10,12 @@ from hub.domain.ids import RunId, SessionId
 from hub.domain.run import Lease
 from hub.protocol.frames import LoggedEvent, NewEvent
 from hub.store.database import Db
+from hub.store.transaction import Row
 
-# The UPDATE takes the lock of the session's row, which orders the writers of one session; the clock is read under it,
+# Where a statement that writes events begins. The UPDATE takes the lock of the session's row, which orders the writers
+# of one session; the clock is read under it,
 # so times grow with seq.
-_POSITION = """
+POSITION = """
     position AS (
         UPDATE sessions SET last_seq = last_seq + :n, updated_at = clock_timestamp()
         WHERE id = CAST(:session AS uuid) AND deleted_at IS NULL
@@ -24,12 +27,12 @@ _POSITION = """
             WITH ORDINALITY AS e(type, run, data))
 """
 
-_APPEND = text(f"WITH {_POSITION} SELECT before, ts, true AS held FROM position")
+_APPEND = text(f"WITH {POSITION} SELECT before, ts, true AS held FROM position")
 
 # Locking the run's row makes PostgreSQL look at its newest version, not at the statement's snapshot, and keeps the
 # lease from being granted anew before this transaction ends. It reads `position`, hence comes after the session's lock.
 _APPEND_FENCED = text(f"""
-    WITH {_POSITION},
+    WITH {POSITION},
     held AS (
         SELECT r.id FROM position, runs r
         WHERE r.id = CAST(:run AS uuid) AND r.session_id = CAST(:session AS uuid)
@@ -61,14 +64,7 @@ async def append(
 
     Raises `NotFound` when the session does not exist or is deleted, and `LeaseLost` when `lease` is given and old.
     """
-    data = [event.data.model_dump_json() for event in events]
-    values = {
-        "session": session,
-        "n": len(events),
-        "types": [event.data.TYPE for event in events],
-        "runs": [event.run for event in events],
-        "data": data,
-    }
+    values = values_of(session, events)
     if lease is None:
         row = (await db.execute(_APPEND, values)).one_or_none()
     else:
@@ -78,8 +74,24 @@ async def append(
     if not row.held:
         await db.rollback()  # also for a caller that would catch the error inside its transaction
         raise LeaseLost
+    return logged(session, events, values["data"], row)
+
+
+def values_of(session: SessionId, events: Sequence[NewEvent]) -> dict[str, Any]:
+    """What `POSITION` needs."""
+    return {
+        "session": session,
+        "n": len(events),
+        "types": [event.data.TYPE for event in events],
+        "runs": [event.run for event in events],
+        "data": [event.data.model_dump_json() for event in events],
+    }
+
+
+def logged(session: SessionId, events: Sequence[NewEvent], data: Sequence[str], position: Row) -> list[LoggedEvent]:
+    """The events as `POSITION` put them into the log: after seq `position.before`, at `position.ts`."""
     return [
-        LoggedEvent(session, row.before + number, event.data.TYPE, event.run, row.ts, event_data)
+        LoggedEvent(session, position.before + number, event.data.TYPE, event.run, position.ts, event_data)
         for number, (event, event_data) in enumerate(zip(events, data, strict=True), start=1)
     ]
 

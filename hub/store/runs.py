@@ -12,24 +12,18 @@ from typing import Any
 
 from sqlalchemy import text
 
-from hub.domain.ids import MessageId, RunId, SessionId, UserId
+from hub.domain.ids import MessageId, RunId, SessionId
 from hub.domain.run import ClaimedRun, Lease, Run, RunStatus, Usage
 from hub.store.database import Db
 from hub.store.log import LeaseLost
 
-_COLUMNS = """id::text, session_id::text, status, team, attempt, input_seq, turn, prompt_tokens, completion_tokens,
+COLUMNS = """id::text, session_id::text, status, team, attempt, input_seq, turn, prompt_tokens, completion_tokens,
     created_at, finished_at"""
 
-_ENQUEUE = text("""
-    INSERT INTO runs (id, session_id, status, team, input_message, input_seq, to_agent, requested_by, created_at)
-    VALUES (CAST(:id AS uuid), CAST(:session AS uuid), 'queued', :team, CAST(:message AS uuid), :seq, :to_agent,
-            CAST(:user AS uuid), clock_timestamp())
-""")
-
-_GET = text(f"SELECT {_COLUMNS} FROM runs WHERE id = CAST(:run AS uuid)")
+_GET = text(f"SELECT {COLUMNS} FROM runs WHERE id = CAST(:run AS uuid)")
 
 _OPEN = text(f"""
-    SELECT {_COLUMNS} FROM runs
+    SELECT {COLUMNS} FROM runs
     WHERE session_id = CAST(:session AS uuid) AND status IN ('queued', 'running', 'waiting', 'paused')
     ORDER BY (status = 'queued'), input_seq
 """)
@@ -52,7 +46,8 @@ _CLAIM = text("""
         started_at = coalesce(r.started_at, clock_timestamp())
     FROM candidate c WHERE r.id = c.id
     RETURNING r.id::text, r.session_id::text, r.lease_epoch, r.team, r.attempt, r.turn, r.input_seq,
-              r.input_message::text, r.to_agent, r.prompt_tokens, r.completion_tokens, r.started_at
+              r.input_message::text, r.to_agent, r.prompt_tokens, r.completion_tokens, r.started_at,
+              r.cancel_reason
 """)
 
 _RENEW = text("""
@@ -93,15 +88,13 @@ _FINISH_QUEUED = text("""
 _END_ALL = text(f"""
     UPDATE runs SET status = 'cancelled', reason = :reason, finished_at = clock_timestamp(), lease_until = NULL
     WHERE session_id = CAST(:session AS uuid) AND status IN ('queued', 'running', 'waiting', 'paused')
-    RETURNING {_COLUMNS}
+    RETURNING {COLUMNS}
 """)
 
 _ASK_STOP = text("""
     UPDATE runs SET cancel_reason = coalesce(cancel_reason, :reason)
     WHERE id = CAST(:run AS uuid) AND status IN ('running', 'waiting', 'paused')
 """)
-
-_CANCEL_REASON = text("SELECT cancel_reason FROM runs WHERE id = CAST(:run AS uuid)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,41 +108,15 @@ class FinishedRun:
     usage: Usage
 
 
-async def enqueue(
-    db: Db,
-    *,
-    run: RunId,
-    session: SessionId,
-    team: str,
-    input_message: MessageId,
-    input_seq: int,
-    to: str | None,
-    requested_by: UserId,
-) -> None:
-    """Put a run into the session's queue."""
-    await db.execute(
-        _ENQUEUE,
-        {
-            "id": run,
-            "session": session,
-            "team": team,
-            "message": input_message,
-            "seq": input_seq,
-            "to_agent": to,
-            "user": requested_by,
-        },
-    )
-
-
 async def get(db: Db, run: RunId) -> Run | None:
     """The run, or None."""
     row = (await db.execute(_GET, {"run": run})).one_or_none()
-    return _run(row) if row is not None else None
+    return run_of(row) if row is not None else None
 
 
 async def open_runs(db: Db, session: SessionId) -> list[Run]:
     """Runs of the session that have not ended: the live one first, then the queue in order."""
-    return [_run(row) for row in await db.execute(_OPEN, {"session": session})]
+    return [run_of(row) for row in await db.execute(_OPEN, {"session": session})]
 
 
 async def claim(db: Db, *, node: str, limit: int, lease_s: float) -> list[ClaimedRun]:
@@ -169,6 +136,7 @@ async def claim(db: Db, *, node: str, limit: int, lease_s: float) -> list[Claime
             to=row.to_agent,
             usage=Usage(row.prompt_tokens, row.completion_tokens),
             started_at=row.started_at,
+            stop_reason=row.cancel_reason,
         )
         for row in rows
     ]
@@ -185,12 +153,6 @@ async def stops(db: Db, leases: Sequence[Lease]) -> dict[Lease, str | None]:
     held = {(lease.run, lease.epoch): lease for lease in leases}
     rows = await db.execute(_STOPS, _held(leases))
     return {held[RunId(row.id), row.epoch]: None if row.lost else row.cancel_reason for row in rows}
-
-
-async def cancel_reason(db: Db, run: RunId) -> str | None:
-    """Why the run is asked to stop, if it is."""
-    reason: str | None = (await db.execute(_CANCEL_REASON, {"run": run})).scalar_one_or_none()
-    return reason
 
 
 async def release(db: Db, lease: Lease) -> None:
@@ -224,7 +186,7 @@ async def finish_queued(db: Db, run: RunId, reason: str) -> bool:
 
 async def end_all(db: Db, session: SessionId, reason: str) -> list[Run]:
     """Cancel every run of the session here and now; whoever holds one finds its lease lost."""
-    return [_run(row) for row in await db.execute(_END_ALL, {"session": session, "reason": reason})]
+    return [run_of(row) for row in await db.execute(_END_ALL, {"session": session, "reason": reason})]
 
 
 async def ask_stop(db: Db, run: RunId, reason: str) -> bool:
@@ -242,7 +204,8 @@ def _held(leases: Sequence[Lease]) -> dict[str, Any]:
     return {"runs": [lease.run for lease in leases], "epochs": [lease.epoch for lease in leases]}
 
 
-def _run(row: Any) -> Run:
+def run_of(row: Any) -> Run:
+    """The run in a row with `COLUMNS`."""
     finished: datetime | None = row.finished_at
     return Run(
         id=RunId(row.id),

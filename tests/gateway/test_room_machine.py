@@ -108,6 +108,12 @@ class RoomMachine(RuleBasedStateMachine):
         self._do(self.world.room.receive, payload)
 
     @precondition(lambda self: self.world.bus)
+    @rule()
+    def deliver_backwards(self) -> None:
+        while self.world.bus:
+            self._do(self.world.room.receive, self.world.bus.pop())
+
+    @precondition(lambda self: self.world.bus)
     @rule(data=st.data())
     def lose(self, data: st.DataObject) -> None:
         del self.world.bus[data.draw(st.integers(0, len(self.world.bus) - 1))]
@@ -143,6 +149,14 @@ class RoomMachine(RuleBasedStateMachine):
     def join(self, data: st.DataObject) -> None:
         after = data.draw(st.integers(0, self.world.room.last_seq))
         self._do(self.world.join, after)
+
+    @rule(data=st.data(), passes=st.integers(0, 3))
+    def join_while_events_come(self, data: st.DataObject, passes: int) -> None:
+        self.join(data)
+        for _ in range(passes):
+            self._do(lambda: None)
+        self.say()
+        self.deliver_in_order(len(self.world.bus))
 
     @precondition(lambda self: self.world.clients)
     @rule(data=st.data())

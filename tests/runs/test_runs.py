@@ -105,7 +105,7 @@ async def test_a_lost_lease_stops_its_holder_and_the_turn_is_done_again(hub: Doo
         sent = await ada.say(session, "/script turns=2 tokens=100 rate=100")
         await ada.expect("message.delta", index=5)
         async with store.transaction() as db:
-            await db.exec_driver_sql("UPDATE runs SET lease_until = clock_timestamp() - interval '1 second'")
+            await db.connection.execute("UPDATE runs SET lease_until = clock_timestamp() - interval '1 second'")
             (other,) = await runs.claim(db, node="lost:1:x", limit=1, lease_s=0)
         assert other.attempt == 2
         void = await ada.expect("turn.superseded", turn=0, attempt=1)

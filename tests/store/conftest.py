@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from sqlalchemy import text
 
-from hub.domain.ids import MessageId, RunId, SessionId, UserId, new_id
+from hub.domain.ids import RunId, SessionId, UserId, new_id
 from hub.domain.run import Lease
 from hub.domain.session import OnBusy
 from hub.protocol.events import RunQueuedData
@@ -26,20 +26,25 @@ async def make_session(db: Db, owner: UserId, title: str = "plans") -> SessionId
     return session
 
 
+async def enqueue(db: Db, session: SessionId, user: UserId, seq: int, *, run: RunId | None = None) -> RunId:
+    """A run in the queue, without its message."""
+    run = run or RunId(new_id())
+    await db.execute(
+        text("""
+            INSERT INTO runs (id, session_id, status, team, input_message, input_seq, to_agent, requested_by)
+            VALUES (CAST(:run AS uuid), CAST(:session AS uuid), 'queued', 'duo', CAST(:message AS uuid), :seq, 'writer',
+                    CAST(:user AS uuid))
+        """),
+        {"run": run, "session": session, "message": new_id(), "seq": seq, "user": user},
+    )
+    return run
+
+
 async def make_lease(store: Store, session: SessionId, user: UserId, seq: int = 1) -> Lease:
     """A lease on a run that was just claimed."""
     run = RunId(new_id())
     async with store.transaction() as db:
-        await runs.enqueue(
-            db,
-            run=run,
-            session=session,
-            team="duo",
-            input_message=MessageId(new_id()),
-            input_seq=seq,
-            to=None,
-            requested_by=user,
-        )
+        await enqueue(db, session, user, seq, run=run)
     async with store.transaction() as db:
         claimed = await runs.claim(db, node="node", limit=1, lease_s=15)
     assert [c.lease.run for c in claimed] == [run]

@@ -9,9 +9,9 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import asyncpg
 import pytest
 from sqlalchemy import text
-from sqlalchemy.exc import ProgrammingError
 
 from hub.domain.errors import Conflict, Unavailable
 from hub.domain.ids import SessionId, UserId
@@ -87,7 +87,7 @@ async def test_what_must_be_unique_is_a_conflict(store: Store, alice: UserId, se
 
 
 async def test_a_fault_of_ours_is_not_the_databases(store: Store) -> None:
-    with pytest.raises(ProgrammingError):
+    with pytest.raises(asyncpg.UndefinedColumnError):
         async with store.transaction() as db:
             await db.execute(text("SELECT nonsense"))
     await store.ping()

@@ -1,13 +1,14 @@
 """Messages and the transcript."""
 
 import pytest
+from sqlalchemy import text as sql
 
 from hub.domain.errors import Conflict
 from hub.domain.ids import MessageId, RunId, SessionId, UserId, new_id
 from hub.domain.run import MessageStatus, Usage
-from hub.store import inputs, log, messages
+from hub.store import inputs, log, messages, sending
 from hub.store.database import Db, Store
-from hub.store.messages import StoredMessage
+from hub.store.sending import SentMessage
 from tests.store.conftest import event, make_lease
 
 
@@ -16,18 +17,23 @@ async def say(
 ) -> MessageId:
     message = MessageId(new_id())
     [logged] = await log.append(db, session, [event()])
-    await messages.insert_user(
-        db,
-        id=message,
-        session=session,
-        seq=logged.seq,
-        author_id=user,
-        author_name="Alice",
-        text=text,
-        parts=[{"type": "text", "text": text}],
-        client_id=client_id,
-        body_hash=b"hash",
-        queued_run=run,
+    await db.execute(
+        sql("""
+            INSERT INTO messages (id, session_id, seq, author_kind, author_id, author_name, text, parts, client_id,
+                                  body_hash, queued_run, status, created_at)
+            VALUES (CAST(:id AS uuid), CAST(:session AS uuid), :seq, 'user', :user, 'Alice', :text, '[]', :client_id,
+                    'hash', CAST(:run AS uuid), 'complete', :at)
+        """),
+        {
+            "id": message,
+            "session": session,
+            "seq": logged.seq,
+            "user": user,
+            "text": text,
+            "client_id": client_id,
+            "run": run,
+            "at": logged.ts,
+        },
     )
     return message
 
@@ -62,8 +68,8 @@ async def test_the_transcript_is_what_was_said(store: Store, session: SessionId,
         events = await log.read(db, session, after=0, limit=10)
         assert await messages.transcript(db, session, after_seq=1, limit=10) == [second]
         assert await messages.transcript(db, session, after_seq=0, limit=1) == [first]
-        assert await messages.text_of(db, session, told) == "t0.0 t0.1 "
-        assert await messages.text_of(db, SessionId(new_id()), told) is None
+        assert await inputs.given(db, session, asked) == (None, "Hello ✨")
+        assert await inputs.given(db, SessionId(new_id()), asked) == (None, "")
     assert (first.id, first.seq, first.run, first.text, first.status) == (asked, 1, None, "Hello ✨", "complete")
     assert first.author == {"kind": "user", "id": alice, "name": "Alice"}
     assert (second.id, second.seq, second.run, second.text, second.status) == (told, 2, run, "t0.0 t0.1 ", "complete")
@@ -84,10 +90,11 @@ async def test_a_client_id_finds_its_message(store: Store, session: SessionId, a
     run = RunId(new_id())
     async with store.transaction() as db:
         message = await say(db, session, alice, "a", client_id="k", run=run)
-        assert await messages.by_client_id(db, session, alice, "k") == StoredMessage(message, 1, b"hash", run)
-        assert await messages.by_client_id(db, session, alice, "K") is None
-        assert await messages.by_client_id(db, session, bob, "k") is None
-        assert await messages.by_client_id(db, SessionId(new_id()), alice, "k") is None
+        known, busy = await sending.before(db, session, alice, "k")
+        assert (known, busy) == (SentMessage(message, 1, b"hash", run), None)
+        assert await sending.before(db, session, alice, "K") == (None, None)
+        assert await sending.before(db, session, bob, "k") == (None, None)
+        assert await sending.before(db, SessionId(new_id()), alice, "k") == (None, None)
         await say(db, session, bob, "b", client_id="k")  # another author's key is another key
 
 

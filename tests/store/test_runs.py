@@ -7,30 +7,15 @@ import pytest
 from sqlalchemy import text
 
 from hub.domain.errors import Conflict
-from hub.domain.ids import MessageId, RunId, SessionId, UserId, new_id
+from hub.domain.ids import RunId, SessionId, UserId, new_id
 from hub.domain.run import ClaimedRun, Lease, RunStatus, Usage
 from hub.store import checkpoints, runs
 from hub.store.checkpoints import Checkpoint
-from hub.store.database import Db, Store
+from hub.store.database import Store
 from hub.store.log import LeaseLost
-from tests.store.conftest import make_lease, make_session
+from tests.store.conftest import enqueue, make_lease, make_session
 
 DONE = runs.FinishedRun(RunStatus.COMPLETED, "done", None, 2, Usage(5, 6))
-
-
-async def enqueue(db: Db, session: SessionId, user: UserId, seq: int) -> RunId:
-    run = RunId(new_id())
-    await runs.enqueue(
-        db,
-        run=run,
-        session=session,
-        team="duo",
-        input_message=MessageId(new_id()),
-        input_seq=seq,
-        to="writer",
-        requested_by=user,
-    )
-    return run
 
 
 async def claim(store: Store, node: str = "node", limit: int = 10) -> list[ClaimedRun]:
@@ -124,13 +109,11 @@ async def test_stopping(store: Store, session: SessionId, alice: UserId) -> None
     async with store.transaction() as db:
         queued = await enqueue(db, session, alice, 2)
         assert await runs.stops(db, [lease]) == {}
-        assert await runs.cancel_reason(db, lease.run) is None
         assert not await runs.finish_queued(db, lease.run, "late")
         assert not await runs.ask_stop(db, queued, "early")
         assert await runs.ask_stop(db, lease.run, "first")
         assert await runs.ask_stop(db, lease.run, "second")
         assert await runs.stops(db, [lease]) == {lease: "first"}
-        assert await runs.cancel_reason(db, lease.run) == "first"
         assert await runs.finish_queued(db, queued, "cancelled")
         await runs.finish(db, lease, replace(DONE, status=RunStatus.CANCELLED, error='{"code":"x"}'))
         assert not await runs.ask_stop(db, lease.run, "too late")

@@ -201,7 +201,7 @@ async def test_refreshing_rotates(auth: Auth) -> None:
 async def test_only_hashes_are_kept(auth: Auth) -> None:
     pair = await auth.user()
     async with auth.store.transaction() as db:
-        rows = (await db.execute(text("SELECT token_hash FROM refresh_tokens"))).scalars().all()
+        rows = (await db.execute(text("SELECT token_hash FROM refresh_tokens"))).scalars()
     assert rows == [hashlib.sha256(pair.refresh_token.encode()).digest()]
 
 
@@ -243,7 +243,7 @@ async def test_refreshing_does_not_prolong_the_sign_in(auth: Auth) -> None:
     pair = await auth.user()
     await auth.accounts.refresh(pair.refresh_token, address=HERE)
     async with auth.store.transaction() as db:
-        ends = (await db.execute(text("SELECT DISTINCT expires_at FROM refresh_tokens"))).scalars().all()
+        ends = (await db.execute(text("SELECT DISTINCT expires_at FROM refresh_tokens"))).scalars()
     assert len(ends) == 1
 
 

@@ -1,0 +1,110 @@
+"""A user's message and the run that answers it: looked up in one statement, written in one.
+
+This is what every acknowledgement waits for, so round trips count.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import text as sql
+
+from hub.domain.ids import MessageId, RunId, SessionId, UserId
+from hub.domain.run import Run
+from hub.protocol.frames import LoggedEvent, NewEvent
+from hub.store import log
+from hub.store.database import Db
+from hub.store.runs import COLUMNS, run_of
+
+_BEFORE = sql(f"""
+    SELECT known.message::text, known.message_seq, known.body_hash, known.queued_run::text, busy.*
+    FROM (SELECT 1) AS always
+    LEFT JOIN LATERAL (
+        SELECT id AS message, seq AS message_seq, body_hash, queued_run FROM messages
+        WHERE session_id = CAST(:session AS uuid) AND author_id = :author AND client_id = :client_id) AS known ON true
+    LEFT JOIN LATERAL (
+        SELECT {COLUMNS} FROM runs
+        WHERE session_id = CAST(:session AS uuid) AND status IN ('queued', 'running', 'waiting', 'paused')
+        ORDER BY (status = 'queued'), input_seq LIMIT 1) AS busy ON true
+""")
+
+_SEND = sql(f"""
+    WITH {log.POSITION},
+    said AS (
+        INSERT INTO messages (id, session_id, seq, author_kind, author_id, author_name, text, parts, client_id,
+                              body_hash, queued_run, to_agent, status, created_at)
+        SELECT CAST(:message AS uuid), CAST(:session AS uuid), before + 1, 'user', :author, :author_name, :text,
+               CAST(:parts AS jsonb), :client_id, :body_hash, CAST(:run AS uuid), :to_agent, 'complete', ts
+        FROM position),
+    queued AS (
+        INSERT INTO runs (id, session_id, status, team, input_message, input_seq, to_agent, requested_by, created_at)
+        SELECT CAST(:run AS uuid), CAST(:session AS uuid), 'queued', :team, CAST(:message AS uuid), before + 1,
+               :to_agent, CAST(:user AS uuid), ts
+        FROM position)
+    SELECT before, ts FROM position
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class SentMessage:
+    """What a repeated send needs to give the first answer again."""
+
+    id: MessageId
+    seq: int
+    body_hash: bytes | None
+    queued_run: RunId | None
+
+
+@dataclass(frozen=True, slots=True)
+class NewMessage:
+    """A message of a user that asks for a run. `body_hash` tells two bodies under one `client_id` apart."""
+
+    id: MessageId
+    run: RunId
+    team: str
+    author: UserId
+    author_name: str
+    text: str
+    parts: Sequence[Mapping[str, object]]
+    client_id: str
+    body_hash: bytes
+    to: str | None
+
+
+async def before(db: Db, session: SessionId, author: UserId, client_id: str) -> tuple[SentMessage | None, Run | None]:
+    """The message this author sent under this key, if any, and the run that keeps the session busy: the live one, or
+    else the first in its queue. Both stand only under the session's lock."""
+    row = (await db.execute(_BEFORE, {"session": session, "author": author, "client_id": client_id})).one()
+    known = None
+    if row.message is not None:
+        run = RunId(row.queued_run) if row.queued_run is not None else None
+        known = SentMessage(MessageId(row.message), row.message_seq, row.body_hash, run)
+    return known, run_of(row) if row.id is not None else None
+
+
+async def send(db: Db, session: SessionId, message: NewMessage, events: Sequence[NewEvent]) -> list[LoggedEvent]:
+    """Append `events`, the first of which is that of the message, and write the message and its queued run.
+
+    Leaves the transaction with `Conflict` when this author has used the `client_id` in this session before.
+    """
+    values = log.values_of(session, events)
+    position = (
+        await db.execute(
+            _SEND,
+            values
+            | {
+                "message": message.id,
+                "run": message.run,
+                "team": message.team,
+                "author": message.author,
+                "user": message.author,
+                "author_name": message.author_name,
+                "text": message.text,
+                "parts": json.dumps([dict(part) for part in message.parts]),
+                "client_id": message.client_id,
+                "body_hash": message.body_hash,
+                "to_agent": message.to,
+            },
+        )
+    ).one()
+    return log.logged(session, events, values["data"], position)

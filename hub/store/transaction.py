@@ -1,0 +1,134 @@
+"""A transaction in progress: statements go to the driver as they are.
+
+SQLAlchemy keeps the pool, the schema and the migrations; its execution layer costs several times what the driver needs
+for a statement, and the store writes its SQL by hand anyway.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import asyncpg
+from sqlalchemy import TextClause
+
+_PARAMETER = re.compile(r"(?<![:\w]):([a-z_]\w*)")
+_NOTHING: Mapping[str, Any] = {}
+
+
+class Row:
+    """One row; columns are attributes."""
+
+    __slots__ = ("_record",)
+
+    def __init__(self, record: Mapping[str, Any]) -> None:
+        self._record = record
+
+    def __getattr__(self, column: str) -> Any:
+        try:
+            return self._record[column]
+        except KeyError:
+            raise AttributeError(column) from None
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._record.values())
+
+
+class Rows:
+    """What a statement returned, and how many rows it touched."""
+
+    __slots__ = ("_records", "rowcount")
+
+    def __init__(self, records: list[Any], rowcount: int) -> None:
+        self._records = records
+        self.rowcount = rowcount
+
+    def __iter__(self) -> Iterator[Row]:
+        return map(Row, self._records)
+
+    def all(self) -> list[Row]:
+        """Every row."""
+        return list(self)
+
+    def one_or_none(self) -> Row | None:
+        """The only row, or None when there is none."""
+        if len(self._records) > 1:
+            raise ValueError("more than one row")
+        return Row(self._records[0]) if self._records else None
+
+    def one(self) -> Row:
+        """The only row."""
+        (record,) = self._records
+        return Row(record)
+
+    def scalar_one(self) -> Any:
+        """The first column of the only row."""
+        (record,) = self._records
+        return record[0]
+
+    def scalar_one_or_none(self) -> Any:
+        """The first column of the only row, or None when there is none."""
+        return self.scalar_one() if self._records else None
+
+    def scalars(self) -> list[Any]:
+        """The first column of every row."""
+        return [record[0] for record in self._records]
+
+
+class Transaction:
+    """Statements between BEGIN and COMMIT on one connection."""
+
+    def __init__(self, connection: Any, compiled: dict[TextClause, "Compiled"]) -> None:
+        self.connection: asyncpg.Connection[asyncpg.Record] = connection
+        self._compiled = compiled
+        self._open = False
+
+    async def begin(self) -> None:
+        await self.connection.execute("BEGIN")
+        self._open = True
+
+    async def commit(self) -> None:
+        """Raises RuntimeError when the transaction had failed before, and somebody hid it: nothing was written."""
+        self._open = False
+        if await self.connection.execute("COMMIT") != "COMMIT":
+            raise RuntimeError("the transaction had failed and was rolled back")
+
+    async def rollback(self) -> None:
+        """Undo everything; nothing may follow."""
+        self._open = False
+        await self.connection.execute("ROLLBACK")
+
+    @property
+    def is_open(self) -> bool:
+        """Whether neither COMMIT nor ROLLBACK was said."""
+        return self._open
+
+    async def execute(self, statement: TextClause, values: Mapping[str, Any] = _NOTHING) -> Rows:
+        """Run a statement, with its `:named` values."""
+        if not self._open:
+            raise RuntimeError("the transaction has ended")
+        compiled = self._compiled.get(statement)
+        if compiled is None:
+            compiled = self._compiled[statement] = Compiled(statement.text)
+        arguments = [values[name] for name in compiled.names]
+        if compiled.returns_rows:
+            records = await self.connection.fetch(compiled.sql, *arguments)
+            return Rows(records, len(records))
+        status = await self.connection.execute(compiled.sql, *arguments)
+        count = status.rpartition(" ")[2]
+        return Rows([], int(count) if count.isdecimal() else 0)
+
+
+class Compiled:
+    """A statement as the driver takes it: numbered parameters, each once."""
+
+    __slots__ = ("names", "returns_rows", "sql")
+
+    def __init__(self, text: str) -> None:
+        names: dict[str, int] = {}
+
+        def number(match: re.Match[str]) -> str:
+            return f"${names.setdefault(match[1], len(names) + 1)}"
+
+        self.sql = _PARAMETER.sub(number, text)
+        self.names = tuple(names)
+        self.returns_rows = text.lstrip().upper().startswith(("SELECT", "WITH")) or "RETURNING" in text
