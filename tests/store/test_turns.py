@@ -8,9 +8,9 @@ from hub.protocol.frames import NewEvent
 from hub.store import inputs, log, runs, turns
 from hub.store.database import Store
 from hub.store.turns import UnfinishedTurn
-from tests.store.conftest import make_lease
+from tests.store.conftest import enqueue, make_lease
 from tests.store.test_messages import answer, say
-from tests.store.test_runs import DONE, enqueue
+from tests.store.test_runs import DONE
 
 
 async def test_a_run_is_given_its_own_input_and_what_nobody_else_will_take(
