@@ -46,7 +46,7 @@ class Settings(BaseSettings):
     runs_per_worker: Annotated[int, Field(ge=1)] = 500
     outbox_bytes: Annotated[int, Field(ge=65_536)] = 1_048_576
     stall_s: Annotated[float, Field(gt=0)] = 15
-    database_pool: Annotated[int, Field(ge=2, le=100)] = 8
+    database_pool: Annotated[int, Field(ge=2, le=100)] = 12
 
     log_format: Literal["json", "console"] = "console"
     log_level: Literal["debug", "info", "warning", "error"] = "info"

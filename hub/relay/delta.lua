@@ -10,8 +10,11 @@ if ARGV[2] == '0' then
   redis.call('DEL', KEYS[2])
 end
 redis.call('APPEND', KEYS[2], ARGV[3])
-redis.call('EXPIRE', KEYS[2], ARGV[4])
-redis.call('SET', KEYS[3], ARGV[2] + 1, 'EX', ARGV[4])
-redis.call('EXPIRE', KEYS[4], ARGV[4])
+redis.call('INCR', KEYS[3])
+if ARGV[2] % 64 == 0 then -- as rarely as a lifetime of minutes allows: this runs for every token
+  redis.call('EXPIRE', KEYS[2], ARGV[4])
+  redis.call('EXPIRE', KEYS[3], ARGV[4])
+  redis.call('EXPIRE', KEYS[4], ARGV[4])
+end
 redis.call('PUBLISH', KEYS[5], ARGV[7])
 return 1

@@ -37,7 +37,7 @@ class Outlet:
 
 
 class MessageStream:
-    """The first piece leaves at once, later ones as large as Redis is slow; there is no timer.
+    """The first piece leaves at once, later ones as large as Redis is slow; the pipeline gives the pace.
 
     While Redis is away pieces go to this worker's own rooms; when it is back, or has lost the beginning, everybody
     gets a `message.snapshot` once. `refused` is set when another lease holds the session: nothing leaves any more.

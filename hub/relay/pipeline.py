@@ -13,6 +13,7 @@ from hub.relay.scripts import Script
 from hub.relay.wire import Address, Reply, Wire, connect, encode
 
 MAX_PENDING_BYTES = 8_388_608
+MIN_GAP_S = 0.004  # between two batches: no token waits longer, and only when others have just left
 REPLY_TIMEOUT_S = 2.0  # without any progress: the connection is given up
 MAX_BACKOFF_S = 2.0
 
@@ -46,6 +47,7 @@ class Pipeline:
         self._pending_bytes = 0
         self._in_flight: deque[_Command] = deque()
         self._flush_due = False
+        self._flushed_at = 0.0
         self._replies = 0
         self.flushes = 0
         self.dropped = 0
@@ -61,10 +63,8 @@ class Pipeline:
             return
         self._pending.append(_Command(command, on_reply))
         self._pending_bytes += len(command)
-        if not self._in_flight and not self._flush_due:
-            self._flush_due = True
-            # Not at once: what the rest of this pass of the loop says goes along.
-            asyncio.get_running_loop().call_soon(self._flush)
+        if not self._in_flight:
+            self._flush_soon()
         while self._pending_bytes > self._max_bytes:
             oldest = self._pending.popleft()
             self._pending_bytes -= len(oldest.data)
@@ -114,20 +114,34 @@ class Pipeline:
                 return
             still = bool(self._in_flight) and self._replies == before
 
+    def _flush_soon(self) -> None:
+        """An idle connection sends at the end of this pass of the loop; a busy one every few milliseconds, because a
+        batch of many costs Redis, the network and every subscriber little more than a batch of one."""
+        if self._flush_due:
+            return
+        self._flush_due = True
+        loop = asyncio.get_running_loop()
+        wait = self._flushed_at + MIN_GAP_S - loop.time()
+        if wait <= 0:
+            loop.call_soon(self._flush)
+        else:
+            loop.call_later(wait, self._flush)
+
     def _flush(self) -> None:
         self._flush_due = False
         if self._wire is None or not self._pending or self._in_flight:
             return
         self._in_flight, self._pending, self._pending_bytes = self._pending, self._in_flight, 0
         self.flushes += 1
+        self._flushed_at = asyncio.get_running_loop().time()
         self._wire.write(b"".join([command.data for command in self._in_flight]))
 
     def _replied(self, reply: Reply) -> None:
         self._replies += 1
         if self._in_flight:
             self._in_flight.popleft().on_reply(reply)
-            if not self._in_flight:
-                self._flush()
+            if not self._in_flight and self._pending:
+                self._flush_soon()
 
     def _give_up(self) -> None:
         self._wire = None

@@ -8,7 +8,7 @@ from hub.protocol.frames import LoggedEvent, NewEvent, live_frame
 from hub.relay.broadcast import Broadcast
 from hub.runs.lease import HeldLease
 from hub.store import log
-from hub.store.database import Db, Store
+from hub.store.database import Db, NotBegun, Store
 from hub.store.log import LeaseLost
 
 Also = Callable[[Db, list[LoggedEvent]], Awaitable[None]]
@@ -48,19 +48,28 @@ class Journal:
 
         `before_publishing` is awaited in between: what was shown before must be out before they are.
         """
-        self.check()
         early = len(self._held_back)
         events = [*self._held_back, *events]
-        async with self._store.transaction() as db:
-            logged = await log.append(db, self.lease.session, events, lease=self.lease) if events else []
-            if also is not None:
-                await also(db, logged[early:])
+        while True:
+            self.check()
+            try:
+                logged = await self._commit(events, early, also)
+                break
+            except NotBegun:
+                continue  # it has waited for seconds, and goes on as long as the lease stands
         self._held_back.clear()
         if before_publishing is not None:
             await before_publishing()
         if logged:
             self.seq = logged[-1].seq
         self._broadcast.events(logged)
+        return logged
+
+    async def _commit(self, events: Sequence[NewEvent], early: int, also: Also | None) -> list[LoggedEvent]:
+        async with self._store.transaction() as db:
+            logged = await log.append(db, self.lease.session, events, lease=self.lease) if events else []
+            if also is not None:
+                await also(db, logged[early:])
         return logged
 
     def live(self, data: LiveData) -> None:

@@ -125,7 +125,7 @@ class LeaseKeeper:
                 held.valid_until = asked_at + self._lease_s
                 if time.monotonic() - held.fenced_at >= FENCE_REFRESH_S:
                     await self.fence(held)
-            else:
+            elif held.lease in self._held:  # not for a run that has ended meanwhile
                 self._log.warning("lease_lost", run=held.lease.run, epoch=held.lease.epoch)
                 held.lose()
 

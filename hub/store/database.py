@@ -36,6 +36,10 @@ _HAS_VERSION = text("SELECT to_regclass('alembic_version') IS NOT NULL")
 _VERSION = text("SELECT version_num FROM alembic_version")
 
 
+class NotBegun(Unavailable):
+    """No connection was free in time: nothing has been sent, so the same may be tried again whatever it is."""
+
+
 def driver_url(dsn: str) -> URL:
     """A `postgresql://` URL as SQLAlchemy needs it for asyncpg. ValueError for what is no such URL.
 
@@ -143,7 +147,9 @@ def translated() -> Generator[None]:
         _raise_translated(e, getattr(e.orig, "sqlstate", None), lost=e.connection_invalidated)
     except asyncpg.PostgresError as e:
         _raise_translated(e, e.sqlstate, lost=False)
-    except (PoolTimeout, TimeoutError, OSError, asyncpg.InterfaceError, asyncpg.InternalClientError) as e:
+    except PoolTimeout as e:
+        raise NotBegun("the database is overloaded") from e
+    except (TimeoutError, OSError, asyncpg.InterfaceError, asyncpg.InternalClientError) as e:
         raise Unavailable("the database does not answer") from e
 
 

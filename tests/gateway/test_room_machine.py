@@ -216,6 +216,6 @@ class RoomMachine(RuleBasedStateMachine):
 
 
 RoomMachine.TestCase.settings = settings(
-    max_examples=200, stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=120, stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck)
 )
 TestRoom = RoomMachine.TestCase
