@@ -23,10 +23,10 @@ class Authenticator:
     async def bearer(self, token: str) -> Principal:
         """Who shows this access token or API key."""
         if token.startswith(PREFIX):
-            async with self._store.transaction() as db:
+            async with self._store.statements() as db:
                 return await self._keys.verify(db, token)
         claims = self._tokens.verify(token)
-        async with self._store.transaction() as db:
+        async with self._store.statements() as db:
             user = await users.by_id(db, claims.user)
             if user is None:
                 raise Unauthenticated("the access token is not valid")
@@ -46,7 +46,7 @@ class Authenticator:
     async def ticket(self, ticket: str, origin: str | None) -> Principal:
         """Who minted this one-time ticket; `origin` is the handshake's own. The ticket is used up."""
         principal = await self._tickets.take(ticket, origin=origin)
-        async with self._store.transaction() as db:
+        async with self._store.statements() as db:
             if await _ended(db, [principal]):
                 raise Unauthenticated("the ticket is not valid")
         return principal
@@ -59,7 +59,7 @@ class Authenticator:
         """
         if not principals:
             return set()
-        async with self._store.transaction() as db:
+        async with self._store.statements() as db:
             return await _ended(db, principals)
 
 

@@ -74,7 +74,7 @@ class AccessWatch:
         followed = {(session, c.principal.user) for c in self._connections for session in c.followers}
         if not followed:
             return
-        async with self._store.transaction() as db:
+        async with self._store.statements() as db:
             ended = followed - await members.among(db, followed)
         for connection in list(self._connections):
             for session in list(connection.followers):

@@ -103,7 +103,7 @@ class Rooms:
             sessions = iter(list(self._entries))
             while some := list(islice(sessions, SESSIONS_PER_CHECK)):
                 try:
-                    async with self._store.transaction() as db:
+                    async with self._store.statements() as db:
                         positions = await log.last_seqs(db, some)
                 except Unavailable:
                     break
@@ -145,7 +145,7 @@ class Rooms:
             # A confirmation that comes only after this is a gap.
             room.log_question()
             room.needs_text = False
-            async with self._store.transaction() as db:
+            async with self._store.statements() as db:
                 last_seq = await log.last_seq(db, room.session)
             if last_seq is None:
                 raise NotFound("no such session")
@@ -196,7 +196,7 @@ class Rooms:
             entry.repairing = False
 
     async def _page(self, session: SessionId, after: int) -> Sequence[LoggedEvent]:
-        async with self._store.transaction() as db:
+        async with self._store.statements() as db:
             return await log.read(db, session, after=after, limit=PAGE)
 
 

@@ -157,7 +157,7 @@ class Execution:
     async def _load(self) -> _Loaded:
         lease = self._run.lease
         unfinished = None
-        async with self._store.transaction() as db:
+        async with self._store.statements() as db:
             state, prompt = await inputs.given(db, lease.session, self._run.input_message)
             pending = await inputs.pending(db, lease.session, lease.run)
             if self._run.attempt > 1:
@@ -183,7 +183,7 @@ class Execution:
         if loaded.unfinished is None:
             self._journal.hold_back(started)
             return
-        async with self._store.transaction() as db:
+        async with self._store.statements() as db:
             completed = await inputs.supersede(db, lease.session, lease.run, loaded.unfinished.turn)
         void = TurnSupersededData(
             turn=loaded.unfinished.turn,
@@ -258,7 +258,7 @@ class Execution:
     async def release(self) -> None:
         """Give the lease back, for the next holder to go on from the last checkpoint."""
         try:
-            async with self._store.transaction() as db:
+            async with self._store.statements() as db:
                 await runs.release(db, self._run.lease)
         except Unavailable:
             self._log.warning("lease_left_to_expire")

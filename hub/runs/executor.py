@@ -104,7 +104,7 @@ class Executor:
             return []
         at = time.monotonic()
         try:
-            async with self._store.transaction() as db:
+            async with self._store.statements() as db:
                 claimed = await runs.claim(db, node=self._node, limit=room, lease_s=self._lease_s)
         except Conflict:  # another worker was faster in one of these sessions: look again at once
             self._wake.set()

@@ -77,7 +77,7 @@ class LeaseKeeper:
 
     async def refence(self, lease: Lease) -> bool:
         """Put the fence back after Redis lost it, if PostgreSQL says that the lease still stands."""
-        async with self._store.transaction() as db:
+        async with self._store.statements() as db:
             stands = lease in await runs.renew(db, [lease], self._lease_s)
         return stands and await self._fence.raise_to(lease.session, lease.epoch)
 
@@ -105,7 +105,7 @@ class LeaseKeeper:
 
     async def _look_for_stops(self) -> None:
         leases = list(self._held)
-        async with self._store.transaction() as db:
+        async with self._store.statements() as db:
             verdicts = await runs.stops(db, leases)
         for lease, reason in verdicts.items():
             if (held := self._held.get(lease)) is None:
@@ -118,7 +118,7 @@ class LeaseKeeper:
 
     async def _renew(self, asked_at: float) -> None:
         asked = list(self._held.values())
-        async with self._store.transaction() as db:
+        async with self._store.statements() as db:
             kept = await runs.renew(db, [held.lease for held in asked], self._lease_s)
         for held in asked:
             if held.lease in kept:

@@ -39,7 +39,7 @@ class History:
         caller's bookkeeping, not an empty page.
         """
         id_ = session_id(session)
-        async with self._store.transaction() as db:
+        async with self._store.statements() as db:
             found = await reach(db, principal, id_, Action.READ)
             _check_position(found, after_seq)
             return await log.read(db, id_, after=after_seq, limit=limit), found.last_seq
@@ -80,7 +80,7 @@ class History:
         id_ = session_id(session)
         after = 0
         while True:
-            async with self._store.transaction() as db:
+            async with self._store.statements() as db:
                 await reach(db, principal, id_, Action.READ)
                 rows = await messages.transcript(db, id_, after_seq=after, limit=PAGE)
             for row in rows:

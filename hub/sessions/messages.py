@@ -5,11 +5,10 @@ from collections.abc import Sequence
 
 import orjson
 
-from hub.auth.policy import Action
+from hub.auth.policy import Action, require_role, require_scope
 from hub.domain.errors import BadRequest, Busy, IdempotencyConflict, not_supported_yet
 from hub.domain.ids import MessageId, RunId, new_id
 from hub.domain.principal import Principal
-from hub.domain.run import Run, RunStatus
 from hub.domain.session import OnBusy, Session
 from hub.engine.catalog import Catalog
 from hub.protocol.events import MessageCreatedData, RunQueuedData, UserAuthor
@@ -17,10 +16,10 @@ from hub.protocol.frames import NewEvent
 from hub.protocol.results import SendResult
 from hub.relay.broadcast import Broadcast
 from hub.runs.control import RunControl, Stops
-from hub.sessions.access import reach, session_id
-from hub.store import sending
+from hub.sessions.access import session_id
+from hub.store import runs, sending
 from hub.store.database import Db, Store
-from hub.store.sending import NewMessage, SentMessage
+from hub.store.sending import Before, NewMessage, SentMessage
 
 
 class Messages:
@@ -50,14 +49,17 @@ class Messages:
         """
         id_ = session_id(session)
         body = _digest(text, parts, to)
-        async with self._store.transaction() as db:
-            # The lock orders senders, so that the check of the client_id cannot race.
-            found = await reach(db, principal, id_, Action.SEND, lock=True)
-            known, busy = await sending.before(db, id_, principal.user, client_id)
-            if known is not None:
-                return _again(known, body)
+        require_scope(principal, Action.SEND)
+        # The lock orders senders, so that neither the check of the client_id nor that of other runs can race.
+        async with self._store.transaction(lock=id_) as db:
+            before = await sending.before(db, id_, principal.user, client_id)
+            require_role(before.session.role if before is not None else None, Action.SEND)
+            assert before is not None, "without a session there is no role"
+            if before.known is not None:
+                return _again(before.known, body)
+            found = before.session
             self._check_addressee(found, to)
-            stops = await self._make_room(db, busy, on_busy or found.on_busy)
+            stops = await self._make_room(db, before, on_busy or found.on_busy)
             message = NewMessage(
                 id=MessageId(new_id()),
                 run=RunId(new_id()),
@@ -95,10 +97,9 @@ class Messages:
         if to not in names:
             raise BadRequest("no such agent in this team", details={"to": to, "agents": names})
 
-    async def _make_room(self, db: Db, busy: Run | None, policy: OnBusy) -> Stops:
-        """Apply `on_busy`: what has to be stopped for this message. `busy` is what keeps the session busy, if anything
-        does."""
-        if busy is None:
+    async def _make_room(self, db: Db, before: Before, policy: OnBusy) -> Stops:
+        """Apply `on_busy`: what has to be stopped for this message."""
+        if before.busy is None:
             return Stops()
         match policy:
             case OnBusy.QUEUE:
@@ -106,9 +107,8 @@ class Messages:
             case OnBusy.REJECT:
                 raise Busy("a run is under way in this session")
             case OnBusy.INTERRUPT:
-                if busy.status is RunStatus.QUEUED:
-                    return Stops()
-                return await self._control.stop(db, busy, "interrupted")
+                live = await runs.get(db, before.busy) if before.busy_is_live else None
+                return await self._control.stop(db, live, "interrupted") if live is not None else Stops()
             case OnBusy.STEER:
                 raise not_supported_yet("on_busy: steer")
 

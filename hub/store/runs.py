@@ -17,13 +17,13 @@ from hub.domain.run import ClaimedRun, Lease, Run, RunStatus, Usage
 from hub.store.database import Db
 from hub.store.log import LeaseLost
 
-COLUMNS = """id::text, session_id::text, status, team, attempt, input_seq, turn, prompt_tokens, completion_tokens,
+_COLUMNS = """id::text, session_id::text, status, team, attempt, input_seq, turn, prompt_tokens, completion_tokens,
     created_at, finished_at"""
 
-_GET = text(f"SELECT {COLUMNS} FROM runs WHERE id = CAST(:run AS uuid)")
+_GET = text(f"SELECT {_COLUMNS} FROM runs WHERE id = CAST(:run AS uuid)")
 
 _OPEN = text(f"""
-    SELECT {COLUMNS} FROM runs
+    SELECT {_COLUMNS} FROM runs
     WHERE session_id = CAST(:session AS uuid) AND status IN ('queued', 'running', 'waiting', 'paused')
     ORDER BY (status = 'queued'), input_seq
 """)
@@ -88,7 +88,7 @@ _FINISH_QUEUED = text("""
 _END_ALL = text(f"""
     UPDATE runs SET status = 'cancelled', reason = :reason, finished_at = clock_timestamp(), lease_until = NULL
     WHERE session_id = CAST(:session AS uuid) AND status IN ('queued', 'running', 'waiting', 'paused')
-    RETURNING {COLUMNS}
+    RETURNING {_COLUMNS}
 """)
 
 _ASK_STOP = text("""
@@ -111,12 +111,12 @@ class FinishedRun:
 async def get(db: Db, run: RunId) -> Run | None:
     """The run, or None."""
     row = (await db.execute(_GET, {"run": run})).one_or_none()
-    return run_of(row) if row is not None else None
+    return _run_of(row) if row is not None else None
 
 
 async def open_runs(db: Db, session: SessionId) -> list[Run]:
     """Runs of the session that have not ended: the live one first, then the queue in order."""
-    return [run_of(row) for row in await db.execute(_OPEN, {"session": session})]
+    return [_run_of(row) for row in await db.execute(_OPEN, {"session": session})]
 
 
 async def claim(db: Db, *, node: str, limit: int, lease_s: float) -> list[ClaimedRun]:
@@ -186,7 +186,7 @@ async def finish_queued(db: Db, run: RunId, reason: str) -> bool:
 
 async def end_all(db: Db, session: SessionId, reason: str) -> list[Run]:
     """Cancel every run of the session here and now; whoever holds one finds its lease lost."""
-    return [run_of(row) for row in await db.execute(_END_ALL, {"session": session, "reason": reason})]
+    return [_run_of(row) for row in await db.execute(_END_ALL, {"session": session, "reason": reason})]
 
 
 async def ask_stop(db: Db, run: RunId, reason: str) -> bool:
@@ -204,8 +204,8 @@ def _held(leases: Sequence[Lease]) -> dict[str, Any]:
     return {"runs": [lease.run for lease in leases], "epochs": [lease.epoch for lease in leases]}
 
 
-def run_of(row: Any) -> Run:
-    """The run in a row with `COLUMNS`."""
+def _run_of(row: Any) -> Run:
+    """The run in a row with `_COLUMNS`."""
     finished: datetime | None = row.finished_at
     return Run(
         id=RunId(row.id),

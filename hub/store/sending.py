@@ -10,20 +10,20 @@ from dataclasses import dataclass
 from sqlalchemy import text as sql
 
 from hub.domain.ids import MessageId, RunId, SessionId, UserId
-from hub.domain.run import Run
+from hub.domain.session import Session
 from hub.protocol.frames import LoggedEvent, NewEvent
-from hub.store import log
+from hub.store import log, sessions
 from hub.store.database import Db
-from hub.store.runs import COLUMNS, run_of
 
 _BEFORE = sql(f"""
-    SELECT known.message::text, known.message_seq, known.body_hash, known.queued_run::text, busy.*
-    FROM (SELECT 1) AS always
+    SELECT seen.*, known.message::text, known.message_seq, known.body_hash, known.queued_run::text,
+           busy.run::text, busy.run_status
+    FROM ({sessions.SELECT} WHERE s.id = CAST(:session AS uuid) AND s.deleted_at IS NULL) AS seen
     LEFT JOIN LATERAL (
         SELECT id AS message, seq AS message_seq, body_hash, queued_run FROM messages
         WHERE session_id = CAST(:session AS uuid) AND author_id = :author AND client_id = :client_id) AS known ON true
     LEFT JOIN LATERAL (
-        SELECT {COLUMNS} FROM runs
+        SELECT id AS run, status AS run_status FROM runs
         WHERE session_id = CAST(:session AS uuid) AND status IN ('queued', 'running', 'waiting', 'paused')
         ORDER BY (status = 'queued'), input_seq LIMIT 1) AS busy ON true
 """)
@@ -56,6 +56,17 @@ class SentMessage:
 
 
 @dataclass(frozen=True, slots=True)
+class Before:
+    """The session as the author sees it, the message they sent under this key, if any, and the run that keeps the
+    session busy, if any: the live one, or else the first in its queue."""
+
+    session: Session
+    known: SentMessage | None
+    busy: RunId | None
+    busy_is_live: bool
+
+
+@dataclass(frozen=True, slots=True)
 class NewMessage:
     """A message of a user that asks for a run. `body_hash` tells two bodies under one `client_id` apart."""
 
@@ -71,15 +82,18 @@ class NewMessage:
     to: str | None
 
 
-async def before(db: Db, session: SessionId, author: UserId, client_id: str) -> tuple[SentMessage | None, Run | None]:
-    """The message this author sent under this key, if any, and the run that keeps the session busy: the live one, or
-    else the first in its queue. Both stand only under the session's lock."""
-    row = (await db.execute(_BEFORE, {"session": session, "author": author, "client_id": client_id})).one()
+async def before(db: Db, session: SessionId, author: UserId, client_id: str) -> Before | None:
+    """What a send must know, under the session's lock; None when there is no such session."""
+    values = {"session": session, "user": author, "author": author, "client_id": client_id}
+    row = (await db.execute(_BEFORE, values)).one_or_none()
+    if row is None:
+        return None
     known = None
     if row.message is not None:
         run = RunId(row.queued_run) if row.queued_run is not None else None
         known = SentMessage(MessageId(row.message), row.message_seq, row.body_hash, run)
-    return known, run_of(row) if row.id is not None else None
+    busy = RunId(row.run) if row.run is not None else None
+    return Before(sessions.session_of(row), known, busy, row.run_status in ("running", "waiting", "paused"))
 
 
 async def send(db: Db, session: SessionId, message: NewMessage, events: Sequence[NewEvent]) -> list[LoggedEvent]:

@@ -28,8 +28,11 @@ _CREATE = text("""
     INSERT INTO members (session_id, user_id, role) SELECT id, created_by, 'owner' FROM made
 """)
 
+SELECT = f"SELECT {_COLUMNS} FROM sessions s LEFT JOIN {_MEMBER} LEFT JOIN {_LIVE_RUN}"
+"""Sessions as `:user` sees them; for `session_of`."""
+
 _GET = text(f"""
-    SELECT {_COLUMNS} FROM sessions s LEFT JOIN {_MEMBER} LEFT JOIN {_LIVE_RUN}
+    {SELECT}
     WHERE s.id = CAST(:session AS uuid) AND s.deleted_at IS NULL
 """)
 
@@ -112,7 +115,7 @@ async def get(db: Db, session: SessionId, user: UserId | None = None, *, lock: b
     and all of it holds until the end of the transaction, but for `status`, which is from before any wait.
     """
     row = (await db.execute(_GET_LOCKED if lock else _GET, {"session": session, "user": user})).one_or_none()
-    return _session(row) if row is not None else None
+    return session_of(row) if row is not None else None
 
 
 async def page(db: Db, user: UserId, *, limit: int, cursor: str | None = None) -> tuple[list[Session], str | None]:
@@ -122,7 +125,7 @@ async def page(db: Db, user: UserId, *, limit: int, cursor: str | None = None) -
     """
     time, id_ = pages.parse_time_and_id(cursor) if cursor is not None else (None, None)
     rows = (await db.execute(_PAGE, {"user": user, "time": time, "id": id_, "limit": limit + 1})).all()
-    return pages.cut([_session(row) for row in rows], limit, lambda last: pages.time_and_id(last.updated_at, last.id))
+    return pages.cut([session_of(row) for row in rows], limit, lambda last: pages.time_and_id(last.updated_at, last.id))
 
 
 async def update(
@@ -163,7 +166,8 @@ async def lock(db: Db, session: SessionId) -> LockedSession | None:
     return LockedSession(row.title, row.team, OnBusy(row.on_busy), row.last_seq) if row is not None else None
 
 
-def _session(row: Any) -> Session:
+def session_of(row: Any) -> Session:
+    """The session in a row of `SELECT`."""
     return Session(
         id=SessionId(row.id),
         title=row.title,

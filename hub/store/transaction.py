@@ -7,9 +7,12 @@ for a statement, and the store writes its SQL by hand anyway.
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 from sqlalchemy import TextClause
+
+from hub.domain.ids import SessionId
 
 _PARAMETER = re.compile(r"(?<![:\w]):([a-z_]\w*)")
 _NOTHING: Mapping[str, Any] = {}
@@ -82,8 +85,19 @@ class Transaction:
         self._compiled = compiled
         self._open = False
 
-    async def begin(self) -> None:
-        await self.connection.execute("BEGIN")
+    async def begin(self, lock: SessionId | None = None) -> None:
+        """Begin, and lock the session's row in the same round trip."""
+        if lock is None:
+            await self.connection.execute("BEGIN")
+        else:
+            session = UUID(lock)  # in the text, for several statements at once take no parameters
+            await self.connection.execute(
+                f"BEGIN; SELECT FROM sessions WHERE id = '{session}' AND deleted_at IS NULL FOR NO KEY UPDATE"
+            )
+        self._open = True
+
+    def begin_nothing(self) -> None:
+        """Every statement is to be a transaction of its own."""
         self._open = True
 
     async def commit(self) -> None:

@@ -6,6 +6,7 @@ from sqlalchemy import text as sql
 from hub.domain.errors import Conflict
 from hub.domain.ids import MessageId, RunId, SessionId, UserId, new_id
 from hub.domain.run import MessageStatus, Usage
+from hub.domain.session import Role
 from hub.store import inputs, log, messages, sending
 from hub.store.database import Db, Store
 from hub.store.sending import SentMessage
@@ -90,11 +91,15 @@ async def test_a_client_id_finds_its_message(store: Store, session: SessionId, a
     run = RunId(new_id())
     async with store.transaction() as db:
         message = await say(db, session, alice, "a", client_id="k", run=run)
-        known, busy = await sending.before(db, session, alice, "k")
-        assert (known, busy) == (SentMessage(message, 1, b"hash", run), None)
-        assert await sending.before(db, session, alice, "K") == (None, None)
-        assert await sending.before(db, session, bob, "k") == (None, None)
-        assert await sending.before(db, SessionId(new_id()), alice, "k") == (None, None)
+        found = await sending.before(db, session, alice, "k")
+        assert found is not None
+        assert (found.known, found.busy) == (SentMessage(message, 1, b"hash", run), None)
+        assert found.session.role is Role.OWNER
+        for who, key in ((alice, "K"), (bob, "k")):
+            other = await sending.before(db, session, who, key)
+            assert other is not None
+            assert other.known is None
+        assert await sending.before(db, SessionId(new_id()), alice, "k") is None
         await say(db, session, bob, "b", client_id="k")  # another author's key is another key
 
 
