@@ -13,7 +13,7 @@ from hub.relay import envelope, keys
 from hub.relay.open_messages import head
 from hub.relay.pipeline import Pipeline, ignored
 from hub.relay.scripts import Script
-from hub.relay.wire import Reply, encode
+from hub.relay.wire import Reply, encode, encode_words
 
 TTL_S = b"600"
 MAX_PIECE = 8_192  # characters; at 6 bytes each in JSON it still fits an envelope
@@ -62,6 +62,9 @@ class MessageStream:
             keys.open_messages(lease.session),
             self._channel,
         )
+        # Commands differ in index, piece and payload only; the rest is encoded once.
+        self._delta = self._evalsha(outlet.delta)
+        self._about = encode_words(TTL_S, self._name, self._head)
         self._text: list[str] = []
         self._queue: deque[tuple[bool, list[str]]] = deque()  # (is reasoning, pieces), neighbours of one kind merged
         self._unsent = 0
@@ -170,8 +173,7 @@ class MessageStream:
             self.index += 1
             self._behind = reply == _NOT_NEXT
 
-        words = (b"%d" % self.index, text.encode(), TTL_S, self._name, self._head, payload)
-        self._submit(self._outlet.delta, self._keys, words, on_reply)
+        self._submit(self._outlet.delta, self._command(self._delta, self.index, text, payload), payload, on_reply)
 
     def _send_reasoning(self, text: str) -> None:
         payload = envelope.live(self._frames.reasoning(self._reasoning_index, text))
@@ -183,7 +185,9 @@ class MessageStream:
             self._unsent -= len(text)
             self._reasoning_index += 1
 
-        self._submit(self._outlet.fenced_publish, (self._keys[0], self._channel), (payload,), on_reply)
+        script = self._outlet.fenced_publish
+        words = (script.digest, b"2", self._keys[0], self._channel, self._epoch, payload)
+        self._submit(script, encode(b"EVALSHA", *words), payload, on_reply)
 
     def _send_snapshot(self) -> None:
         """All of the text as one step of the index, whatever Redis has of it."""
@@ -198,13 +202,21 @@ class MessageStream:
                 self.index = index
                 self._behind = False
 
-        words = (b"%d" % index, text.encode(), TTL_S, self._name, self._head, payload)
-        self._submit(self._outlet.snapshot, self._keys, words, on_reply)
+        command = self._command(self._evalsha(self._outlet.snapshot), index, text, payload)
+        self._submit(self._outlet.snapshot, command, payload, on_reply)
 
-    def _submit(
-        self, script: Script, names: Sequence[bytes], words: tuple[bytes, ...], on_reply: Callable[[Reply], None]
-    ) -> None:
-        """Sends `words`, the last of which is the payload. `on_reply` is not called when the lease is refused."""
+    def _evalsha(self, script: Script) -> bytes:
+        """The beginning of a command, which is the same for every piece: up to the epoch."""
+        return b"*%d\r\n" % (3 + len(self._keys) + 1 + 6) + encode_words(
+            b"EVALSHA", script.digest, b"%d" % len(self._keys), *self._keys, self._epoch
+        )
+
+    def _command(self, beginning: bytes, index: int, text: str, payload: bytes) -> bytes:
+        return beginning + encode_words(b"%d" % index, text.encode()) + self._about + encode_words(payload)
+
+    def _submit(self, script: Script, command: bytes, payload: bytes, on_reply: Callable[[Reply], None]) -> None:
+        """Sends a script's command; `payload` is what it publishes. `on_reply` is not called when the lease is
+        refused."""
 
         def settled(reply: Reply) -> None:
             self._busy = reply == _NO_FENCE
@@ -214,14 +226,14 @@ class MessageStream:
             else:
                 on_reply(reply)
             if isinstance(reply, Exception):
-                self._outlet.deliver(self._channel, words[-1])
+                self._outlet.deliver(self._channel, payload)
             if self._busy:
                 self._outlet.park(self)
             elif not inside:
                 self._pump()
 
         inside = True
-        self._outlet.pipeline.script(script, names, (self._epoch, *words), settled)
+        self._outlet.pipeline.evaluate(script, command, settled)
         inside = False
 
     def _drop_queue(self) -> None:

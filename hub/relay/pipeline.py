@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import hiredis
 
-from hub.relay.scripts import Script
+from hub.relay.scripts import Script, load_all
 from hub.relay.wire import Address, Reply, Wire, connect, encode
 
 MAX_PENDING_BYTES = 8_388_608
@@ -42,6 +42,7 @@ class Pipeline:
     def __init__(self, url: str, *, max_bytes: int = MAX_PENDING_BYTES) -> None:
         self._address = Address.parse(url)
         self._max_bytes = max_bytes
+        self._scripts = load_all()
         self._wire: Wire | None = None
         self._pending: deque[_Command] = deque()
         self._pending_bytes = 0
@@ -73,15 +74,19 @@ class Pipeline:
 
     def script(self, script: Script, keys: Sequence[bytes], args: Sequence[bytes], on_reply: OnReply) -> None:
         """`submit` for a script; one that Redis does not know (yet, or after a restart) is sent along once."""
-        words = (b"%d" % len(keys), *keys, *args)
+        self.evaluate(script, encode(b"EVALSHA", script.digest, b"%d" % len(keys), *keys, *args), on_reply)
+
+    def evaluate(self, script: Script, command: bytes, on_reply: OnReply) -> None:
+        """The same with a finished EVALSHA."""
 
         def known(reply: Reply) -> None:
             if isinstance(reply, hiredis.ReplyError) and str(reply).startswith("NOSCRIPT"):
-                self.submit(encode(b"EVAL", script.text, *words), on_reply)
+                self.submit(encode(b"SCRIPT", b"LOAD", script.text), ignored)
+                self.submit(command, on_reply)
             else:
                 on_reply(reply)
 
-        self.submit(encode(b"EVALSHA", script.digest, *words), known)
+        self.submit(command, known)
 
     async def run(self) -> None:
         """Keeps the connection, for ever."""
@@ -95,6 +100,9 @@ class Pipeline:
                 backoff = 0.05
                 wire.listen(self._replied)
                 self._wire = wire
+                # First of all: a script that had to be sent again would be overtaken by what was sent after it.
+                for script in self._scripts:
+                    self.submit(encode(b"SCRIPT", b"LOAD", script.text), ignored)
                 try:
                     await self._watch(wire)
                 finally:

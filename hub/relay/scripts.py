@@ -13,6 +13,11 @@ class Script:
     digest: bytes
 
 
+def load_all() -> list[Script]:
+    """Every script there is."""
+    return [load(file.name.removesuffix(".lua")) for file in files("hub.relay").iterdir() if file.name.endswith(".lua")]
+
+
 def load(name: str) -> Script:
     """The script `<name>.lua`."""
     text = files("hub.relay").joinpath(f"{name}.lua").read_bytes()

@@ -89,7 +89,12 @@ class Wire(asyncio.Protocol):
 
 def encode(*words: bytes) -> bytes:
     """A command in the form Redis reads."""
-    return b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%s\r\n" % (len(word), word) for word in words)
+    return b"*%d\r\n" % len(words) + encode_words(*words)
+
+
+def encode_words(*words: bytes) -> bytes:
+    """Some words of a command."""
+    return b"".join([b"$%d\r\n%s\r\n" % (len(word), word) for word in words])
 
 
 async def connect(address: Address) -> Wire:
