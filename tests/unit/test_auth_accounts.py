@@ -131,7 +131,9 @@ async def test_closed_registration(auth: Auth) -> None:
     assert made.is_admin
 
 
-@pytest.mark.parametrize(("name", "password"), [(" ann", PASSWORD), ("ann", "short"), (new_id(), PASSWORD)])
+@pytest.mark.parametrize(
+    ("name", "password"), [(" ann", PASSWORD), ("ann", "short"), ("0190b5a0-0000-7000-8000-000000000000", PASSWORD)]
+)
 async def test_a_bad_name_or_password(auth: Auth, name: str, password: str) -> None:
     with pytest.raises(BadRequest):
         await auth.accounts.register(name, password, address=HERE)
