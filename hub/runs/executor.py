@@ -128,6 +128,8 @@ class Executor:
             journal=Journal(self._store, self._broadcast, held),
             node=self._node,
         )
+        if self._draining:  # it was claimed while the drain began
+            execution.hand_over()
         self._executions[claimed.lease] = execution
         self._idle.clear()
 
