@@ -18,11 +18,12 @@ from hub.relay.open_messages import OpenMessages
 from hub.runs.journal import Journal
 from hub.runs.lease import HeldLease
 from hub.runs.turn import Turn
-from hub.store import checkpoints, inputs, runs, turns, usage
-from hub.store.checkpoints import Checkpoint
+from hub.store import closing, inputs, runs, turns
+from hub.store.closing import ClosedTurn
 from hub.store.database import Db, Store
 from hub.store.inputs import PendingInput
 from hub.store.log import LeaseLost
+from hub.store.messages import AgentMessage
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9_-]+")
 
@@ -201,21 +202,23 @@ class Execution:
         lease = self._run.lease
         next_given: tuple[PendingInput, ...] = ()
 
-        async def write(db: Db, logged: list[LoggedEvent]) -> None:
+        async def write(db: Db, said: list[AgentMessage], logged: list[LoggedEvent]) -> None:
             nonlocal next_given
-            if result.state is not None:
-                seq = logged[-1].seq if logged else self._journal.seq
-                await checkpoints.save(
-                    db, Checkpoint(lease.session, seq, lease.run, number - 1, self._run.team, result.state)
-                )
-                held = [message.message for message in given] + turn.recorded
-                await inputs.mark_in_state(db, lease.session, held)
-            await usage.add(db, run=lease.run, turn=number, model=self._model, usage=result.usage)
+            closed = ClosedTurn(
+                lease=lease,
+                turns=number,
+                seq=logged[-1].seq if logged else self._journal.seq,
+                engine=self._run.team,
+                state=result.state,
+                said=said,
+                taken_in=[message.message for message in given] + turn.recorded,
+                model=self._model,
+                usage=result.usage,
+            )
             if end is None:
-                await runs.advance(db, lease, turn=number, usage=self._usage)
-                next_given = tuple(await inputs.pending(db, lease.session, lease.run))
+                next_given = tuple(await closing.go_on(db, closed, self._usage))
             else:
-                await runs.finish(db, lease, self._finished(end, number))
+                await closing.finish(db, closed, self._finished(end, number))
 
         events = [self._finished_event(end, number)] if end is not None else []
         status = end.message_status if end is not None else MessageStatus.COMPLETE

@@ -1,5 +1,6 @@
 """One turn as it happens: what the engine tells becomes deltas, and durable events in the same order."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import assert_never
 
@@ -32,13 +33,18 @@ from hub.protocol.events import (
 from hub.protocol.frames import LoggedEvent, NewEvent
 from hub.relay.deltas import DeltaPublisher
 from hub.relay.message_stream import MessageStream
-from hub.runs.journal import Also, Journal
+from hub.runs.journal import Journal
 from hub.store import messages
 from hub.store.database import Db
 from hub.store.log import LeaseLost
+from hub.store.messages import AgentMessage
 
 DRAIN_S = 1.0  # how long an event waits for the deltas before it, should Redis be slow; they are void after it anyway
 MAX_TOOL_RESULT = 32_000  # characters of a tool's result in the log
+
+
+Close = Callable[[Db, list[AgentMessage], list[LoggedEvent]], Awaitable[None]]
+"""Writes the end of a turn: what was said and is not written yet, given the events as they were logged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,8 +139,8 @@ class Turn:
             case _:
                 assert_never(event)
 
-    async def end(self, status: MessageStatus, events: list[NewEvent], also: Also) -> list[LoggedEvent]:
-        """Commit what is left of the turn, then `events`, with `also`, in one transaction.
+    async def end(self, status: MessageStatus, events: list[NewEvent], close: Close) -> None:
+        """Commit what is left of the turn, then `events`, with what `close` writes, in one transaction.
 
         A message that was finished keeps its status; one that is still open is kept as far as it was shown, with
         `status`.
@@ -147,7 +153,7 @@ class Turn:
         self._ended = None
         if self._status is not None:
             self._journal.live(AgentStatusData(agent=self._status[0], status="idle"))
-        return await self._commit(left, events, also)
+        await self._commit(left, events, close)
 
     @property
     def _run(self) -> RunId:
@@ -176,25 +182,23 @@ class Turn:
     async def _record(self, data: NewEvent | None = None) -> None:
         ended, self._ended = self._ended, None
         if ended is not None or data is not None:
-            await self._commit([ended] if ended else [], [data] if data else [], None)
+            await self._commit([ended] if ended else [], [data] if data else [], self._write)
 
-    async def _commit(
-        self, finished: list[FinishedMessage], events: list[NewEvent], also: Also | None
-    ) -> list[LoggedEvent]:
+    async def _commit(self, finished: list[FinishedMessage], events: list[NewEvent], close: Close) -> None:
 
         async def write(db: Db, logged: list[LoggedEvent]) -> None:
-            for message, event in zip(finished, logged, strict=False):
-                await self._insert(db, message, event)
-                self.recorded.append(message.id)
-            if also is not None:
-                await also(db, logged)
+            said = [self._said(message, event.seq) for message, event in zip(finished, logged, strict=False)]
+            await close(db, said, logged)
 
         completed = [NewEvent(self._completed(message), self._run) for message in finished]
-        logged = await self._journal.append([*completed, *events], write, before_publishing=self._drain)
+        await self._journal.append([*completed, *events], write, before_publishing=self._drain)
+        self.recorded += [message.id for message in finished]
         for message in finished:
             if (closed := self._streams.pop(message.id, None)) is not None:
                 closed[0].close()
-        return logged
+
+    async def _write(self, db: Db, said: list[AgentMessage], _: list[LoggedEvent]) -> None:
+        await messages.insert_agents(db, self._journal.lease.session, said)
 
     async def _drain(self) -> None:
         for stream, _ in self._streams.values():
@@ -214,13 +218,10 @@ class Turn:
             ),
         )
 
-    async def _insert(self, db: Db, message: FinishedMessage, event: LoggedEvent) -> None:
-        await messages.insert_agent(
-            db,
+    def _said(self, message: FinishedMessage, seq: int) -> AgentMessage:
+        return AgentMessage(
             id=message.id,
-            session=event.session,
-            seq=event.seq,
-            run=self._journal.lease.run,
+            seq=seq,
             author_id=message.agent.name,
             author_name=message.agent.display_name,
             text=message.text,

@@ -5,22 +5,23 @@ input of the run itself, what earlier runs left behind when they were cancelled 
 agents. Messages that wait in the queue for a run of their own are not given to another one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from sqlalchemy import text
 
 from hub.domain.ids import MessageId, RunId, SessionId
 from hub.store.database import Db
+from hub.store.transaction import Row
 
-_PENDING = text("""
+PENDING = """
     SELECT m.id::text, m.seq, m.author_kind, m.author_id, m.author_name, m.text
     FROM messages m LEFT JOIN runs r ON r.id = m.queued_run
     WHERE m.session_id = CAST(:session AS uuid) AND NOT m.in_state AND m.status IN ('complete', 'interrupted')
       AND (m.author_kind = 'agent' OR m.queued_run IS NULL OR m.queued_run = CAST(:run AS uuid)
            OR r.status IN ('completed', 'failed', 'cancelled'))
-    ORDER BY m.seq
-""")
+"""
+_PENDING = text(f"{PENDING} ORDER BY m.seq")
 
 _GIVEN = text("""
     SELECT c.state, m.text AS prompt
@@ -28,11 +29,6 @@ _GIVEN = text("""
     LEFT JOIN LATERAL (
         SELECT state FROM checkpoints WHERE session_id = CAST(:session AS uuid) ORDER BY seq DESC LIMIT 1) AS c ON true
     LEFT JOIN messages m ON m.id = CAST(:message AS uuid) AND m.session_id = CAST(:session AS uuid)
-""")
-
-_MARK = text("""
-    UPDATE messages SET in_state = true
-    WHERE session_id = CAST(:session AS uuid) AND id = ANY(CAST(:messages AS uuid[]))
 """)
 
 _SUPERSEDE = text("""
@@ -57,7 +53,11 @@ class PendingInput:
 
 async def pending(db: Db, session: SessionId, run: RunId) -> list[PendingInput]:
     """What the next turn of this run must be given, oldest first."""
-    rows = await db.execute(_PENDING, {"session": session, "run": run})
+    return pending_of(await db.execute(_PENDING, {"session": session, "run": run}))
+
+
+def pending_of(rows: Iterable[Row]) -> list[PendingInput]:
+    """The messages in rows of `PENDING`."""
     return [
         PendingInput(MessageId(row.id), row.seq, row.author_kind == "agent", row.author_id, row.author_name, row.text)
         for row in rows
@@ -69,12 +69,6 @@ async def given(db: Db, session: SessionId, message: MessageId) -> tuple[str | N
     text of the message that asked for the run."""
     row = (await db.execute(_GIVEN, {"session": session, "message": message})).one()
     return row.state, row.prompt or ""
-
-
-async def mark_in_state(db: Db, session: SessionId, messages: Sequence[MessageId]) -> None:
-    """Record, in the transaction of a checkpoint, that it holds these messages."""
-    if messages:
-        await db.execute(_MARK, {"session": session, "messages": list(messages)})
 
 
 async def supersede(db: Db, session: SessionId, run: RunId, turn: int) -> list[MessageId]:

@@ -1,5 +1,6 @@
 """What users and agents said. Each message has an event in the log, in the same transaction and at the same `seq`."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -10,15 +11,21 @@ from hub.domain.ids import MessageId, RunId, SessionId
 from hub.domain.run import MessageStatus, Usage
 from hub.store.database import Db
 
-# The message's time is that of its event, to the microsecond: transcript and log agree.
-_EVENT_TIME = "(SELECT ts FROM events WHERE session_id = CAST(:session AS uuid) AND seq = :seq)"
-
-_INSERT_AGENT = sql(f"""
+# What agents said, for statements that write it; their values come from `values_of`. A message's time is that of its
+# event, to the microsecond: transcript and log agree.
+INSERT_AGENTS = """
     INSERT INTO messages (id, session_id, seq, run_id, author_kind, author_id, author_name, text, reasoning, turn,
-                          status, prompt_tokens, completion_tokens, created_at)
-    VALUES (CAST(:id AS uuid), CAST(:session AS uuid), :seq, CAST(:run AS uuid), 'agent', :author_id, :author_name,
-            :text, :reasoning, :turn, :status, :prompt_tokens, :completion_tokens, {_EVENT_TIME})
-""")
+                          status, prompt_tokens, completion_tokens, in_state, created_at)
+    SELECT m.id, e.session_id, e.seq, e.run_id, 'agent', m.author_id, m.author_name, m.text, m.reasoning, m.turn,
+           m.status, m.prompt_tokens, m.completion_tokens, m.in_state, e.ts
+    FROM unnest(CAST(:message_ids AS uuid[]), CAST(:seqs AS bigint[]), CAST(:author_ids AS text[]),
+                CAST(:author_names AS text[]), CAST(:texts AS text[]), CAST(:reasonings AS text[]),
+                CAST(:turns AS int[]), CAST(:statuses AS text[]), CAST(:prompts AS int[]),
+                CAST(:completions AS int[]), CAST(:in_states AS bool[]))
+        AS m(id, seq, author_id, author_name, text, reasoning, turn, status, prompt_tokens, completion_tokens, in_state)
+    JOIN events e ON e.session_id = CAST(:session AS uuid) AND e.seq = m.seq
+"""
+_INSERT_AGENTS = sql(INSERT_AGENTS)
 
 _TRANSCRIPT = sql("""
     SELECT id::text, seq, run_id::text, author_kind, author_id, author_name, text, status, created_at
@@ -26,6 +33,22 @@ _TRANSCRIPT = sql("""
     WHERE session_id = CAST(:session AS uuid) AND seq > :after AND status <> 'superseded'
     ORDER BY seq LIMIT :limit
 """)
+
+
+@dataclass(frozen=True, slots=True)
+class AgentMessage:
+    """What an agent said; its event, which tells the run, is at `seq` already. `author_id` is the agent's name,
+    `author_name` the one that is shown."""
+
+    id: MessageId
+    seq: int
+    author_id: str
+    author_name: str
+    text: str
+    reasoning: str | None
+    turn: int
+    status: MessageStatus
+    usage: Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,40 +64,28 @@ class TranscriptRow:
     created_at: datetime
 
 
-async def insert_agent(
-    db: Db,
-    *,
-    id: MessageId,
-    session: SessionId,
-    seq: int,
-    run: RunId,
-    author_id: str,
-    author_name: str,
-    text: str,
-    reasoning: str | None = None,
-    turn: int,
-    status: MessageStatus,
-    usage: Usage,
-) -> None:
-    """Record what an agent said; its event is at `seq` already. `author_id` is the agent's name, `author_name` the one
-    that is shown."""
-    await db.execute(
-        _INSERT_AGENT,
-        {
-            "id": id,
-            "session": session,
-            "seq": seq,
-            "run": run,
-            "author_id": author_id,
-            "author_name": author_name,
-            "text": text,
-            "reasoning": reasoning,
-            "turn": turn,
-            "status": status.value,
-            "prompt_tokens": usage.prompt_tokens,
-            "completion_tokens": usage.completion_tokens,
-        },
-    )
+async def insert_agents(db: Db, session: SessionId, said: Sequence[AgentMessage]) -> None:
+    """Record what agents said; the team's state does not hold it yet."""
+    if said:
+        await db.execute(_INSERT_AGENTS, values_of(session, said, in_state=False))
+
+
+def values_of(session: SessionId, said: Sequence[AgentMessage], *, in_state: bool) -> dict[str, Any]:
+    """What `INSERT_AGENTS` needs."""
+    return {
+        "session": session,
+        "message_ids": [message.id for message in said],
+        "seqs": [message.seq for message in said],
+        "author_ids": [message.author_id for message in said],
+        "author_names": [message.author_name for message in said],
+        "texts": [message.text for message in said],
+        "reasonings": [message.reasoning for message in said],
+        "turns": [message.turn for message in said],
+        "statuses": [message.status.value for message in said],
+        "prompts": [message.usage.prompt_tokens for message in said],
+        "completions": [message.usage.completion_tokens for message in said],
+        "in_states": [in_state] * len(said),
+    }
 
 
 async def transcript(db: Db, session: SessionId, *, after_seq: int, limit: int) -> list[TranscriptRow]:

@@ -69,16 +69,17 @@ _RELEASE = text("""
     WHERE id = CAST(:run AS uuid) AND lease_epoch = :epoch AND status = 'running'
 """)
 
-_ADVANCE = text("""
+# Statements that end a turn are made of these two (`hub.store.closing`).
+ADVANCE = """
     UPDATE runs SET turn = :turn, prompt_tokens = :prompt, completion_tokens = :completion
     WHERE id = CAST(:run AS uuid) AND lease_epoch = :epoch AND status = 'running'
-""")
-
-_FINISH = text("""
+"""
+FINISH = """
     UPDATE runs SET status = :status, reason = :reason, error = CAST(:error AS jsonb), turn = :turn,
         prompt_tokens = :prompt, completion_tokens = :completion, finished_at = clock_timestamp(), lease_until = NULL
     WHERE id = CAST(:run AS uuid) AND lease_epoch = :epoch AND status = 'running'
-""")
+"""
+_FINISH = text(FINISH)
 
 _FINISH_QUEUED = text("""
     UPDATE runs SET status = 'cancelled', reason = :reason, finished_at = clock_timestamp()
@@ -160,15 +161,17 @@ async def release(db: Db, lease: Lease) -> None:
     await db.execute(_RELEASE, {"run": lease.run, "epoch": lease.epoch})
 
 
-async def advance(db: Db, lease: Lease, *, turn: int, usage: Usage) -> None:
-    """Record that the turns before `turn` are done. Raises `LeaseLost` for an old lease."""
-    values = {"turn": turn, "prompt": usage.prompt_tokens, "completion": usage.completion_tokens}
-    await _fenced(db, _ADVANCE, lease, values)
-
-
 async def finish(db: Db, lease: Lease, end: FinishedRun) -> None:
     """End the run. Raises `LeaseLost` for an old lease or a run that has ended."""
-    values = {
+    if (await db.execute(_FINISH, finish_values(lease, end))).rowcount != 1:
+        raise LeaseLost
+
+
+def finish_values(lease: Lease, end: FinishedRun) -> dict[str, Any]:
+    """What `FINISH` needs."""
+    return {
+        "run": lease.run,
+        "epoch": lease.epoch,
         "status": end.status.value,
         "reason": end.reason,
         "error": end.error,
@@ -176,7 +179,6 @@ async def finish(db: Db, lease: Lease, end: FinishedRun) -> None:
         "prompt": end.usage.prompt_tokens,
         "completion": end.usage.completion_tokens,
     }
-    await _fenced(db, _FINISH, lease, values)
 
 
 async def finish_queued(db: Db, run: RunId, reason: str) -> bool:
@@ -192,12 +194,6 @@ async def end_all(db: Db, session: SessionId, reason: str) -> list[Run]:
 async def ask_stop(db: Db, run: RunId, reason: str) -> bool:
     """Ask the holder of a live run to stop it; the first reason stands. False when the run is not live."""
     return bool((await db.execute(_ASK_STOP, {"run": run, "reason": reason})).rowcount)
-
-
-async def _fenced(db: Db, statement: Any, lease: Lease, values: dict[str, Any]) -> None:
-    result = await db.execute(statement, {"run": lease.run, "epoch": lease.epoch, **values})
-    if result.rowcount != 1:
-        raise LeaseLost
 
 
 def _held(leases: Sequence[Lease]) -> dict[str, Any]:

@@ -1,29 +1,12 @@
-"""Usage, audit and counters."""
+"""Audit and counters."""
 
 import asyncio
 
 from sqlalchemy import text
 
-from hub.domain.ids import SessionId, UserId
-from hub.domain.run import Usage
-from hub.store import audit, counters, usage
+from hub.domain.ids import UserId
+from hub.store import audit, counters
 from hub.store.database import Store
-from tests.store.conftest import make_lease
-
-
-async def test_usage_is_booked_for_who_asked(store: Store, session: SessionId, alice: UserId) -> None:
-    lease = await make_lease(store, session, alice)
-    async with store.transaction() as db:
-        await usage.add(db, run=lease.run, turn=2, model="local", usage=Usage(10, 20))
-        row = (
-            await db.execute(
-                text("""
-                    SELECT session_id::text, run_id::text, user_id::text, turn, model, prompt_tokens, completion_tokens
-                    FROM usage
-                """)
-            )
-        ).one()
-    assert tuple(row) == (session, lease.run, alice, 2, "local", 10, 20)
 
 
 async def test_audit(store: Store, alice: UserId) -> None:

@@ -9,6 +9,7 @@ from hub.domain.run import MessageStatus, Usage
 from hub.domain.session import Role
 from hub.store import inputs, log, messages, sending
 from hub.store.database import Db, Store
+from hub.store.messages import AgentMessage
 from hub.store.sending import SentMessage
 from tests.store.conftest import event, make_lease
 
@@ -39,15 +40,10 @@ async def say(
     return message
 
 
-async def answer(db: Db, session: SessionId, run: RunId, text: str, turn: int = 0) -> MessageId:
-    message = MessageId(new_id())
-    [logged] = await log.append(db, session, [event(run=run)])
-    await messages.insert_agent(
-        db,
+def spoken(message: MessageId, seq: int, text: str, turn: int = 0) -> AgentMessage:
+    return AgentMessage(
         id=message,
-        session=session,
-        seq=logged.seq,
-        run=run,
+        seq=seq,
         author_id="writer",
         author_name="Writer",
         text=text,
@@ -56,6 +52,12 @@ async def answer(db: Db, session: SessionId, run: RunId, text: str, turn: int = 
         status=MessageStatus.COMPLETE,
         usage=Usage(3, 4),
     )
+
+
+async def answer(db: Db, session: SessionId, run: RunId, text: str, turn: int = 0) -> MessageId:
+    message = MessageId(new_id())
+    [logged] = await log.append(db, session, [event(run=run)])
+    await messages.insert_agents(db, session, [spoken(message, logged.seq, text, turn)])
     return message
 
 

@@ -1,4 +1,4 @@
-"""Runs, leases, checkpoints: one live run per session, one holder per run, and nobody writes with an old lease."""
+"""Runs and leases: one live run per session, one holder per run, and nobody writes with an old lease."""
 
 import asyncio
 from dataclasses import replace
@@ -9,8 +9,7 @@ from sqlalchemy import text
 from hub.domain.errors import Conflict
 from hub.domain.ids import RunId, SessionId, UserId, new_id
 from hub.domain.run import ClaimedRun, Lease, RunStatus, Usage
-from hub.store import checkpoints, runs
-from hub.store.checkpoints import Checkpoint
+from hub.store import runs
 from hub.store.database import Store
 from hub.store.log import LeaseLost
 from tests.store.conftest import enqueue, make_lease, make_session
@@ -70,20 +69,15 @@ async def test_many_runners_share_the_queue(store: Store, alice: UserId) -> None
 
 async def test_a_run_whose_lease_ran_out_is_taken_over(store: Store, session: SessionId, alice: UserId) -> None:
     old = await make_lease(store, session, alice)
-    async with store.transaction() as db:
-        await runs.advance(db, old, turn=1, usage=Usage(1, 2))
     await expire(store)
     [taken] = await claim(store)
-    assert (taken.lease.run, taken.attempt, taken.turn, taken.usage) == (old.run, 2, 1, Usage(1, 2))
+    assert (taken.lease.run, taken.attempt, taken.turn, taken.usage) == (old.run, 2, 0, Usage())
     assert taken.lease.epoch > old.epoch
     async with store.transaction() as db:
         assert await runs.renew(db, [old], 15) == set()
         assert await runs.stops(db, [old, taken.lease]) == {old: None}
         await runs.release(db, old)  # nothing of his any more
     assert await claim(store) == []
-    with pytest.raises(LeaseLost):
-        async with store.transaction() as db:
-            await runs.advance(db, old, turn=2, usage=Usage())
     with pytest.raises(LeaseLost):
         async with store.transaction() as db:
             await runs.finish(db, old, DONE)
@@ -129,20 +123,6 @@ async def test_ending_all(store: Store, session: SessionId, alice: UserId) -> No
         assert {r.id for r in ended} == {lease.run, queued}
         assert {r.status for r in ended} == {RunStatus.CANCELLED}
         assert await runs.stops(db, [lease]) == {lease: None}
-
-
-async def test_the_newest_checkpoints_are_kept(store: Store, session: SessionId, alice: UserId) -> None:
-    run = RunId(new_id())
-    async with store.transaction() as db:
-        other = await make_session(db, alice)
-        assert await checkpoints.latest(db, session) is None
-        saved = [Checkpoint(session, 10 * n, run, n, "scripted", f'{{"n": {n}}}') for n in range(1, 6)]
-        await checkpoints.save(db, replace(saved[0], session=other))
-        for checkpoint in saved:
-            await checkpoints.save(db, checkpoint)
-        assert await checkpoints.latest(db, session) == saved[-1]
-        rows = await db.execute(text("SELECT seq FROM checkpoints ORDER BY session_id = :s, seq"), {"s": session})
-        assert [row.seq for row in rows] == [10, 30, 40, 50]
 
 
 async def test_leases_of_nobody(store: Store) -> None:

@@ -2,15 +2,21 @@
 
 from typing import Any
 
-from hub.domain.ids import RunId, SessionId, UserId, new_id
+from sqlalchemy import text
+
+from hub.domain.ids import MessageId, RunId, SessionId, UserId, new_id
 from hub.protocol.events import DurableData, ToolCalledData, ToolReturnedData, TurnStartedData, TurnSupersededData
 from hub.protocol.frames import NewEvent
 from hub.store import inputs, log, runs, turns
-from hub.store.database import Store
+from hub.store.database import Db, Store
 from hub.store.turns import UnfinishedTurn
 from tests.store.conftest import enqueue, make_lease
 from tests.store.test_messages import answer, say
 from tests.store.test_runs import DONE
+
+
+async def take_in(db: Db, *taken: MessageId) -> None:
+    await db.execute(text("UPDATE messages SET in_state = true WHERE id = ANY(CAST(:ids AS uuid[]))"), {"ids": taken})
 
 
 async def test_a_run_is_given_its_own_input_and_what_nobody_else_will_take(
@@ -29,8 +35,7 @@ async def test_a_run_is_given_its_own_input_and_what_nobody_else_will_take(
             (aside, 3, False, alice, "Alice", "for nobody"),
             (spoken, 4, True, "writer", "Writer", "words"),
         ]
-        await inputs.mark_in_state(db, session, [own, aside])
-        await inputs.mark_in_state(db, session, [])
+        await take_in(db, own, aside)
         assert [m.message for m in await inputs.pending(db, session, lease.run)] == [spoken]
         # The next run finds its own message, and what a run that has ended did not take in.
         await runs.finish(db, lease, DONE)
@@ -42,7 +47,7 @@ async def test_only_the_unfinished_turn_is_void(store: Store, session: SessionId
     lease = await make_lease(store, session, alice)
     async with store.transaction() as db:
         done = await answer(db, session, lease.run, "turn 0", turn=0)
-        await inputs.mark_in_state(db, session, [done])
+        await take_in(db, done)
         cut = await answer(db, session, lease.run, "turn 1", turn=1)
         assert await inputs.supersede(db, session, lease.run, 0) == []
         assert await inputs.supersede(db, session, lease.run, 1) == [cut]

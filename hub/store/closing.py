@@ -1,0 +1,113 @@
+"""The end of a turn: its messages, checkpoint, books and the run's new position, written in one statement.
+
+It follows `log.append` in the same transaction, which has checked the lease and locked session and run: what is read
+here is as of after that.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import text
+
+from hub.domain.ids import MessageId
+from hub.domain.run import Lease, Usage
+from hub.store import inputs, messages, runs
+from hub.store.database import Db
+from hub.store.inputs import PendingInput
+from hub.store.log import LeaseLost
+from hub.store.messages import AgentMessage
+
+KEPT = 3  # newest checkpoints per session; older ones are only history, and their total size grows quadratically
+
+# The new checkpoint is not in the snapshot the DELETE sees, hence one less is kept of the others. Who pays for the
+# tokens is who asked for the run.
+_WRITTEN = f"""
+    said AS ({messages.INSERT_AGENTS}),
+    taken_in AS (
+        UPDATE messages SET in_state = true
+        WHERE session_id = CAST(:session AS uuid) AND id = ANY(CAST(:taken_in AS uuid[]))),
+    pruned AS (
+        DELETE FROM checkpoints
+        WHERE CAST(:state AS text) IS NOT NULL AND session_id = CAST(:session AS uuid) AND seq <= (
+            SELECT seq FROM checkpoints WHERE session_id = CAST(:session AS uuid)
+            ORDER BY seq DESC OFFSET :kept - 1 LIMIT 1)),
+    saved AS (
+        INSERT INTO checkpoints (session_id, seq, run_id, turn, engine, state, created_at)
+        SELECT CAST(:session AS uuid), CAST(:seq AS bigint), CAST(:run AS uuid), CAST(:turn AS int) - 1,
+               CAST(:engine AS text), CAST(:state AS text), clock_timestamp()
+        WHERE CAST(:state AS text) IS NOT NULL),
+    booked AS (
+        INSERT INTO usage (session_id, run_id, user_id, turn, model, prompt_tokens, completion_tokens)
+        SELECT session_id, id, requested_by, CAST(:turn AS int), CAST(:model AS text), CAST(:turn_prompt AS int),
+               CAST(:turn_completion AS int)
+        FROM runs WHERE id = CAST(:run AS uuid))
+"""
+
+# Messages taken in just now are pending still in the snapshot.
+_GO_ON = text(f"""
+    WITH {_WRITTEN}, held AS ({runs.ADVANCE} RETURNING id AS run)
+    SELECT pending.* FROM held LEFT JOIN ({inputs.PENDING}) AS pending
+        ON pending.id <> ALL(CAST(:taken_in AS text[]))
+    ORDER BY pending.seq
+""")
+
+_FINISH = text(f"WITH {_WRITTEN}, held AS ({runs.FINISH} RETURNING id AS run) SELECT run FROM held")
+
+
+@dataclass(frozen=True, slots=True)
+class ClosedTurn:
+    """What a turn leaves behind.
+
+    `turns` is the number of finished turns after it, `seq` the log position at its end. `state` is the engine's, as
+    JSON text, if the turn was finished; it holds the messages `said` and `taken_in` then. `usage` is that of this
+    turn, `model` the alias of what was used.
+    """
+
+    lease: Lease
+    turns: int
+    seq: int
+    engine: str
+    state: str | None
+    said: Sequence[AgentMessage]
+    taken_in: Sequence[MessageId]
+    model: str
+    usage: Usage
+
+
+async def go_on(db: Db, closed: ClosedTurn, total: Usage) -> list[PendingInput]:
+    """Record the turn; what the next one must be given, oldest first. `total` is the run's usage so far.
+
+    Raises `LeaseLost` for an old lease.
+    """
+    values = {**_values(closed), "prompt": total.prompt_tokens, "completion": total.completion_tokens}
+    rows = (await db.execute(_GO_ON, values)).all()
+    if not rows:
+        raise LeaseLost
+    return inputs.pending_of(row for row in rows if row.id is not None)
+
+
+async def finish(db: Db, closed: ClosedTurn, end: runs.FinishedRun) -> None:
+    """Record the turn and end the run with it; `end.turns` is `closed.turns`.
+
+    Raises `LeaseLost` for an old lease or a run that has ended.
+    """
+    if not (await db.execute(_FINISH, {**_values(closed), **runs.finish_values(closed.lease, end)})).all():
+        raise LeaseLost
+
+
+def _values(closed: ClosedTurn) -> dict[str, Any]:
+    finished = closed.state is not None
+    return messages.values_of(closed.lease.session, closed.said, in_state=finished) | {
+        "run": closed.lease.run,
+        "epoch": closed.lease.epoch,
+        "turn": closed.turns,
+        "seq": closed.seq,
+        "engine": closed.engine,
+        "state": closed.state,
+        "taken_in": list(closed.taken_in) if finished else [],
+        "kept": KEPT,
+        "model": closed.model,
+        "turn_prompt": closed.usage.prompt_tokens,
+        "turn_completion": closed.usage.completion_tokens,
+    }

@@ -1,0 +1,113 @@
+"""The end of a turn: all of it is written, or nothing."""
+
+from dataclasses import replace
+
+import pytest
+from sqlalchemy import text
+
+from hub.domain.ids import MessageId, RunId, SessionId, UserId, new_id
+from hub.domain.run import Lease, MessageStatus, RunStatus, Usage
+from hub.store import checkpoints, closing, inputs, log, messages, runs
+from hub.store.checkpoints import Checkpoint
+from hub.store.closing import ClosedTurn
+from hub.store.database import Store
+from hub.store.inputs import PendingInput
+from hub.store.log import LeaseLost
+from tests.store.conftest import event, make_lease, make_session
+from tests.store.test_messages import answer, say, spoken
+from tests.store.test_runs import DONE
+
+NOTHING = Usage()
+
+
+def closed(lease: Lease, seq: int, state: str | None = "{}", turns: int = 1) -> ClosedTurn:
+    return ClosedTurn(lease, turns, seq, "duo", state, (), (), "local", Usage(10, 20))
+
+
+async def close(store: Store, turn: ClosedTurn, total: Usage = NOTHING) -> list[PendingInput]:
+    async with store.transaction() as db:
+        return await closing.go_on(db, turn, total)
+
+
+async def test_a_finished_turn_is_recorded_whole(store: Store, session: SessionId, alice: UserId) -> None:
+    lease = await make_lease(store, session, alice)
+    message = MessageId(new_id())
+    async with store.transaction() as db:
+        own = await say(db, session, alice, "own", client_id="1", run=lease.run)
+        earlier = await answer(db, session, lease.run, "before a tool was called")
+        aside = await say(db, session, alice, "said meanwhile", client_id="2")
+        [logged] = await log.append(db, session, [event(run=lease.run)], lease=lease)
+        turn = replace(closed(lease, logged.seq), said=[spoken(message, logged.seq, "words")], taken_in=[own, earlier])
+        # What the next turn is given: not what this one was given, or has said.
+        given = await closing.go_on(db, turn, Usage(11, 22))
+        assert [m.message for m in given] == [aside]
+        assert given == await inputs.pending(db, session, lease.run)
+    async with store.transaction() as db:
+        assert await checkpoints.latest(db, session) == Checkpoint(session, logged.seq, lease.run, 0, "duo", "{}")
+        run = await runs.get(db, lease.run)
+        assert run is not None
+        assert (run.turns, run.usage, run.status) == (1, Usage(11, 22), RunStatus.RUNNING)
+        told = (await messages.transcript(db, session, after_seq=logged.seq - 1, limit=1))[0]
+        assert (told.id, told.run, told.text, told.created_at) == (message, lease.run, "words", logged.ts)
+        books = await db.execute(
+            text("""
+                SELECT session_id::text, run_id::text, user_id::text, turn, model, prompt_tokens, completion_tokens
+                FROM usage
+            """)
+        )
+        assert [tuple(row) for row in books] == [(session, lease.run, alice, 1, "local", 10, 20)]
+
+
+async def test_a_turn_without_a_result_leaves_no_checkpoint(store: Store, session: SessionId, alice: UserId) -> None:
+    lease = await make_lease(store, session, alice)
+    message = MessageId(new_id())
+    async with store.transaction() as db:
+        own = await say(db, session, alice, "own", client_id="1", run=lease.run)
+        [logged] = await log.append(db, session, [event(run=lease.run)], lease=lease)
+        said = replace(spoken(message, logged.seq, "wor"), status=MessageStatus.INTERRUPTED)
+        turn = replace(closed(lease, logged.seq, None, 0), said=[said], taken_in=[own])
+        await closing.finish(db, turn, replace(DONE, status=RunStatus.CANCELLED, error='{"code":"x"}'))
+        assert await checkpoints.latest(db, session) is None
+        # The next run is given the message again, and the interrupted words.
+        assert [m.message for m in await inputs.pending(db, session, RunId(new_id()))] == [own, message]
+        ended = await runs.get(db, lease.run)
+        assert ended is not None
+        assert (ended.status, ended.usage) == (RunStatus.CANCELLED, DONE.usage)
+        assert ended.finished_at is not None
+        assert (await db.execute(text("SELECT turn, prompt_tokens FROM usage"))).one().prompt_tokens == 10
+
+
+async def test_nothing_is_written_under_an_old_lease(store: Store, session: SessionId, alice: UserId) -> None:
+    lease = await make_lease(store, session, alice)
+    old = replace(lease, epoch=lease.epoch - 1)
+    async with store.transaction() as db:
+        [logged] = await log.append(db, session, [event(run=lease.run)])
+    turn = replace(closed(old, logged.seq), said=[spoken(MessageId(new_id()), logged.seq, "late")])
+    with pytest.raises(LeaseLost):
+        await close(store, turn)
+    with pytest.raises(LeaseLost):
+        async with store.transaction() as db:
+            await closing.finish(db, turn, DONE)
+    async with store.transaction() as db:
+        await closing.finish(db, closed(lease, logged.seq, turns=DONE.turns), DONE)
+    with pytest.raises(LeaseLost):  # it has ended
+        await close(store, closed(lease, logged.seq + 1))
+    async with store.transaction() as db:
+        assert await checkpoints.latest(db, session) == Checkpoint(session, logged.seq, lease.run, 1, "duo", "{}")
+        assert await messages.transcript(db, session, after_seq=0, limit=10) == []
+        assert (await db.execute(text("SELECT count(*) FROM usage"))).scalar_one() == 1
+
+
+async def test_the_newest_checkpoints_are_kept(store: Store, session: SessionId, alice: UserId) -> None:
+    async with store.transaction() as db:
+        other = await make_session(db, alice)
+        assert await checkpoints.latest(db, session) is None
+    elsewhere, lease = await make_lease(store, other, alice), await make_lease(store, session, alice)
+    await close(store, closed(elsewhere, 10))
+    for n in range(1, 6):
+        assert await close(store, closed(lease, 10 * n, f'{{"n": {n}}}', turns=n + 1)) == []
+    await close(store, closed(lease, 60, None))  # prunes nothing
+    async with store.transaction() as db:
+        assert await checkpoints.latest(db, session) == Checkpoint(session, 50, lease.run, 5, "duo", '{"n": 5}')
+        rows = await db.execute(text("SELECT seq FROM checkpoints ORDER BY session_id = :s, seq"), {"s": session})
+        assert [row.seq for row in rows] == [10, 30, 40, 50]
