@@ -1,62 +1,27 @@
 """One run in one worker's hands: load, do turns, checkpoint after each, end."""
 
-import re
-from dataclasses import dataclass
-from datetime import UTC, datetime
-
 import structlog
 
 from hub.domain.errors import HubError, NotFound, Unavailable
-from hub.domain.run import ClaimedRun, MessageStatus, RunStatus, Usage
+from hub.domain.run import ClaimedRun, MessageStatus
 from hub.domain.team import TeamSpec
-from hub.engine.base import Failure, Input, Outcome, TurnRequest, TurnResult
+from hub.engine.base import Outcome, TurnRequest, TurnResult
 from hub.engine.catalog import Catalog
-from hub.protocol.events import ErrorData, RunFinishedData, RunStartedData, TurnSupersededData, UsageData
+from hub.protocol.events import RunStartedData, TurnSupersededData
 from hub.protocol.frames import LoggedEvent, NewEvent
 from hub.relay.deltas import DeltaPublisher
 from hub.relay.open_messages import OpenMessages
+from hub.runs.ending import End, end_of, failed, finished_event, finished_run
 from hub.runs.journal import Journal
 from hub.runs.lease import HeldLease
+from hub.runs.loading import Loaded, as_input, load
 from hub.runs.turn import Turn
-from hub.store import closing, inputs, runs, turns
+from hub.store import closing, inputs, runs
 from hub.store.closing import ClosedTurn
 from hub.store.database import Db, Store
 from hub.store.inputs import PendingInput
 from hub.store.log import LeaseLost
 from hub.store.messages import AgentMessage
-
-_UNSAFE = re.compile(r"[^A-Za-z0-9_-]+")
-
-_FAILURES = {
-    Failure.MODEL_UNAVAILABLE: "the model cannot be reached",
-    Failure.MODEL_REFUSED: "the model refused the request",
-    Failure.MODEL_STALLED: "the model stopped answering",
-    Failure.MODEL_RATE_LIMITED: "the model's provider limits our requests",
-    Failure.CONTEXT_TOO_LONG: "the conversation is too long for the model",
-    Failure.MALFORMED_OUTPUT: "the model's answer could not be read",
-    Failure.ENGINE_ERROR: "the team failed",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class _Loaded:
-    """What a run needs to begin or go on."""
-
-    state: str | None
-    prompt: str
-    pending: tuple[PendingInput, ...]
-    unfinished: turns.UnfinishedTurn | None
-    voided: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _End:
-    """How a run ends."""
-
-    status: RunStatus
-    reason: str
-    message_status: MessageStatus
-    error: ErrorData | None = None
 
 
 class Execution:
@@ -106,7 +71,7 @@ class Execution:
             await self._crash()
 
     async def _execute(self) -> None:
-        loaded = await self._load()
+        loaded = await load(self._store, self._open_messages, self._run)
         team = self._catalog.get(self._run.team)
         await self._begin(loaded)
         if team is None:
@@ -123,7 +88,7 @@ class Execution:
             self._held.stop.set()
         await self._turns(team, loaded)
 
-    async def _turns(self, team: TeamSpec, loaded: _Loaded) -> None:
+    async def _turns(self, team: TeamSpec, loaded: Loaded) -> None:
         engine = self._catalog.engine(team)
         self._model = self._catalog.model_name(team)
         state, number, given = loaded.state, self._run.turn, loaded.pending
@@ -135,7 +100,7 @@ class Execution:
                 team=team,
                 turn=number,
                 state=state,
-                inputs=tuple(_input(message, team) for message in given),
+                inputs=tuple(as_input(message, team) for message in given),
                 prompt=loaded.prompt,
                 to=self._run.to,
                 timeout_s=team.turn_timeout_s,
@@ -146,7 +111,7 @@ class Execution:
             self._journal.check()
             self._usage += result.usage
             number += result.outcome in (Outcome.NEXT, Outcome.DONE)
-            end = _end(result, self._held.stop_reason, last=number >= team.max_turns)
+            end = end_of(result, self._held.stop_reason, last=number >= team.max_turns)
             given = await self._close_turn(turn, result, given, number, end)
             if end is not None:
                 return
@@ -155,26 +120,7 @@ class Execution:
                 await self.release()
                 return
 
-    async def _load(self) -> _Loaded:
-        lease = self._run.lease
-        unfinished = None
-        async with self._store.statements() as db:
-            state, prompt = await inputs.given(db, lease.session, self._run.input_message)
-            pending = await inputs.pending(db, lease.session, lease.run)
-            if self._run.attempt > 1:
-                unfinished = await turns.unfinished(db, lease.session, lease.run, self._run.turn)
-        shown = await self._shown() if unfinished is not None else []
-        return _Loaded(state, prompt, tuple(pending), unfinished, tuple(shown))
-
-    async def _shown(self) -> list[str]:
-        """Messages of this run that were begun and not finished, as far as Redis remembers."""
-        try:
-            left_open = await self._open_messages.snapshots(self._run.lease.session)
-        except Unavailable:
-            return []
-        return [message.message for message in left_open if message.run == self._run.lease.run]
-
-    async def _begin(self, loaded: _Loaded) -> None:
+    async def _begin(self, loaded: Loaded) -> None:
         """Say that the run starts here; what an earlier attempt showed of the turn in flight is void.
 
         A fresh run says so together with its first event: that saves its first token a commit.
@@ -196,7 +142,7 @@ class Execution:
         self._deltas.close(lease.session, loaded.voided)
 
     async def _close_turn(
-        self, turn: Turn, result: TurnResult, given: tuple[PendingInput, ...], number: int, end: _End | None
+        self, turn: Turn, result: TurnResult, given: tuple[PendingInput, ...], number: int, end: End | None
     ) -> tuple[PendingInput, ...]:
         """Commit the turn with its checkpoint; what the next turn is to be given."""
         lease = self._run.lease
@@ -218,39 +164,20 @@ class Execution:
             if end is None:
                 next_given = tuple(await closing.go_on(db, closed, self._usage))
             else:
-                await closing.finish(db, closed, self._finished(end, number))
+                await closing.finish(db, closed, finished_run(end, turns=number, usage=self._usage))
 
-        events = [self._finished_event(end, number)] if end is not None else []
+        events = [finished_event(self._run, end, turns=number, usage=self._usage)] if end is not None else []
         status = end.message_status if end is not None else MessageStatus.COMPLETE
         await turn.end(status, events, write)
         return next_given
 
     async def _finish_without_turn(self, code: str, message: str) -> None:
-        end = _End(RunStatus.FAILED, code, MessageStatus.FAILED, ErrorData(code=code, message=message))
+        end, done = failed(code, message), self._run.turn
 
         async def write(db: Db, _: list[LoggedEvent]) -> None:
-            await runs.finish(db, self._run.lease, self._finished(end, self._run.turn))
+            await runs.finish(db, self._run.lease, finished_run(end, turns=done, usage=self._usage))
 
-        await self._journal.append([self._finished_event(end, self._run.turn)], write)
-
-    def _finished(self, end: _End, turns_done: int) -> runs.FinishedRun:
-        error = end.error.model_dump_json() if end.error is not None else None
-        return runs.FinishedRun(end.status, end.reason, error, turns_done, self._usage)
-
-    def _finished_event(self, end: _End, turns_done: int) -> NewEvent:
-        elapsed = datetime.now(UTC) - self._run.started_at
-        data = RunFinishedData.model_validate(
-            {
-                "status": end.status.value,
-                "reason": end.reason,
-                "error": end.error,
-                "usage": _usage(self._usage),
-                "input_seq": self._run.input_seq,
-                "turns": turns_done,
-                "duration_ms": max(0, round(elapsed.total_seconds() * 1000)),
-            }
-        )
-        return NewEvent(data, self._run.lease.run)
+        await self._journal.append([finished_event(self._run, end, turns=done, usage=self._usage)], write)
 
     async def _crash(self) -> None:
         try:
@@ -265,37 +192,3 @@ class Execution:
                 await runs.release(db, self._run.lease)
         except Unavailable:
             self._log.warning("lease_left_to_expire")
-
-
-def _end(result: TurnResult, stop_reason: str | None, *, last: bool) -> _End | None:
-    """How the run ends with this turn, or None when it goes on."""
-    match result.outcome:
-        case Outcome.NEXT if not last:
-            return None
-        case Outcome.NEXT:
-            return _End(RunStatus.COMPLETED, "max_turns", MessageStatus.COMPLETE)
-        case Outcome.DONE:
-            return _End(RunStatus.COMPLETED, result.reason or "done", MessageStatus.COMPLETE)
-        case Outcome.CANCELLED:
-            return _End(RunStatus.CANCELLED, stop_reason or "cancelled", MessageStatus.INTERRUPTED)
-        case Outcome.TIMEOUT:
-            error = ErrorData(code="turn_timeout", message="the turn took too long")
-            return _End(RunStatus.FAILED, "turn_timeout", MessageStatus.FAILED, error)
-        case Outcome.FAILED:
-            failure = result.failure or Failure.ENGINE_ERROR
-            error = ErrorData(code=failure.value, message=_FAILURES[failure])
-            return _End(RunStatus.FAILED, failure.value, MessageStatus.FAILED, error)
-
-
-def _input(message: PendingInput, team: TeamSpec) -> Input:
-    """A message under a name that model providers take and that no agent of the team has."""
-    if message.is_agent:
-        return Input(message.author_id, message.text, is_agent=True)
-    source = _UNSAFE.sub("_", message.author_name).strip("_")[:48] or "user"
-    if any(source == agent.name for agent in team.agents):
-        source = f"user_{source}"
-    return Input(source, message.text)
-
-
-def _usage(usage_: Usage) -> UsageData:
-    return UsageData(prompt_tokens=usage_.prompt_tokens, completion_tokens=usage_.completion_tokens)

@@ -1,0 +1,76 @@
+"""How a run ends, and how that is told."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from hub.domain.run import ClaimedRun, MessageStatus, RunStatus, Usage
+from hub.engine.base import Failure, Outcome, TurnResult
+from hub.protocol.events import ErrorData, RunFinishedData, UsageData
+from hub.protocol.frames import NewEvent
+from hub.store.runs import FinishedRun
+
+_FAILURES = {
+    Failure.MODEL_UNAVAILABLE: "the model cannot be reached",
+    Failure.MODEL_REFUSED: "the model refused the request",
+    Failure.MODEL_STALLED: "the model stopped answering",
+    Failure.MODEL_RATE_LIMITED: "the model's provider limits our requests",
+    Failure.CONTEXT_TOO_LONG: "the conversation is too long for the model",
+    Failure.MALFORMED_OUTPUT: "the model's answer could not be read",
+    Failure.ENGINE_ERROR: "the team failed",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """How a run ends. `message_status` is that of the words it leaves unfinished."""
+
+    status: RunStatus
+    reason: str
+    message_status: MessageStatus
+    error: ErrorData | None = None
+
+
+def end_of(result: TurnResult, stop_reason: str | None, *, last: bool) -> End | None:
+    """How the run ends with this turn, or None when it goes on. `last`: it has no further turn."""
+    match result.outcome:
+        case Outcome.NEXT if not last:
+            return None
+        case Outcome.NEXT:
+            return End(RunStatus.COMPLETED, "max_turns", MessageStatus.COMPLETE)
+        case Outcome.DONE:
+            return End(RunStatus.COMPLETED, result.reason or "done", MessageStatus.COMPLETE)
+        case Outcome.CANCELLED:
+            return End(RunStatus.CANCELLED, stop_reason or "cancelled", MessageStatus.INTERRUPTED)
+        case Outcome.TIMEOUT:
+            return failed("turn_timeout", "the turn took too long")
+        case Outcome.FAILED:
+            failure = result.failure or Failure.ENGINE_ERROR
+            return failed(failure.value, _FAILURES[failure])
+
+
+def failed(code: str, message: str) -> End:
+    """The end of a run that could not be carried out."""
+    return End(RunStatus.FAILED, code, MessageStatus.FAILED, ErrorData(code=code, message=message))
+
+
+def finished_run(end: End, *, turns: int, usage: Usage) -> FinishedRun:
+    """What the store is told."""
+    error = end.error.model_dump_json() if end.error is not None else None
+    return FinishedRun(end.status, end.reason, error, turns, usage)
+
+
+def finished_event(run: ClaimedRun, end: End, *, turns: int, usage: Usage) -> NewEvent:
+    """What everybody is told."""
+    elapsed = datetime.now(UTC) - run.started_at
+    data = RunFinishedData.model_validate(
+        {
+            "status": end.status.value,
+            "reason": end.reason,
+            "error": end.error,
+            "usage": UsageData(prompt_tokens=usage.prompt_tokens, completion_tokens=usage.completion_tokens),
+            "input_seq": run.input_seq,
+            "turns": turns,
+            "duration_ms": max(0, round(elapsed.total_seconds() * 1000)),
+        }
+    )
+    return NewEvent(data, run.lease.run)

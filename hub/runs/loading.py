@@ -1,0 +1,58 @@
+"""What a run needs to begin or go on, whoever had it before."""
+
+import re
+from dataclasses import dataclass
+
+from hub.domain.errors import Unavailable
+from hub.domain.run import ClaimedRun
+from hub.domain.team import TeamSpec
+from hub.engine.base import Input
+from hub.relay.open_messages import OpenMessages
+from hub.store import inputs, turns
+from hub.store.database import Store
+from hub.store.inputs import PendingInput
+
+_UNSAFE = re.compile(r"[^A-Za-z0-9_-]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """`state` is the team's, `pending` what it has not taken in yet. `unfinished` is the turn an earlier attempt was
+    cut off in, and `voided` the messages that were open then."""
+
+    state: str | None
+    prompt: str
+    pending: tuple[PendingInput, ...]
+    unfinished: turns.UnfinishedTurn | None
+    voided: tuple[str, ...]
+
+
+async def load(store: Store, open_messages: OpenMessages, run: ClaimedRun) -> Loaded:
+    """Read it from the store; what was shown and not finished, from Redis, as far as that remembers."""
+    lease = run.lease
+    unfinished = None
+    async with store.statements() as db:
+        state, prompt = await inputs.given(db, lease.session, run.input_message)
+        pending = await inputs.pending(db, lease.session, lease.run)
+        if run.attempt > 1:
+            unfinished = await turns.unfinished(db, lease.session, lease.run, run.turn)
+    shown = await _shown(open_messages, run) if unfinished is not None else []
+    return Loaded(state, prompt, tuple(pending), unfinished, tuple(shown))
+
+
+def as_input(message: PendingInput, team: TeamSpec) -> Input:
+    """A message under a name that model providers take and that no agent of the team has."""
+    if message.is_agent:
+        return Input(message.author_id, message.text, is_agent=True)
+    source = _UNSAFE.sub("_", message.author_name).strip("_")[:48] or "user"
+    if any(source == agent.name for agent in team.agents):
+        source = f"user_{source}"
+    return Input(source, message.text)
+
+
+async def _shown(open_messages: OpenMessages, run: ClaimedRun) -> list[str]:
+    try:
+        left_open = await open_messages.snapshots(run.lease.session)
+    except Unavailable:
+        return []
+    return [message.message for message in left_open if message.run == run.lease.run]
