@@ -41,6 +41,18 @@ def _measure(value: object, depth: int) -> int:
             return len(str(value))
 
 
+def storable(text: str) -> str:
+    """What models and tools say, without what PostgreSQL, JSON and frames cannot hold: NUL and halves of surrogate
+    pairs. Halves that stand together are the character they mean."""
+    if text.isascii():
+        return text if "\x00" not in text else text.replace("\x00", "\ufffd")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text.replace("\x00", "\ufffd")
+
+
 Storable = Annotated[str, AfterValidator(_storable)]
 MessageText = Annotated[str, StringConstraints(min_length=1, max_length=MAX_TEXT), AfterValidator(_storable)]
 Title = Annotated[str, StringConstraints(max_length=200), AfterValidator(_storable)]

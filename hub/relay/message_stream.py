@@ -9,6 +9,7 @@ from hub.domain.ids import SessionId
 from hub.domain.run import Lease
 from hub.protocol.events import AgentAuthor
 from hub.protocol.frames import DeltaFrames
+from hub.protocol.text import storable
 from hub.relay import envelope, keys
 from hub.relay.open_messages import head
 from hub.relay.pipeline import Pipeline, ignored
@@ -81,13 +82,13 @@ class MessageStream:
 
     def add(self, text: str) -> None:
         """The next piece of the message. Never waits."""
-        text = _encodable(text)
+        text = storable(text)
         self._text.append(text)
         self._enqueue(False, text)
 
     def add_reasoning(self, text: str) -> None:
         """The next piece of what the model thinks aloud; it is shown, not kept."""
-        self._enqueue(True, _encodable(text))
+        self._enqueue(True, storable(text))
 
     async def room(self) -> None:
         """Returns when less than `MAX_UNSENT` characters wait to leave: at once, unless Redis is slow."""
@@ -247,15 +248,6 @@ class MessageStream:
         for waiter in waiters:
             if not waiter.done():
                 waiter.set_result(None)
-
-
-def _encodable(text: str) -> str:
-    """Models may emit halves of surrogate pairs, which no frame can carry."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return text
 
 
 def forget(session: SessionId, messages: Sequence[str]) -> tuple[bytes, ...]:

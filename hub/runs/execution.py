@@ -16,12 +16,12 @@ from hub.runs.journal import Journal
 from hub.runs.lease import HeldLease
 from hub.runs.loading import Loaded, as_input, load
 from hub.runs.turn import Turn
-from hub.store import closing, inputs, runs
+from hub.store import closing, pending, runs
 from hub.store.closing import ClosedTurn
 from hub.store.database import Db, Store
-from hub.store.inputs import PendingInput
 from hub.store.log import LeaseLost
 from hub.store.messages import AgentMessage
+from hub.store.pending import PendingInput
 
 
 class Execution:
@@ -131,7 +131,7 @@ class Execution:
             self._journal.hold_back(started)
             return
         async with self._store.statements() as db:
-            completed = await inputs.supersede(db, lease.session, lease.run, loaded.unfinished.turn)
+            completed = await pending.supersede(db, lease.session, lease.run, loaded.unfinished.turn)
         void = TurnSupersededData(
             turn=loaded.unfinished.turn,
             attempt=loaded.unfinished.attempt,

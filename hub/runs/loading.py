@@ -8,9 +8,9 @@ from hub.domain.run import ClaimedRun
 from hub.domain.team import TeamSpec
 from hub.engine.base import Input
 from hub.relay.open_messages import OpenMessages
-from hub.store import inputs, turns
+from hub.store import pending, turns
 from hub.store.database import Store
-from hub.store.inputs import PendingInput
+from hub.store.pending import PendingInput
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9_-]+")
 
@@ -32,12 +32,12 @@ async def load(store: Store, open_messages: OpenMessages, run: ClaimedRun) -> Lo
     lease = run.lease
     unfinished = None
     async with store.statements() as db:
-        state, prompt = await inputs.given(db, lease.session, run.input_message)
-        pending = await inputs.pending(db, lease.session, lease.run)
+        state, prompt = await pending.given(db, lease.session, run.input_message)
+        given = await pending.pending(db, lease.session, lease.run)
         if run.attempt > 1:
             unfinished = await turns.unfinished(db, lease.session, lease.run, run.turn)
     shown = await _shown(open_messages, run) if unfinished is not None else []
-    return Loaded(state, prompt, tuple(pending), unfinished, tuple(shown))
+    return Loaded(state, prompt, tuple(given), unfinished, tuple(shown))
 
 
 def as_input(message: PendingInput, team: TeamSpec) -> Input:

@@ -31,6 +31,7 @@ from hub.protocol.events import (
     UsageData,
 )
 from hub.protocol.frames import LoggedEvent, NewEvent
+from hub.protocol.text import storable
 from hub.relay.deltas import DeltaPublisher
 from hub.relay.message_stream import MessageStream
 from hub.runs.journal import Journal
@@ -91,12 +92,12 @@ class Turn:
             case TextDelta():
                 stream = self._stream(event.message, event.agent)
                 self._show(event.agent, "writing")
-                stream.add(storable(event.text))
+                stream.add(event.text)
                 await self._keep_up(stream)
             case ReasoningDelta():
                 stream = self._stream(event.message, event.agent)
                 self._show(event.agent, "thinking")
-                stream.add_reasoning(storable(event.text))
+                stream.add_reasoning(event.text)
                 await self._keep_up(stream)
             case MessageEnded():
                 await self._record()
@@ -230,17 +231,6 @@ class Turn:
             status=message.status,
             usage=message.usage,
         )
-
-
-def storable(text: str) -> str:
-    """What models and tools say, without what PostgreSQL and JSON cannot hold: NUL and halves of surrogate pairs."""
-    if text.isascii():
-        return text if "\x00" not in text else text.replace("\x00", "\ufffd")
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        text = text.encode("utf-8", "replace").decode()
-    return text.replace("\x00", "\ufffd")
 
 
 def _arguments(text: str) -> dict[str, object]:

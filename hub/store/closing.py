@@ -12,11 +12,11 @@ from sqlalchemy import text
 
 from hub.domain.ids import MessageId
 from hub.domain.run import Lease, Usage
-from hub.store import inputs, messages, runs
+from hub.store import messages, pending, runs
 from hub.store.database import Db
-from hub.store.inputs import PendingInput
 from hub.store.log import LeaseLost
 from hub.store.messages import AgentMessage
+from hub.store.pending import PendingInput
 
 KEPT = 3  # newest checkpoints per session; older ones are only history, and their total size grows quadratically
 
@@ -47,7 +47,7 @@ _WRITTEN = f"""
 # Messages taken in just now are pending still in the snapshot.
 _GO_ON = text(f"""
     WITH {_WRITTEN}, held AS ({runs.ADVANCE} RETURNING id AS run)
-    SELECT pending.* FROM held LEFT JOIN ({inputs.PENDING}) AS pending
+    SELECT pending.* FROM held LEFT JOIN ({pending.PENDING}) AS pending
         ON pending.id <> ALL(CAST(:taken_in AS text[]))
     ORDER BY pending.seq
 """)
@@ -84,7 +84,7 @@ async def go_on(db: Db, closed: ClosedTurn, total: Usage) -> list[PendingInput]:
     rows = (await db.execute(_GO_ON, values)).all()
     if not rows:
         raise LeaseLost
-    return inputs.pending_of(row for row in rows if row.id is not None)
+    return pending.pending_of(row for row in rows if row.id is not None)
 
 
 async def finish(db: Db, closed: ClosedTurn, end: runs.FinishedRun) -> None:

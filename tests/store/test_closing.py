@@ -7,12 +7,12 @@ from sqlalchemy import text
 
 from hub.domain.ids import MessageId, RunId, SessionId, UserId, new_id
 from hub.domain.run import Lease, MessageStatus, RunStatus, Usage
-from hub.store import checkpoints, closing, inputs, log, messages, runs
+from hub.store import checkpoints, closing, log, messages, pending, runs
 from hub.store.checkpoints import Checkpoint
 from hub.store.closing import ClosedTurn
 from hub.store.database import Store
-from hub.store.inputs import PendingInput
 from hub.store.log import LeaseLost
+from hub.store.pending import PendingInput
 from tests.store.conftest import event, make_lease, make_session
 from tests.store.test_messages import answer, say, spoken
 from tests.store.test_runs import DONE
@@ -41,7 +41,7 @@ async def test_a_finished_turn_is_recorded_whole(store: Store, session: SessionI
         # What the next turn is given: not what this one was given, or has said.
         given = await closing.go_on(db, turn, Usage(11, 22))
         assert [m.message for m in given] == [aside]
-        assert given == await inputs.pending(db, session, lease.run)
+        assert given == await pending.pending(db, session, lease.run)
     async with store.transaction() as db:
         assert await checkpoints.latest(db, session) == Checkpoint(session, logged.seq, lease.run, 0, "duo", "{}")
         run = await runs.get(db, lease.run)
@@ -69,7 +69,7 @@ async def test_a_turn_without_a_result_leaves_no_checkpoint(store: Store, sessio
         await closing.finish(db, turn, replace(DONE, status=RunStatus.CANCELLED, error='{"code":"x"}'))
         assert await checkpoints.latest(db, session) is None
         # The next run is given the message again, and the interrupted words.
-        assert [m.message for m in await inputs.pending(db, session, RunId(new_id()))] == [own, message]
+        assert [m.message for m in await pending.pending(db, session, RunId(new_id()))] == [own, message]
         ended = await runs.get(db, lease.run)
         assert ended is not None
         assert (ended.status, ended.usage) == (RunStatus.CANCELLED, DONE.usage)

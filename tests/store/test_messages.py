@@ -7,7 +7,7 @@ from hub.domain.errors import Conflict
 from hub.domain.ids import MessageId, RunId, SessionId, UserId, new_id
 from hub.domain.run import MessageStatus, Usage
 from hub.domain.session import Role
-from hub.store import inputs, log, messages, sending
+from hub.store import log, messages, pending, sending
 from hub.store.database import Db, Store
 from hub.store.messages import AgentMessage
 from hub.store.sending import SentMessage
@@ -71,8 +71,8 @@ async def test_the_transcript_is_what_was_said(store: Store, session: SessionId,
         events = await log.read(db, session, after=0, limit=10)
         assert await messages.transcript(db, session, after_seq=1, limit=10) == [second]
         assert await messages.transcript(db, session, after_seq=0, limit=1) == [first]
-        assert await inputs.given(db, session, asked) == (None, "Hello ✨")
-        assert await inputs.given(db, SessionId(new_id()), asked) == (None, "")
+        assert await pending.given(db, session, asked) == (None, "Hello ✨")
+        assert await pending.given(db, SessionId(new_id()), asked) == (None, "")
     assert (first.id, first.seq, first.run, first.text, first.status) == (asked, 1, None, "Hello ✨", "complete")
     assert first.author == {"kind": "user", "id": alice, "name": "Alice"}
     assert (second.id, second.seq, second.run, second.text, second.status) == (told, 2, run, "t0.0 t0.1 ", "complete")
@@ -84,7 +84,7 @@ async def test_void_messages_are_not_in_the_transcript(store: Store, session: Se
     lease = await make_lease(store, session, alice)
     async with store.transaction() as db:
         void = await answer(db, session, lease.run, "once")
-        assert await inputs.supersede(db, session, lease.run, 0) == [void]
+        assert await pending.supersede(db, session, lease.run, 0) == [void]
         kept = await answer(db, session, lease.run, "twice")
         assert [m.id for m in await messages.transcript(db, session, after_seq=0, limit=10)] == [kept]
 

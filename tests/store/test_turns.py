@@ -7,7 +7,7 @@ from sqlalchemy import text
 from hub.domain.ids import MessageId, RunId, SessionId, UserId, new_id
 from hub.protocol.events import DurableData, ToolCalledData, ToolReturnedData, TurnStartedData, TurnSupersededData
 from hub.protocol.frames import NewEvent
-from hub.store import inputs, log, runs, turns
+from hub.store import log, pending, runs, turns
 from hub.store.database import Db, Store
 from hub.store.turns import UnfinishedTurn
 from tests.store.conftest import enqueue, make_lease
@@ -29,18 +29,18 @@ async def test_a_run_is_given_its_own_input_and_what_nobody_else_will_take(
         others = await say(db, session, alice, "for the next run", client_id="2", run=queued)
         aside = await say(db, session, alice, "for nobody", client_id="3")
         spoken = await answer(db, session, lease.run, "words")
-        given = await inputs.pending(db, session, lease.run)
+        given = await pending.pending(db, session, lease.run)
         assert [(m.message, m.seq, m.is_agent, m.author_id, m.author_name, m.text) for m in given] == [
             (own, 1, False, alice, "Alice", "own"),
             (aside, 3, False, alice, "Alice", "for nobody"),
             (spoken, 4, True, "writer", "Writer", "words"),
         ]
         await take_in(db, own, aside)
-        assert [m.message for m in await inputs.pending(db, session, lease.run)] == [spoken]
+        assert [m.message for m in await pending.pending(db, session, lease.run)] == [spoken]
         # The next run finds its own message, and what a run that has ended did not take in.
         await runs.finish(db, lease, DONE)
         await runs.finish_queued(db, queued, "cancelled")
-        assert [m.message for m in await inputs.pending(db, session, RunId(new_id()))] == [others, spoken]
+        assert [m.message for m in await pending.pending(db, session, RunId(new_id()))] == [others, spoken]
 
 
 async def test_only_the_unfinished_turn_is_void(store: Store, session: SessionId, alice: UserId) -> None:
@@ -49,10 +49,10 @@ async def test_only_the_unfinished_turn_is_void(store: Store, session: SessionId
         done = await answer(db, session, lease.run, "turn 0", turn=0)
         await take_in(db, done)
         cut = await answer(db, session, lease.run, "turn 1", turn=1)
-        assert await inputs.supersede(db, session, lease.run, 0) == []
-        assert await inputs.supersede(db, session, lease.run, 1) == [cut]
-        assert await inputs.supersede(db, session, lease.run, 1) == []
-        assert await inputs.pending(db, session, lease.run) == []
+        assert await pending.supersede(db, session, lease.run, 0) == []
+        assert await pending.supersede(db, session, lease.run, 1) == [cut]
+        assert await pending.supersede(db, session, lease.run, 1) == []
+        assert await pending.pending(db, session, lease.run) == []
 
 
 def started(turn: int, attempt: int = 1) -> DurableData:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from hub.runs.turn import storable
+from hub.protocol.text import storable
 
 
 @pytest.mark.parametrize(
@@ -13,7 +13,8 @@ from hub.runs.turn import storable
         ("naïve 🙂", "naïve 🙂"),
         ("a\0b", "a\ufffdb"),
         ("é\0", "é\ufffd"),
-        ("half \ud83d pair", "half ? pair"),
+        ("half \ud83d pair", "half \ufffd pair"),
+        ("two halves \ud83d\ude42", "two halves 🙂"),
     ],
 )
 def test_what_cannot_be_stored_is_replaced(said: str, kept: str) -> None:
