@@ -1,12 +1,15 @@
-"""Real services for every test: PostgreSQL and Valkey from their wheels, a fresh database per test, a real hub."""
+"""Real services for every test: PostgreSQL and Valkey from their wheels, a database per test, a real hub.
+
+`hub` and `two_workers` are shared and emptied after each test; `fresh_hub` is for a test that harms its hub.
+"""
 
 import asyncio
 import itertools
 import shutil
 import socket
 import tempfile
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +24,7 @@ from hub.embedded.valkey import EmbeddedValkey
 from hub.settings import Settings
 from hub.store.database import Store
 from hub.store.migrate import upgrade
+from hub.store.tables import Base
 from tests.driver import Door
 
 _numbers = itertools.count(1)
@@ -72,8 +76,9 @@ def cluster() -> Iterator[Cluster]:
         shutil.rmtree(home, ignore_errors=True)
 
 
-@pytest.fixture(scope="session")
-def valkey_server() -> Iterator[str]:
+@contextmanager
+def own_valkey() -> Iterator[str]:
+    """A Valkey of its own: its address."""
     home = short_dir()
     server = EmbeddedValkey(home / "kv")
     url = server.start()
@@ -84,28 +89,16 @@ def valkey_server() -> Iterator[str]:
         shutil.rmtree(home, ignore_errors=True)
 
 
-@pytest.fixture
-async def dsn(cluster: Cluster) -> AsyncIterator[str]:
-    """A fresh, migrated database."""
-    dsn = await cluster.clone()
-    yield dsn
-    await cluster.drop(dsn)
+@pytest.fixture(scope="session")
+def valkey_server() -> Iterator[str]:
+    with own_valkey() as url:
+        yield url
 
 
-@pytest.fixture
-async def store(dsn: str) -> AsyncIterator[Store]:
-    store = Store(dsn)
-    yield store
-    await store.close()
-
-
-@pytest.fixture
-async def redis_url(valkey_server: str) -> str:
-    """An empty Valkey."""
-    client = redis.asyncio.Redis.from_url(valkey_server)
+async def flush(redis_url: str) -> None:
+    client = redis.asyncio.Redis.from_url(redis_url)
     await client.flushall()
     await client.aclose()
-    return valkey_server
 
 
 def settings_for(dsn: str, redis_url: str, **changes: Any) -> Settings:
@@ -141,16 +134,127 @@ async def running_worker(settings: Settings, node: str = "test:1:a") -> AsyncGen
                 stop.set()
 
 
+# The rows of sessions first, as everywhere: what a run still writes is waited for, not met crosswise.
+EMPTY = "SELECT FROM sessions FOR UPDATE;" + "".join(
+    f"DELETE FROM {table.name};" for table in reversed(Base.metadata.sorted_tables)
+)
+
+
+class SharedHub:
+    """Workers on a database and a Valkey of their own, emptied between tests instead of started anew."""
+
+    def __init__(self, dsn: str, redis_url: str, nodes: Sequence[str]) -> None:
+        self.dsn = dsn
+        self.redis_url = redis_url
+        self.doors: list[Door] = []
+        self._started, self._stop = asyncio.Event(), asyncio.Event()
+        self._life = asyncio.create_task(self._live(nodes))  # one task owns the workers, whichever test runs
+
+    async def started(self) -> None:
+        """Wait until all workers take traffic."""
+        waiting = asyncio.create_task(self._started.wait())
+        await asyncio.wait([self._life, waiting], return_when=asyncio.FIRST_COMPLETED)
+        waiting.cancel()
+        if not self._started.is_set():
+            await self._life  # raises what hindered it
+
+    async def empty(self) -> None:
+        """Make it as new: nobody is known, nothing was said, and what still runs has lost its lease."""
+        if self._life.done():
+            await self._life  # raises what a worker has died of
+        database = await asyncpg.connect(self.dsn)
+        await database.execute(EMPTY)
+        await database.close()
+        await flush(self.redis_url)
+
+    async def stop(self) -> None:
+        self._stop.set()
+        await self._life
+
+    async def _live(self, nodes: Sequence[str]) -> None:
+        settings = settings_for(self.dsn, self.redis_url)
+        async with AsyncExitStack() as stack:
+            self.doors = [await stack.enter_async_context(running_worker(settings, node)) for node in nodes]
+            self._started.set()
+            await self._stop.wait()
+
+
+@asynccontextmanager
+async def sharing(cluster: Cluster, *nodes: str) -> AsyncGenerator[SharedHub]:
+    """A hub for all tests of this process."""
+    with own_valkey() as redis_url:
+        shared = SharedHub(await cluster.clone(), redis_url, nodes)
+        await shared.started()
+        yield shared
+        await shared.stop()
+
+
 @pytest.fixture
-async def hub(dsn: str, redis_url: str) -> AsyncIterator[Door]:
-    """A whole hub: one worker that does everything."""
+async def dsn(request: pytest.FixtureRequest, cluster: Cluster) -> AsyncIterator[str]:
+    """A fresh, migrated database; with `hub` or `two_workers` in the same test, theirs."""
+    if (shared := _shared_by(request)) is not None:
+        yield shared.dsn
+        return
+    dsn = await cluster.clone()
+    yield dsn
+    await cluster.drop(dsn)
+
+
+@pytest.fixture
+async def store(dsn: str) -> AsyncIterator[Store]:
+    store = Store(dsn)
+    yield store
+    await store.close()
+
+
+@pytest.fixture
+async def redis_url(request: pytest.FixtureRequest, valkey_server: str) -> str:
+    """An empty Valkey; with `hub` or `two_workers` in the same test, theirs."""
+    if (shared := _shared_by(request)) is not None:
+        return shared.redis_url
+    await flush(valkey_server)
+    return valkey_server
+
+
+@pytest.fixture
+async def hub(shared_hub: SharedHub) -> AsyncIterator[Door]:
+    """A whole hub, empty: one worker that does everything, the same for all tests."""
+    yield shared_hub.doors[0]
+    await shared_hub.empty()
+
+
+@pytest.fixture
+async def two_workers(shared_pair: SharedHub) -> AsyncIterator[tuple[Door, Door]]:
+    """Two workers of one hub, empty, the same for all tests."""
+    one, two = shared_pair.doors
+    yield one, two
+    await shared_pair.empty()
+
+
+@pytest.fixture
+async def fresh_hub(dsn: str, redis_url: str) -> AsyncIterator[Door]:
+    """A hub of this test's own, which may be harmed."""
     async with running_worker(settings_for(dsn, redis_url)) as door:
         yield door
 
 
-@pytest.fixture
-async def two_workers(dsn: str, redis_url: str) -> AsyncIterator[tuple[Door, Door]]:
-    """Two workers of one hub."""
-    settings = settings_for(dsn, redis_url)
-    async with running_worker(settings, "test:1:a") as one, running_worker(settings, "test:2:b") as two:
-        yield one, two
+@pytest.fixture(scope="session")
+async def shared_hub(cluster: Cluster) -> AsyncIterator[SharedHub]:
+    async with sharing(cluster, "test:1:a") as shared:
+        yield shared
+
+
+@pytest.fixture(scope="session")
+async def shared_pair(cluster: Cluster) -> AsyncIterator[SharedHub]:
+    async with sharing(cluster, "test:1:a", "test:2:b") as shared:
+        yield shared
+
+
+def _shared_by(request: pytest.FixtureRequest) -> SharedHub | None:
+    """The shared hub that this test uses; it has been started before anything of the test's own."""
+    for name in ("shared_hub", "shared_pair"):
+        if name in request.fixturenames:
+            shared = request.getfixturevalue(name)
+            assert isinstance(shared, SharedHub)
+            return shared
+    return None

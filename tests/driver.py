@@ -4,6 +4,7 @@ what was seen when it fails."""
 import asyncio
 import itertools
 import json
+import ssl
 import uuid
 from collections import deque
 from types import TracebackType
@@ -15,6 +16,7 @@ from websockets.asyncio.client import ClientConnection, connect
 Frame = dict[str, Any]
 DEADLINE_S = 15.0
 PASSWORD = "correct horse battery staple"
+NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # else every client reads all certificates, for 20 ms
 
 
 class Refused(Exception):
@@ -131,7 +133,7 @@ class Door:
     def rest(self, token: str | None = None) -> httpx2.AsyncClient:
         """A REST client, as this user."""
         headers = {"Authorization": f"Bearer {token}"} if token else {}
-        return httpx2.AsyncClient(base_url=self.url, headers=headers, timeout=10)
+        return httpx2.AsyncClient(base_url=self.url, headers=headers, timeout=10, verify=NO_TLS)
 
     async def register(self, name: str) -> str:
         """A new user; gives an access token."""

@@ -52,6 +52,7 @@ def doomed(listener, on_ready):
     raise RuntimeError("nothing works")
 
 logs.configure('info', 'console')
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whoever runs the tests under nohup has it ignored
 body, workers, grace_s = globals()[sys.argv[1]], int(sys.argv[2]), float(sys.argv[3])
 sockets = listening_sockets("127.0.0.1", 0, workers, 15)
 supervisor = Supervisor(

@@ -1,5 +1,6 @@
 """The API's own documentation: OpenAPI, AsyncAPI, and a page to try it, with everything served by the hub."""
 
+from functools import cache
 from pathlib import Path
 
 import orjson
@@ -48,14 +49,22 @@ _DOCUMENT_HEADERS = {"cache-control": "no-cache"}
 
 def router(app: FastAPI, assets: Path) -> APIRouter:
     """`/openapi.json`, `/asyncapi.json`, `/docs`. The documents are the same for everybody and written once."""
-    openapi = orjson.dumps(app.openapi(), option=orjson.OPT_INDENT_2)
-    events = orjson.dumps(asyncapi.describe(title=app.title, version=app.version), option=orjson.OPT_INDENT_2)
 
-    async def openapi_json() -> Response:
-        return Response(openapi, media_type="application/json", headers=_DOCUMENT_HEADERS)
+    @cache  # at the first question: they take 0.3 s, which no worker has at its start
+    def openapi() -> bytes:
+        return orjson.dumps(app.openapi(), option=orjson.OPT_INDENT_2)
 
-    async def asyncapi_json() -> Response:
-        return Response(events, media_type="application/json", headers=_DOCUMENT_HEADERS)
+    @cache
+    def events() -> bytes:
+        described = asyncapi.describe(title=app.title, version=app.version)
+        return orjson.dumps(described, option=orjson.OPT_INDENT_2)
+
+    # Not coroutines: they run in a thread, so that the first one does not stop every socket.
+    def openapi_json() -> Response:
+        return Response(openapi(), media_type="application/json", headers=_DOCUMENT_HEADERS)
+
+    def asyncapi_json() -> Response:
+        return Response(events(), media_type="application/json", headers=_DOCUMENT_HEADERS)
 
     async def page() -> Response:
         headers = _DOCUMENT_HEADERS | {"content-security-policy": DOCS_POLICY}
