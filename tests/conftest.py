@@ -122,6 +122,7 @@ async def running_worker(settings: Settings, node: str = "test:1:a") -> AsyncGen
     """One worker of a hub, in this process, on a socket of its own; drained at the end."""
     ready, stop = asyncio.Event(), asyncio.Event()
     with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # as the supervisor does
         async with asyncio.TaskGroup() as tasks:
             serving = tasks.create_task(serve(settings, [listener], node, ready.set, stop))
             waiting = tasks.create_task(ready.wait())

@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
+from fastapi.routing import APIRoute
 from starlette.middleware.cors import CORSMiddleware
 
 import hub
@@ -29,6 +30,7 @@ from hub.api.routes import (
 )
 from hub.api.services import Services
 from hub.api.stream import StreamSlots
+from hub.auth.policy import route_rule
 
 STATIC = Path(hub.__file__).parent / "static"
 
@@ -47,11 +49,20 @@ def build(services: Services, *, static: Path = STATIC) -> FastAPI:
     app.state.stream_slots = StreamSlots(services.max_streams)
     errors.install(app)
     for routes in (auth, me, api_keys, sessions, members, messages, events, transcript, search, teams, runs, health):
-        app.include_router(routes.router())
-    app.include_router(docs.router(app, static / "swagger"))
+        include(app, routes.router())
+    include(app, docs.router(app, static / "swagger"))
     app.include_router(web.router(app, static / "web"))
     _wrap(app, services.allowed_origins)
     return app
+
+
+def include(app: FastAPI, router: APIRouter) -> None:
+    """Add routes. Raises `LookupError` when one of them has no policy: it must not be served by oversight."""
+    for route in router.routes:
+        assert isinstance(route, APIRoute), "everything else is mounted"
+        for method in route.methods or ():
+            route_rule(method, route.path)
+    app.include_router(router)
 
 
 class _App(FastAPI):

@@ -7,6 +7,7 @@ from fastapi.security import HTTPBearer, OAuth2PasswordBearer
 
 from hub.api.services import Services
 from hub.auth.header import bearer_token
+from hub.auth.policy import require_credential, route_rule
 from hub.domain.errors import Unauthenticated
 from hub.domain.principal import Principal
 
@@ -37,11 +38,13 @@ async def caller(
     _signed_in: Annotated[object, Security(_SIGN_IN)],
     _bearer: Annotated[object, Security(_BEARER)],
 ) -> Principal:
-    """Who calls; raises `Unauthenticated` when nobody can tell."""
+    """Who calls. Raises `Unauthenticated` when nobody can tell, `Forbidden` when the credential is not for this."""
     token = bearer_token(request.headers.getlist("authorization"))
     if token is None:
         raise Unauthenticated("this needs an Authorization header: Bearer <access token or API key>")
-    return await wired.authenticator.bearer(token)
+    principal = await wired.authenticator.bearer(token)
+    require_credential(principal, route_rule(request.method, request.scope["route"].path))
+    return principal
 
 
 Caller = Annotated[Principal, Depends(caller)]

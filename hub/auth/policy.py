@@ -2,10 +2,14 @@
 
 Two questions are asked for every command and call. Does the credential allow this kind of action (its scopes)? Does the
 caller's role in the session, read at that moment, allow it? Neither answer is ever remembered on a connection.
+
+`COMMANDS` and `ROUTES` say it for everything a caller can reach. The edges ask the first question by these tables
+before they look at anything else, so what has no line here does not start; the sessions ask the second one.
 """
 
+from collections.abc import Mapping
 from enum import StrEnum
-from typing import assert_never
+from typing import TypeAlias, assert_never
 
 from hub.domain.errors import Forbidden, NotFound
 from hub.domain.principal import Principal
@@ -18,7 +22,7 @@ class Scope(StrEnum):
     SESSIONS_READ = "sessions:read"
     SESSIONS_WRITE = "sessions:write"
     RUNS_CONTROL = "runs:control"
-    ADMIN = "admin"  # the account itself: its keys
+    ADMIN = "admin"  # the account itself: its keys; of an administrator, also the administration of the hub
 
 
 DEFAULT_SCOPES = frozenset({Scope.SESSIONS_READ, Scope.SESSIONS_WRITE, Scope.RUNS_CONTROL})
@@ -44,6 +48,94 @@ class Action(StrEnum):
     MANAGE_MEMBERS = "manage_members"
     DELETE = "delete"
     ERASE = "erase"
+
+
+class Gate(StrEnum):
+    """What is asked of a caller where no session is concerned."""
+
+    PUBLIC = "public"  # nothing: whoever knocks
+    KNOWN = "known"  # any credential that holds
+    ACCOUNT = "account"  # the user's own account: a person, or an API key with the scope `admin`
+    ADMIN = "admin"  # an administrator of the hub, in person or with such a key
+
+
+Rule: TypeAlias = Gate | Action
+
+COMMANDS: Mapping[str, Rule] = {
+    "auth": Gate.KNOWN,
+    "ping": Gate.KNOWN,
+    "session.create": Action.CREATE,
+    "session.join": Action.JOIN,
+    "session.leave": Action.LEAVE,
+    "session.fork": Action.FORK,
+    "message.send": Action.SEND,
+    "message.edit": Action.EDIT,
+    "message.regenerate": Action.REGENERATE,
+    "run.cancel": Action.CANCEL,
+    "run.pause": Action.PAUSE,
+    "run.resume": Action.RESUME,
+    "input.respond": Action.RESPOND,
+    "presence.set": Action.PRESENCE,
+}
+"""Every command of the WebSocket."""
+
+ROUTES: Mapping[str, Rule] = {
+    "POST /v1/auth/register": Gate.PUBLIC,
+    "POST /v1/auth/token": Gate.PUBLIC,
+    "POST /v1/auth/revoke": Gate.PUBLIC,
+    "POST /v1/auth/tickets": Gate.KNOWN,
+    "GET /v1/me": Gate.KNOWN,
+    "POST /v1/api-keys": Gate.ACCOUNT,
+    "GET /v1/api-keys": Gate.ACCOUNT,
+    "DELETE /v1/api-keys/{id}": Gate.ACCOUNT,
+    "POST /v1/sessions": Action.CREATE,
+    "GET /v1/sessions": Action.READ,
+    "GET /v1/sessions/{id}": Action.READ,
+    "PATCH /v1/sessions/{id}": Action.UPDATE,
+    "DELETE /v1/sessions/{id}": Action.DELETE,
+    "GET /v1/sessions/{id}/members": Action.READ,
+    "PUT /v1/sessions/{id}/members/{user}": Action.MANAGE_MEMBERS,
+    "DELETE /v1/sessions/{id}/members/{user}": Action.MANAGE_MEMBERS,  # or Action.LEAVE, for oneself
+    "POST /v1/sessions/{id}/messages": Action.SEND,
+    "GET /v1/sessions/{id}/events": Action.READ,
+    "GET /v1/sessions/{id}/events/stream": Action.READ,
+    "GET /v1/sessions/{id}/transcript": Action.READ,
+    "GET /v1/search": Action.READ,
+    "GET /v1/teams": Gate.KNOWN,
+    "GET /v1/runs/{id}": Action.READ,
+    "POST /v1/runs/{id}/cancel": Action.CANCEL,
+    "GET /healthz": Gate.PUBLIC,
+    "GET /readyz": Gate.PUBLIC,
+    "GET /metrics": Gate.PUBLIC,
+    "GET /openapi.json": Gate.PUBLIC,
+    "GET /asyncapi.json": Gate.PUBLIC,
+    "GET /docs": Gate.PUBLIC,
+    "GET /docs/start.js": Gate.PUBLIC,
+}
+"""Every route of the API, by its pattern. Files of the chat page and assets are public; their names are the build's."""
+
+
+def route_rule(method: str, pattern: str) -> Rule:
+    """The rule of a route. Raises `LookupError` for one that nobody has decided about."""
+    rule = ROUTES.get(f"{method} {pattern}")
+    if rule is None:
+        raise LookupError(f"{method} {pattern} has no policy: give it a line in ROUTES of hub.auth.policy")
+    return rule
+
+
+def require_credential(principal: Principal, rule: Rule) -> None:
+    """Refuse what the caller's credential does not allow, whatever session it is about. Raises `Forbidden`."""
+    match rule:
+        case Gate.PUBLIC | Gate.KNOWN:
+            return
+        case Gate.ACCOUNT:
+            require_account(principal)
+        case Gate.ADMIN:
+            require_admin(principal)
+        case Action():
+            require_scope(principal, rule)
+        case _:
+            assert_never(rule)
 
 
 def needed_role(action: Action) -> Role | None:
@@ -102,6 +194,13 @@ def require_scope(principal: Principal, action: Action) -> None:
 
 def require_account(principal: Principal) -> None:
     """Refuse to an API key without the scope `admin` what concerns the user's own account, such as making keys."""
+    _require(principal, Scope.ADMIN)
+
+
+def require_admin(principal: Principal) -> None:
+    """Refuse to everybody but administrators what concerns the hub as a whole."""
+    if not principal.is_admin:
+        raise Forbidden("this needs an administrator")
     _require(principal, Scope.ADMIN)
 
 

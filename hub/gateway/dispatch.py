@@ -6,6 +6,7 @@ from typing import assert_never
 import structlog
 from pydantic import BaseModel
 
+from hub.auth.policy import COMMANDS, require_credential
 from hub.domain.errors import HubError, Internal, Unavailable, not_supported_yet
 from hub.domain.ids import new_id
 from hub.gateway.connection import Connection
@@ -59,6 +60,7 @@ class Dispatch:
 
     async def _carry_out(self, connection: Connection, command: AnyCommand) -> BaseModel | None:  # one line each
         """The result; None where the handler has replied itself, because events must follow its reply at once."""
+        require_credential(connection.principal, COMMANDS[command.type])
         match command:
             case Auth():
                 return await identity.renew(self._services, connection, command)

@@ -50,6 +50,8 @@ def _bound(family: socket.AddressFamily, address: object, *, reuse_port: bool) -
 
 def _listening(listener: socket.socket, stall_s: float) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+    # Inherited, too: not every event loop sets it, and an answer in two writes then waits 40 ms for the peer's ACK.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     if sys.platform == "linux":
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(stall_s * 1000))
     listener.listen(BACKLOG)

@@ -1,6 +1,6 @@
 """Stopping and looking at runs."""
 
-from hub.auth.policy import Action
+from hub.auth.policy import Action, require_scope
 from hub.domain.errors import NotFound
 from hub.domain.ids import RunId, parse_id
 from hub.domain.principal import Principal
@@ -23,15 +23,7 @@ class Control:
 
     async def get(self, principal: Principal, run: str) -> Run:
         """The run, for whoever may read its session."""
-        async with self._store.transaction() as db:
-            found = await runs.get(db, _run_id(run))
-            if found is None:
-                raise NotFound("no such run")
-            try:
-                await reach(db, principal, found.session, Action.READ)
-            except NotFound:
-                raise NotFound("no such run") from None
-            return found
+        return await self._reach_run(principal, run, Action.READ)
 
     async def cancel(self, principal: Principal, session: str | None, run: str | None = None) -> RunCommandResult:
         """Stop a run: a queued one at once, a live one within 2 s (status `cancelling`).
@@ -39,7 +31,7 @@ class Control:
         Without `run`: the live run of the session, else the next in its queue. A run that has ended keeps its status.
         """
         if session is None:
-            session = (await self.get(principal, run or "")).session
+            session = (await self._reach_run(principal, run or "", Action.CANCEL)).session
         id_ = session_id(session)
         async with self._store.transaction() as db:
             await reach(db, principal, id_, Action.CANCEL, lock=True)
@@ -56,6 +48,19 @@ class Control:
         self._control.announce(stops)
         status = "cancelled" if target.status is RunStatus.QUEUED else "cancelling"
         return RunCommandResult(run=target.id, status=status)
+
+    async def _reach_run(self, principal: Principal, run: str, action: Action) -> Run:
+        """The run, if the caller may do this in its session: a run elsewhere is as unknown as one that never was."""
+        require_scope(principal, action)
+        async with self._store.statements() as db:
+            found = await runs.get(db, _run_id(run))
+            if found is None:
+                raise NotFound("no such run")
+            try:
+                await reach(db, principal, found.session, action)
+            except NotFound:
+                raise NotFound("no such run") from None
+            return found
 
 
 def _run_id(text: str) -> RunId:

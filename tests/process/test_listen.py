@@ -21,6 +21,7 @@ def test_each_worker_has_a_queue_of_its_own_on_one_port() -> None:
         if sys.platform == "linux":
             assert len({s.fileno() for s in sockets}) == 3
             assert sockets[2].getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 15_000
+            assert sockets[2].getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
         port = sockets[0].getsockname()[1]
         assert url_of(sockets[0], "127.0.0.1") == f"http://127.0.0.1:{port}"
         assert url_of(sockets[0], "::1") == f"http://[::1]:{port}"

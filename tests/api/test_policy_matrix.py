@@ -1,0 +1,334 @@
+"""Every command and every route, asked by everybody about everything: the answer is the one of the policy table.
+
+The tables of `hub.auth.policy` are enumerated, the requests are made up from the schemas: a route or command that is
+added gets its rows here by itself, or makes a test fail that says what is missing.
+"""
+
+import asyncio
+import json
+import uuid
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import Any, get_args
+from urllib.parse import quote
+
+import asyncpg
+import httpx2
+import pytest
+from fastapi import APIRouter, FastAPI
+from pydantic import BaseModel
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
+
+from hub.api.app import include
+from hub.auth.policy import COMMANDS, ROUTES, Action, Gate, Rule, Scope, needed_role, needed_scope
+from hub.domain.session import Role
+from hub.protocol.commands import AnyCommand
+from tests.api.people import Json, fresh, open_session
+from tests.conftest import Cluster, running_worker, settings_for
+from tests.driver import PASSWORD, Door, Person, Refused
+
+COMMAND_MODELS: dict[str, type[BaseModel]] = {m.model_fields["type"].default: m for m in get_args(AnyCommand)}
+pytestmark = pytest.mark.timeout(120)
+
+REFUSALS = {"unauthenticated", "forbidden", "not_found"}
+# What an allowed caller may be told because there is nothing to do it to: nothing is running, asked or joined here.
+NOTHING_THERE = {"run.cancel", "run.pause", "run.resume", "input.respond", "session.leave"}
+WRONG_IDS = {"unknown": str(uuid.uuid4()), "malformed": "x", "odd": "' OR 1=1 --%00"}
+
+ALSO_NEEDED = {"message.send": {"text"}}  # by the model's own rules
+NOT_YET = "not supported yet"
+
+# What `{id}` stands for, by the beginning of the path.
+THINGS = {"/v1/sessions/": "session", "/v1/runs/": "run", "/v1/api-keys/": "key"}
+
+# A valid body of each route that needs one.
+BODIES: dict[str, Any] = {
+    "POST /v1/auth/register": lambda: {"name": fresh("matrix"), "password": PASSWORD},
+    "POST /v1/auth/token": lambda: {"grant_type": "refresh_token", "refresh_token": "no such token"},
+    "POST /v1/auth/revoke": lambda: {"token": "no such token"},  # without one the caller would be signed out
+    "POST /v1/api-keys": lambda: {"name": "matrix", "scopes": ["admin"]},
+    "POST /v1/sessions": lambda: {"team": "scripted"},
+    "PATCH /v1/sessions/{id}": lambda: {"title": "matrix"},
+    "PUT /v1/sessions/{id}/members/{user}": lambda: {"role": "viewer"},
+    "POST /v1/sessions/{id}/messages": lambda: {"text": "/script turns=1 tokens=1"},
+}
+FORMS = {"POST /v1/auth/token", "POST /v1/auth/revoke"}
+# Refused for what is in it, not for who asks.
+WRONG_CONTENT = {"POST /v1/auth/token"}
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who asks: a role in the session (None: a stranger) and what the credential may do (None: a person)."""
+
+    name: str
+    role: Role | None
+    scopes: frozenset[str] | None = None
+    is_admin: bool = False
+    known: bool = True
+
+    def may(self, rule: Rule, about: str | None) -> str:
+        """What the table says: `allowed`, or the code of the refusal. `about` is None where no thing is named, `own`
+        where it is the owner's."""
+        if not self.known:
+            return "allowed" if rule is Gate.PUBLIC else "unauthenticated"
+        match rule:
+            case Gate.PUBLIC | Gate.KNOWN:
+                return "allowed"
+            case Gate.ACCOUNT:
+                if not self._has(Scope.ADMIN):
+                    return "forbidden"
+                theirs = about is None or (about == "own" and self.role is Role.OWNER)
+                return "allowed" if theirs else "not_found"
+            case Gate.ADMIN:
+                return "allowed" if self.is_admin and self._has(Scope.ADMIN) else "forbidden"
+            case Action():
+                if not self._has(needed_scope(rule)):
+                    return "forbidden"
+                needed = needed_role(rule)
+                if needed is None or about is None:
+                    return "allowed"
+                if self.role is None or about != "own":
+                    return "not_found"
+                return "allowed" if self.role.includes(needed) else "forbidden"
+
+    def _has(self, scope: Scope) -> bool:
+        return self.scopes is None or scope in self.scopes
+
+
+CALLERS = [
+    Caller("nobody", None, known=False),
+    Caller("stranger", None),
+    Caller("admin", None, is_admin=True),  # an administrator is a stranger in other people's sessions
+    Caller(f"admin with {Scope.ADMIN}", None, frozenset({Scope.ADMIN}), is_admin=True),
+    Caller(f"admin with {Scope.RUNS_CONTROL}", None, frozenset({Scope.RUNS_CONTROL}), is_admin=True),
+    *(Caller(f"key with {scope}", Role.OWNER, frozenset({scope})) for scope in Scope),
+    Caller("viewer", Role.VIEWER),
+    Caller("approver", Role.APPROVER),
+    Caller("editor", Role.EDITOR),
+    Caller("owner", Role.OWNER),  # last: what it does may be the end of the session
+]
+
+
+class World:
+    """People with a credential each, and what they ask about. `foreign` are things of somebody nobody asks as."""
+
+    def __init__(self, door: Door, document: Json) -> None:
+        self.door = door
+        self.document = document
+        self.tokens: dict[str, str] = {}
+        self.names = {
+            who: fresh(who)
+            for who in ("owner", "editor", "approver", "viewer", "spare", "stranger", "admin", "outsider")
+        }
+        self.foreign: dict[str, str] = {}
+
+    async def populate(self, dsn: str) -> None:
+        """Register everybody, and give them their keys."""
+        for who, name in self.names.items():
+            self.tokens[who] = await self.door.register(name)
+        connection = await asyncpg.connect(dsn)
+        await connection.execute("UPDATE users SET is_admin = true WHERE name = $1", self.names["admin"])
+        await connection.close()
+        for who, label in (("owner", "key"), ("admin", "admin")):
+            async with self.door.rest(self.tokens[who]) as rest:
+                for scope in Scope:
+                    made = await rest.post("/v1/api-keys", json={"name": "matrix", "scopes": [scope.value]})
+                    assert made.status_code == 201, made.text
+                    self.tokens[f"{label} with {scope}"] = made.json()["key"]
+        self.foreign = await self.things("outsider")
+
+    async def session(self) -> str:
+        """A fresh session of the owner, with a member in each other role and one that nobody asks as."""
+        async with self.door.rest(self.tokens["owner"]) as rest:
+            session = await open_session(rest)
+            for who, role in (
+                ("viewer", "viewer"),
+                ("approver", "approver"),
+                ("editor", "editor"),
+                ("spare", "viewer"),
+            ):
+                put = await rest.put(f"/v1/sessions/{session}/members/{self.names[who]}", json={"role": role})
+                assert put.status_code == 200, put.text
+            return session
+
+    async def things(self, who: str) -> dict[str, str]:
+        """A session, message, finished run and API key of somebody."""
+        async with self.door.rest(self.tokens[who]) as rest:
+            session = await self.session() if who == "owner" else await open_session(rest)
+            made = (await rest.post("/v1/api-keys", json={"name": "matrix"})).json()
+        async with await self.door.enter(self.tokens[who]) as person:
+            await person.ask("session.join", session=session)
+            said = await person.say(session, "/script turns=1 tokens=1")
+            await person.until("run.finished")
+        return {"session": session, "run": said["run"], "message": said["message"], "key": made["id"]}
+
+
+@pytest.fixture(scope="module")
+async def world(cluster: Cluster, valkey_server: str) -> AsyncIterator[World]:
+    dsn = await cluster.clone()
+    async with running_worker(settings_for(dsn, valkey_server)) as door:
+        async with door.rest() as rest:
+            made = World(door, (await rest.get("/openapi.json")).json())
+        await made.populate(dsn)
+        yield made
+    await cluster.drop(dsn)
+
+
+# ---- nothing without a policy
+
+
+def test_every_command_has_a_policy() -> None:
+    assert set(COMMANDS) == set(COMMAND_MODELS)
+
+
+async def test_every_route_has_a_policy_and_every_policy_a_route(world: World) -> None:
+    served = {f"{m.upper()} {path}" for path, methods in world.document["paths"].items() for m in methods}
+    hidden = {"GET /openapi.json", "GET /asyncapi.json", "GET /docs", "GET /docs/start.js"}
+    assert served | hidden == set(ROUTES)
+
+
+def test_a_route_without_a_policy_is_not_served() -> None:
+    async def forgotten() -> None: ...
+
+    router = APIRouter()
+    router.add_api_route("/v1/forgotten", forgotten, methods=["GET"])
+    with pytest.raises(LookupError, match="GET /v1/forgotten has no policy"):
+        include(FastAPI(openapi_url=None, docs_url=None, redoc_url=None), router)
+
+
+# ---- commands
+
+
+def command(type_: str, values: Mapping[str, object]) -> dict[str, object]:
+    """The fields of a valid command: what is required, and nothing else."""
+    given = {}
+    for name, field in COMMAND_MODELS[type_].model_fields.items():
+        if (field.is_required() and name != "id") or name in ALSO_NEEDED.get(type_, ()):
+            assert name in values, f"{type_}: say in this test what a valid `{name}` is"
+            given[name] = values[name]
+    return given
+
+
+async def reply_to(person: Person, type_: str, fields: Mapping[str, object]) -> tuple[str, str]:
+    """The code, and everything that is told; `ok` for a success."""
+    try:
+        await person.ask(type_, **fields)
+    except Refused as refused:
+        return refused.code, json.dumps(refused.error)
+    return "ok", ""
+
+
+def fits(what: str, wanted: str, code: str, text: str) -> bool:
+    if NOT_YET in text:
+        return True  # what nobody can do needs nobody's permission, and tells nobody anything
+    if wanted != "allowed":
+        return code == wanted
+    return code not in REFUSALS | {"internal", "unavailable"} or (code == "not_found" and what in NOTHING_THERE)
+
+
+async def test_commands(world: World) -> None:
+    wrong: list[str] = []
+    async with AsyncExitStack() as stack:
+        people = {
+            caller: await stack.enter_async_context(await world.door.enter(world.tokens[caller.name]))
+            for caller in CALLERS
+            if caller.known
+        }
+        own = await world.things("owner")
+        for type_, rule in COMMANDS.items():
+            for caller, person in people.items():
+                values: dict[str, object] = dict(
+                    own, text="hello", client_id=uuid.uuid4().hex, at_seq=1, request=str(uuid.uuid4()), team="scripted",
+                    status="idle", token=person.token,
+                )  # fmt: skip
+                fields = command(type_, values)
+                told = set()
+                ids: list[tuple[str | None, str]] = [(None, "")]
+                if "session" in fields:
+                    ids = [("own", own["session"]), ("foreign", world.foreign["session"]), *WRONG_IDS.items()]
+                for about, id_ in ids:
+                    code, text = await reply_to(person, type_, fields | ({"session": id_} if about else {}))
+                    wanted = caller.may(rule, about)
+                    if not fits(type_, wanted, code, text):
+                        wrong.append(f"{type_} by {caller.name} about {about}: {code}, not {wanted}")
+                    if wanted == "not_found":
+                        told.add(text)
+                if len(told) > 1:
+                    wrong.append(f"{type_} by {caller.name}: unknown and forbidden look different: {told}")
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("type_", [t for t in COMMANDS if t != "auth"])
+async def test_no_command_without_a_credential(world: World, type_: str) -> None:
+    values: dict[str, object] = dict(
+        world.foreign, text="x", client_id="c", at_seq=1, request="r", team="scripted", status="idle"
+    )
+    async with connect(world.door.ws_url, proxy=None) as socket:
+        await socket.send(json.dumps({"id": "1", "type": type_, **command(type_, values)}))
+        async with asyncio.timeout(10):
+            with pytest.raises(ConnectionClosed) as closed:
+                await socket.recv()
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == 4501
+
+
+# ---- routes
+
+
+def ids_of(path: str, own: Mapping[str, str], foreign: Mapping[str, str]) -> Iterator[tuple[str | None, str]]:
+    """What to put for `{id}`, and what it is about."""
+    if "{id}" not in path:
+        yield None, ""
+        return
+    thing = next((thing for prefix, thing in THINGS.items() if path.startswith(prefix)), None)
+    assert thing is not None, f"{path}: say in THINGS what its id is"
+    yield "foreign", foreign[thing]
+    yield from WRONG_IDS.items()
+    yield "own", own[thing]  # last: it may be its end
+
+
+async def answer_of(rest: httpx2.AsyncClient, route: str, url: str) -> tuple[int, str, str]:
+    """Status, code (`ok` for a success) and everything that is told."""
+    method = route.split(" ")[0]
+    body = BODIES[route]() if route in BODIES else None
+    given = {"data": body} if route in FORMS else {"json": body} if body is not None else {}
+    async with rest.stream(method, url, **given) as answer:
+        if answer.is_success:
+            return answer.status_code, "ok", ""  # an event stream has no end
+        told = json.loads(await answer.aread())
+    return answer.status_code, told["code"], json.dumps({**told, "request": ""})
+
+
+async def test_routes(world: World) -> None:
+    wrong: list[str] = []
+    async with AsyncExitStack() as stack:
+        clients = {
+            caller: await stack.enter_async_context(world.door.rest(world.tokens.get(caller.name)))
+            for caller in CALLERS
+        }
+        own = await world.things("owner")
+        for route, rule in ROUTES.items():
+            method, path = route.split(" ")
+            operation = world.document["paths"].get(path, {}).get(method.lower(), {})
+            needs_body = operation.get("requestBody", {}).get("required", False)
+            assert route in BODIES or not needs_body, f"{route}: say in BODIES what a valid body is"
+            for caller, rest in clients.items():
+                told = set()
+                for about, id_ in ids_of(path, own, world.foreign):
+                    url = path.replace("{id}", quote(id_)).replace("{user}", world.names["spare"])
+                    wanted = caller.may(rule, about)
+                    status, code, text = await answer_of(rest, route, url)
+                    if route in WRONG_CONTENT and wanted == "allowed":
+                        wanted = "unauthenticated"
+                    if status >= 500 or not fits(route, wanted, code, text):
+                        wrong.append(f"{route} by {caller.name} about {about}: {status} {code}, not {wanted}")
+                    if wanted == "not_found":
+                        told.add(text)
+                    if method == "DELETE" and code == "ok":
+                        own = await world.things("owner")
+                if len(told) > 1:
+                    wrong.append(f"{route} by {caller.name}: unknown and forbidden look different: {told}")
+    assert not wrong, "\n".join(wrong)
