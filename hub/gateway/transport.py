@@ -5,8 +5,8 @@ connection writes finished frames with `send_frames` and ends with `end`, both w
 
 Facts about uvicorn 0.54 and websockets 17 that this class answers: a peer that stops reading is never dropped,
 fragments are not counted, pongs are queued without bound, a request line over 8 KiB is never answered, a close frame
-after a protocol error is lost to a TCP reset while the peer is still sending, and handshakes are logged with their
-query string.
+after a protocol error is lost to a TCP reset while the peer is still sending, handshakes are logged with their query
+string, and refused ones as errors of the application.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from asyncio.transports import BaseTransport
 from collections.abc import Callable
 from typing import Any
 
-from uvicorn._types import ASGIReceiveEvent
+from uvicorn._types import ASGIReceiveEvent, ASGISendEvent
 from uvicorn.config import Config
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
@@ -84,6 +84,12 @@ class HubWebSocket(WebSocketsSansIOProtocol):
         del self.request, self.response
 
     # ---- the way out
+
+    async def send(self, message: ASGISendEvent) -> None:
+        await super().send(message)
+        if message["type"] == "websocket.http.response.body" and not message.get("more_body"):
+            # Else every handshake that the application refuses is logged as its error: anybody could fill the log.
+            self.handshake_complete = True
 
     def send_frames(self, payload: bytes) -> bool:
         """Send one text frame. Returns whether more may follow at once; `on_writable` is called when it may again."""

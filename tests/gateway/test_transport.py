@@ -297,6 +297,19 @@ async def test_no_log_line_holds_the_query_string(port: int, app: App, caplog: p
     assert "canary" not in caplog.text
 
 
+async def test_a_refused_handshake_is_no_error_of_ours(caplog: pytest.LogCaptureFixture) -> None:
+    async def refuse(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "websocket.http.response.start", "status": 401, "headers": []})
+        await send({"type": "websocket.http.response.body", "body": b"no"})
+
+    async with serving(refuse) as port:
+        client = await Raw.connect(port)
+        assert await client.upgrade() == 401
+        await client.leave()
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
 async def test_deflate_is_not_spoken(port: int) -> None:
     client = await Raw.connect(port)
     offered = "Sec-WebSocket-Extensions: permessage-deflate\r\n"
