@@ -8,11 +8,11 @@ itself adds is in `generator_late_ms`. Ends with 1 when a promise does not hold.
 """
 
 import argparse
-import asyncio
 import json
-import resource
 import sys
 from pathlib import Path
+
+import uvloop
 
 from loadtests import cases
 from loadtests.account import Account
@@ -70,9 +70,8 @@ def show(outcome: Outcome) -> None:
 def main() -> int:
     """Run the bench."""
     asked = arguments()
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    outcomes = asyncio.run(run(asked))
+    cases.allow_many_files()
+    outcomes = uvloop.run(run(asked))
     if asked.json is not None:
         report = [{"case": o.case, "holds": not o.broken, "broken": o.broken, **o.numbers} for o in outcomes]
         asked.json.parent.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,7 @@
 """The cases of the acceptance bench. Each gives its numbers and the list of what does not hold."""
 
 import asyncio
+import resource
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Coroutine, Iterable
@@ -38,8 +39,8 @@ class Outcome:
 async def many_sessions(url: str, account: Account, *, count: int, rate: float, seconds: float, ramp: float) -> Outcome:
     """`count` sessions with one watcher each, all streaming `rate` tokens a second; begun evenly within `ramp` s."""
     outcome = Outcome(f"{count} sessions × 1 watcher, {rate:g} tokens/s, {seconds:g} s")
-    async with _watchers(url, account, count) as watchers, _observed(outcome, url, account):
-        sessions = await _sessions(watchers)
+    async with watching(url, account, count) as watchers, _observed(outcome, url, account):
+        sessions = await sessions_for(watchers)
         tokens = int(rate * seconds)
         ask = script(tokens, rate)
         work = [
@@ -51,12 +52,12 @@ async def many_sessions(url: str, account: Account, *, count: int, rate: float, 
     return outcome
 
 
-async def many_watchers(url: str, account: Account, *, count: int, rate: float, seconds: float) -> Outcome:
+async def manywatching(url: str, account: Account, *, count: int, rate: float, seconds: float) -> Outcome:
     """One session that streams `rate` tokens a second to `count` watchers."""
     outcome = Outcome(f"1 session × {count} watchers, {rate:g} tokens/s, {seconds:g} s")
-    async with _watchers(url, account, count) as watchers, _observed(outcome, url, account):
+    async with watching(url, account, count) as watchers, _observed(outcome, url, account):
         session = (await watchers[0].ask("session.create", team="scripted"))["id"]
-        await _gently([watcher.join(session) for watcher in watchers], at_once=50)
+        await gently([watcher.join(session) for watcher in watchers], at_once=50)
         tokens = int(rate * seconds)
         run = await watchers[0].say(session, script(tokens, rate))
         ends = await asyncio.gather(*(watcher.finished(run, seconds + 60) for watcher in watchers))
@@ -68,18 +69,18 @@ async def idle_connections(url: str, account: Account, *, count: int, seconds: f
     """`count` connections that do nothing: what each costs, and whether they stay."""
     outcome = Outcome(f"{count} idle connections, {seconds:g} s")
     # Warm up first: buffers and code that every hub needs once are no cost of a connection.
-    async with _watchers(url, account, 200) as some:
+    async with watching(url, account, 200) as some:
         pids = sorted({pid for w in some if (pid := worker_pid(w.hello["node"])) is not None})
     await asyncio.sleep(SETTLE_S)
     before = usage(pids)
-    async with _watchers(url, account, count) as watchers:
+    async with watching(url, account, count) as watchers:
         await asyncio.sleep(SETTLE_S)
         connected = usage(pids)
         started = time.monotonic()
         await asyncio.sleep(seconds)
         after = usage(pids)
         lost = Counter(w.close_code for w in watchers if w.close_code is not None)
-        answered = await _gently([_answers(w) for w in watchers if w.close_code is None], at_once=100)
+        answered = await gently([_answers(w) for w in watchers if w.close_code is None], at_once=100)
         held = time.monotonic() - started
     outcome.numbers = {"held_s": round(held), "lost": dict(lost), "answer_a_ping_at_the_end": sum(answered)}
     outcome.require(not lost, f"{lost.total()} connections were lost: {dict(lost)}")
@@ -110,11 +111,11 @@ async def whole(case: Coroutine[None, None, Outcome], name: str) -> Outcome:
 
 
 @asynccontextmanager
-async def _watchers(url: str, account: Account, count: int) -> AsyncGenerator[list[Watcher]]:
+async def watching(url: str, account: Account, count: int) -> AsyncGenerator[list[Watcher]]:
     token = account.token()
     watchers = [Watcher() for _ in range(count)]
     try:
-        await _gently([watcher.connect(url, token) for watcher in watchers], at_once=HANDSHAKES_AT_ONCE)
+        await gently([watcher.connect(url, token) for watcher in watchers], at_once=HANDSHAKES_AT_ONCE)
         yield watchers
     finally:
         for watcher in watchers:
@@ -126,8 +127,8 @@ async def _watchers(url: str, account: Account, count: int) -> AsyncGenerator[li
 async def _observed(outcome: Outcome, url: str, account: Account) -> AsyncGenerator[None]:
     """Probes beside the load: how fast a message is committed while everything streams; how late we are ourselves."""
     lateness = Lateness()
-    async with _watchers(url, account, PROBES) as probes, asyncio.TaskGroup() as tasks:
-        sessions = await _sessions(probes)
+    async with watching(url, account, PROBES) as probes, asyncio.TaskGroup() as tasks:
+        sessions = await sessions_for(probes)
         running = [tasks.create_task(lateness.run())]
         running += [tasks.create_task(_probe(p, s)) for p, s in zip(probes, sessions, strict=True)]
         try:
@@ -144,15 +145,20 @@ async def _observed(outcome: Outcome, url: str, account: Account) -> AsyncGenera
     outcome.require(percentile(acks, 0.95) < P95_LIMIT_S, f"p95 of an ack under load is {percentile(acks, 0.95):.3f} s")
 
 
-async def _converse(watcher: Watcher, session: str, text: str, timeout_s: float, delay_s: float) -> bool:
-    """Say it after a while and wait for the end. A send that the hub refuses is an anomaly, and no end."""
+async def say_later(watcher: Watcher, session: str, text: str, delay_s: float) -> str:
+    """Say it after a while; the run, or "" for a send that the hub refuses, which is an anomaly."""
     await asyncio.sleep(delay_s)
     try:
-        run = await watcher.say(session, text)
+        return await watcher.say(session, text)
     except (RuntimeError, TimeoutError) as e:
         watcher.judge.anomalies[f"send failed: {e}"] += 1
-        return False
-    return await watcher.finished(run, timeout_s)
+        return ""
+
+
+async def _converse(watcher: Watcher, session: str, text: str, timeout_s: float, delay_s: float) -> bool:
+    """Say it after a while and wait for the end, which a refused send does not have."""
+    run = await say_later(watcher, session, text, delay_s)
+    return bool(run) and await watcher.finished(run, timeout_s)
 
 
 async def _probe(probe: Watcher, session: str) -> None:
@@ -160,18 +166,18 @@ async def _probe(probe: Watcher, session: str) -> None:
         await _converse(probe, session, script(1, 0), 60, PROBE_EVERY_S)
 
 
-async def _sessions(watchers: list[Watcher]) -> list[str]:
+async def sessions_for(watchers: list[Watcher], team: str = "scripted") -> list[str]:
     """A session of its own for each, followed."""
 
     async def one(watcher: Watcher) -> str:
-        session: str = (await watcher.ask("session.create", team="scripted"))["id"]
+        session: str = (await watcher.ask("session.create", team=team))["id"]
         await watcher.join(session)
         return session
 
-    return await _gently([one(watcher) for watcher in watchers], at_once=20)
+    return await gently([one(watcher) for watcher in watchers], at_once=20)
 
 
-async def _gently(work: Iterable[Any], *, at_once: int) -> list[Any]:
+async def gently(work: Iterable[Any], *, at_once: int) -> list[Any]:
     """Await all, some at once: set-up is no storm."""
     slots = asyncio.Semaphore(at_once)
 
@@ -190,6 +196,18 @@ async def _answers(watcher: Watcher) -> bool:
     except (TimeoutError, RuntimeError):
         return False
     return True
+
+
+def wrong(watchers: list[Watcher]) -> Counter[str]:
+    """What these watchers have seen that must never happen, by kind."""
+    found = sum((watcher.judge.anomalies for watcher in watchers), Counter[str]())
+    return found + Counter(f"closed with {w.close_code}" for w in watchers if w.close_code is not None)
+
+
+def allow_many_files() -> None:
+    """Let this process have as many connections as the system permits."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _judge(outcome: Outcome, watchers: list[Watcher], ends: list[bool], *, expected: int) -> None:

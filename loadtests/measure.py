@@ -4,6 +4,7 @@ import asyncio
 import math
 import os
 import time
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -59,6 +60,45 @@ def usage(pids: Iterable[int]) -> Usage | None:
         fields = stat.rpartition(")")[2].split()
         cpu += (int(fields[11]) + int(fields[12])) / tick
     return Usage(rss, cpu)
+
+
+def cpu_by_role(workers: Iterable[int]) -> dict[str, float]:
+    """Processor seconds so far of the hub with these workers, and of this process: of the workers, their supervisor and
+    what it has started (PostgreSQL, Valkey), by name, and of `generator`. Empty when a worker is not here to be seen.
+    """
+    parents: dict[int, int] = {}
+    seconds: dict[int, tuple[str, float]] = {}
+    tick = os.sysconf("SC_CLK_TCK")
+    for folder in Path("/proc").iterdir():
+        if not folder.name.isdecimal():
+            continue
+        try:
+            head, _, rest = (folder / "stat").read_text().rpartition(")")
+        except OSError:  # it has ended
+            continue
+        fields = rest.split()
+        pid = int(folder.name)
+        parents[pid] = int(fields[1])
+        seconds[pid] = head.partition("(")[2], (int(fields[11]) + int(fields[12])) / tick
+    roots = {parents.get(worker, 0) for worker in workers}
+    if 0 in roots:
+        return {}
+    spent: Counter[str] = Counter()
+    for pid, (name, cpu) in seconds.items():
+        if pid in roots:
+            spent["supervisor"] += cpu
+        elif _is_below(pid, roots, parents):
+            spent[name] += cpu
+    spent["generator"] = time.process_time()
+    return dict(spent)
+
+
+def _is_below(pid: int, roots: set[int], parents: dict[int, int]) -> bool:
+    while pid > 1:
+        pid = parents.get(pid, 0)
+        if pid in roots:
+            return True
+    return False
 
 
 def worker_pid(node: str) -> int | None:

@@ -12,6 +12,7 @@ from loadtests.judge import Frame, Judge
 from loadtests.wire import Wire, open_wire
 
 ANSWER_S = 60.0
+_DELTA = b'{"type":"message.delta",'
 
 
 class Watcher:
@@ -82,19 +83,24 @@ class Watcher:
 
     def _see(self, payload: bytes) -> None:
         for line in payload.split(b"\n"):
-            frame: Frame = orjson.loads(line)
-            match frame["type"]:
-                case "reply":
-                    answer = self._answers.pop(frame["id"] or "", None)
-                    if answer is not None and not answer.done():
-                        answer.set_result(frame)
-                case "hello":
-                    self.hello = frame
-                    self._greeted.set()
-                case "run.finished":
-                    self.judge.see(frame)
-                    self._progress.set()
-                case _ if "session" in frame:
-                    self.judge.see(frame)
-                case _:
-                    pass
+            if line.startswith(_DELTA):
+                self.judge.see_line(line)
+            else:
+                self._take(orjson.loads(line))
+
+    def _take(self, frame: Frame) -> None:
+        match frame["type"]:
+            case "reply":
+                answer = self._answers.pop(frame["id"] or "", None)
+                if answer is not None and not answer.done():
+                    answer.set_result(frame)
+            case "hello":
+                self.hello = frame
+                self._greeted.set()
+            case "run.finished":
+                self.judge.see(frame)
+                self._progress.set()
+            case _ if "session" in frame:
+                self.judge.see(frame)
+            case _:
+                pass

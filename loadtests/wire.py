@@ -18,7 +18,7 @@ class Wire(asyncio.Protocol):
         loop = asyncio.get_running_loop()
         self._request = request
         self._on_text = on_text
-        self._buffer = bytearray()
+        self._rest = b""  # of an unfinished frame
         self._open = False
         self._code = 1006
         self._transport: asyncio.Transport | None = None
@@ -30,10 +30,13 @@ class Wire(asyncio.Protocol):
         self._write(self._request)
 
     def data_received(self, data: bytes) -> None:
-        self._buffer += data
-        if not self._open and not self._upgrade():
+        if self._open and not self._rest:
+            self._frames(data)
             return
-        self._frames()
+        self._rest += data
+        if self._open or self._upgrade():
+            data, self._rest = self._rest, b""
+            self._frames(data)
 
     def connection_lost(self, _error: Exception | None) -> None:
         if not self.opened.done():
@@ -52,11 +55,11 @@ class Wire(asyncio.Protocol):
             self._transport.close()
 
     def _upgrade(self) -> bool:
-        end = self._buffer.find(b"\r\n\r\n")
-        if end < 0:
+        head, end, rest = self._rest.partition(b"\r\n\r\n")
+        if not end:
             return False
-        status = bytes(self._buffer[: self._buffer.find(b"\r\n")]).decode(errors="replace")
-        del self._buffer[: end + 4]
+        status = head[: head.find(b"\r\n")].decode(errors="replace")
+        self._rest = rest
         self._open = " 101 " in status + " "
         if not self._open and self._transport is not None:
             self._transport.close()
@@ -67,20 +70,21 @@ class Wire(asyncio.Protocol):
                 self.opened.set_exception(ConnectionError(status))
         return self._open
 
-    def _frames(self) -> None:
-        buffer, at, size = self._buffer, 0, len(self._buffer)
+    def _frames(self, data: bytes) -> None:
+        at, size = 0, len(data)
         while size - at >= 2:
-            opcode, length, head = buffer[at] & 15, buffer[at + 1] & 127, 2
+            length, head = data[at + 1] & 127, at + 2
             if length > 125:
-                head = 4 if length == 126 else 10
-                if size - at < head:
+                head = at + (4 if length == 126 else 10)
+                if size < head:
                     break
-                length = int.from_bytes(buffer[at + 2 : at + head], "big")
-            if size - at < head + length:
+                length = int.from_bytes(data[at + 2 : head], "big")
+            if size < head + length:
                 break
-            self._frame(opcode, bytes(buffer[at + head : at + head + length]))
-            at += head + length
-        del buffer[:at]
+            self._frame(data[at] & 15, data[head : head + length])
+            at = head + length
+        if at < size:
+            self._rest = data[at:]
 
     def _frame(self, opcode: int, payload: bytes) -> None:
         if opcode == TEXT:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import orjson
 import pytest
 
 from loadtests.judge import Judge, script
@@ -20,15 +21,19 @@ WHOLE = [
 ]
 
 
-def verdict(frames: list[dict[str, Any]]) -> Judge:
+def verdict(frames: list[dict[str, Any]], *, as_lines: bool = False) -> Judge:
     judge = Judge()
     for frame in frames:
-        judge.see(frame)
+        if as_lines:
+            judge.see_line(orjson.dumps(frame))
+        else:
+            judge.see(frame)
     return judge
 
 
-def test_what_is_right_passes() -> None:
-    judge = verdict(WHOLE)
+@pytest.mark.parametrize("as_lines", [False, True])
+def test_what_is_right_passes(as_lines: bool) -> None:
+    judge = verdict(WHOLE, as_lines=as_lines)
     assert not judge.anomalies
     assert (judge.tokens, judge.completed, judge.snapshots, judge.merged, judge.resyncs) == (4, 1, 1, 1, 1)
     assert (judge.finished, judge.seq, len(judge.lags)) == ({"r1"}, 3, 3)
@@ -48,6 +53,20 @@ def test_what_is_right_passes() -> None:
 )
 def test_what_is_wrong_is_named(frames: list[dict[str, Any]], kind: str) -> None:
     assert verdict(frames).anomalies[kind] == 1
+    assert verdict(frames, as_lines=True).anomalies[kind] == 1
+
+
+def test_tokens_known_by_their_bytes_are_judged_like_others() -> None:
+    tokens = [play.delta(i, f"t0.{i} ") for i in range(5)]
+    judge = verdict([*tokens, play.completed(1, "t0.0 t0.1 t0.2 t0.3 t0.4 ")], as_lines=True)
+    assert (judge.anomalies, judge.tokens, judge.deltas, len(judge.lags)) == ({}, 5, 5, 5)
+    for wrong in (
+        [*tokens, play.delta(6, "t0.6 ")],
+        [*tokens, play.delta(4, "t0.4 ")],
+        [*tokens, play.delta(5, "t0.4 "), play.completed(1, "t0.0 t0.1 t0.2 t0.3 t0.4 t0.5 ")],
+        [*tokens, play.delta(5, "t0.5 "), play.completed(1, "t0.0 t0.1 t0.2 t0.3 t0.4 ")],
+    ):
+        assert verdict(wrong, as_lines=True).anomalies.total() == 1
 
 
 def test_a_void_turn_and_a_new_connection_start_over() -> None:
