@@ -102,6 +102,8 @@ class MemberUpdatedData(_MemberData):
 
 
 class MessageCreatedData(DurableData):
+    """`replaces` is the message in whose place this one stands, `steers` the run that it is to steer."""
+
     TYPE = "message.created"
     message: str
     author: UserAuthor
@@ -109,6 +111,8 @@ class MessageCreatedData(DurableData):
     parts: list[dict[str, Any]]
     client_id: str
     to: str | None
+    replaces: Annotated[str | None, Optional] = None
+    steers: Annotated[str | None, Optional] = None
 
 
 class RunQueuedData(DurableData):

@@ -8,7 +8,8 @@ from hub.domain.run import Run, RunStatus
 from hub.protocol.events import RunFinishedData, UsageData
 from hub.protocol.frames import NewEvent
 from hub.relay.broadcast import Broadcast
-from hub.store import runs
+from hub.runs.steering import follow_up
+from hub.store import runs, steering
 from hub.store.database import Db
 
 
@@ -33,7 +34,9 @@ class RunControl:
     async def stop(self, db: Db, run: Run, reason: str) -> Stops:
         """Stop this run. The session's row is locked by the caller."""
         if run.status is RunStatus.QUEUED and await runs.finish_queued(db, run.id, reason):
-            return Stops(events=(_cancelled(run, reason),))
+            left = await steering.waiting(db, run.session, run.id)
+            following = await follow_up(db, run.session, run.id, left)
+            return Stops(events=(_cancelled(run, reason), *following))
         # A runner may have claimed it since the caller looked.
         return Stops(live=(run.id,)) if await runs.ask_stop(db, run.id, reason) else Stops()
 

@@ -1,5 +1,7 @@
 """One run in one worker's hands: load, do turns, checkpoint after each, end."""
 
+from collections.abc import Sequence
+
 import structlog
 
 from hub.domain.errors import HubError, NotFound, Unavailable
@@ -15,8 +17,9 @@ from hub.runs.ending import End, end_of, failed, finished_event, finished_run
 from hub.runs.journal import Journal
 from hub.runs.lease import HeldLease
 from hub.runs.loading import Loaded, as_input, load
+from hub.runs.steering import follow_up
 from hub.runs.turn import Turn
-from hub.store import closing, pending, runs
+from hub.store import closing, messages, pending, runs, steering
 from hub.store.closing import ClosedTurn
 from hub.store.database import Db, Store
 from hub.store.log import LeaseLost
@@ -93,7 +96,13 @@ class Execution:
         self._model = self._catalog.model_name(team)
         state, number, given = loaded.state, self._run.turn, loaded.pending
         while True:
-            turn = Turn(self._journal, self._deltas, turn=number, attempt=self._run.attempt)
+            turn = Turn(
+                self._journal,
+                self._deltas,
+                turn=number,
+                attempt=self._run.attempt,
+                steering=[message.message for message in given if message.steering],
+            )
             request = TurnRequest(
                 session=self._run.lease.session,
                 run=self._run.lease.run,
@@ -131,14 +140,19 @@ class Execution:
             self._journal.hold_back(started)
             return
         async with self._store.statements() as db:
-            completed = await pending.supersede(db, lease.session, lease.run, loaded.unfinished.turn)
+            completed = await pending.of_turn(db, lease.session, lease.run, loaded.unfinished.turn)
         void = TurnSupersededData(
             turn=loaded.unfinished.turn,
             attempt=loaded.unfinished.attempt,
             messages=list(dict.fromkeys([*completed, *loaded.voided])),
             reason="the worker that ran this turn was lost",
         )
-        await self._journal.append([NewEvent(void, lease.run), started])
+
+        async def write(db: Db, logged: list[LoggedEvent]) -> Sequence[NewEvent]:
+            await messages.void(db, lease.session, [(message, logged[0].seq) for message in completed])
+            return ()
+
+        await self._journal.append([NewEvent(void, lease.run), started], write)
         self._deltas.close(lease.session, loaded.voided)
 
     async def _close_turn(
@@ -148,7 +162,7 @@ class Execution:
         lease = self._run.lease
         next_given: tuple[PendingInput, ...] = ()
 
-        async def write(db: Db, said: list[AgentMessage], logged: list[LoggedEvent]) -> None:
+        async def write(db: Db, said: list[AgentMessage], logged: list[LoggedEvent]) -> Sequence[NewEvent]:
             nonlocal next_given
             closed = ClosedTurn(
                 lease=lease,
@@ -163,8 +177,9 @@ class Execution:
             )
             if end is None:
                 next_given = tuple(await closing.go_on(db, closed, self._usage))
-            else:
-                await closing.finish(db, closed, finished_run(end, turns=number, usage=self._usage))
+                return ()
+            left = await closing.finish(db, closed, finished_run(end, turns=number, usage=self._usage))
+            return await follow_up(db, lease.session, lease.run, left)
 
         events = [finished_event(self._run, end, turns=number, usage=self._usage)] if end is not None else []
         status = end.message_status if end is not None else MessageStatus.COMPLETE
@@ -172,10 +187,11 @@ class Execution:
         return next_given
 
     async def _finish_without_turn(self, code: str, message: str) -> None:
-        end, done = failed(code, message), self._run.turn
+        end, done, lease = failed(code, message), self._run.turn, self._run.lease
 
-        async def write(db: Db, _: list[LoggedEvent]) -> None:
-            await runs.finish(db, self._run.lease, finished_run(end, turns=done, usage=self._usage))
+        async def write(db: Db, _: list[LoggedEvent]) -> Sequence[NewEvent]:
+            await runs.finish(db, lease, finished_run(end, turns=done, usage=self._usage))
+            return await follow_up(db, lease.session, lease.run, await steering.waiting(db, lease.session, lease.run))
 
         await self._journal.append([finished_event(self._run, end, turns=done, usage=self._usage)], write)
 

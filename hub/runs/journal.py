@@ -11,8 +11,9 @@ from hub.store import log
 from hub.store.database import Db, NotBegun, Store
 from hub.store.log import LeaseLost
 
-Also = Callable[[Db, list[LoggedEvent]], Awaitable[None]]
-"""What else belongs into the transaction, given the events as they were logged."""
+Also = Callable[[Db, list[LoggedEvent]], Awaitable[Sequence[NewEvent]]]
+"""What else belongs into the transaction, given the events as they were logged. Gives what is to be logged after
+them."""
 
 
 class Journal:
@@ -69,7 +70,9 @@ class Journal:
         async with self._store.transaction() as db:
             logged = await log.append(db, self.lease.session, events, lease=self.lease) if events else []
             if also is not None:
-                await also(db, logged[early:])
+                more = await also(db, logged[early:])
+                if more:  # the lease was checked above, and holds until the end of the transaction
+                    logged += await log.append(db, self.lease.session, more)
         return logged
 
     def live(self, data: LiveData) -> None:

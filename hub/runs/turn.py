@@ -1,6 +1,6 @@
 """One turn as it happens: what the engine tells becomes deltas, and durable events in the same order."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import assert_never
 
@@ -25,6 +25,7 @@ from hub.protocol.events import (
     AgentHandoffData,
     AgentStatusData,
     MessageCompletedData,
+    MessageSteeredData,
     ToolCalledData,
     ToolReturnedData,
     TurnStartedData,
@@ -35,7 +36,7 @@ from hub.protocol.text import storable
 from hub.relay.deltas import DeltaPublisher
 from hub.relay.message_stream import MessageStream
 from hub.runs.journal import Journal
-from hub.store import messages
+from hub.store import messages, steering
 from hub.store.database import Db
 from hub.store.log import LeaseLost
 from hub.store.messages import AgentMessage
@@ -44,8 +45,9 @@ DRAIN_S = 1.0  # how long an event waits for the deltas before it, should Redis 
 MAX_TOOL_RESULT = 32_000  # characters of a tool's result in the log
 
 
-Close = Callable[[Db, list[AgentMessage], list[LoggedEvent]], Awaitable[None]]
-"""Writes the end of a turn: what was said and is not written yet, given the events as they were logged."""
+Close = Callable[[Db, list[AgentMessage], list[LoggedEvent]], Awaitable[Sequence[NewEvent]]]
+"""Writes the end of a turn: what was said and is not written yet, given the events as they were logged. Gives events to
+be logged after them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,17 +63,27 @@ class FinishedMessage:
 
 
 class Turn:
-    """Records one attempt at a turn.
+    """Records one attempt at a turn. `steering` are messages it is given, of which it is yet to be told that they were
+    taken: that is told when the turn begins.
 
     The last finished message is held back until something follows or the turn ends, so that it can be committed
     together with the checkpoint.
     """
 
-    def __init__(self, journal: Journal, deltas: DeltaPublisher, *, turn: int, attempt: int) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        deltas: DeltaPublisher,
+        *,
+        turn: int,
+        attempt: int,
+        steering: Sequence[MessageId] = (),
+    ) -> None:
         self._journal = journal
         self._deltas = deltas
         self._turn = turn
         self._attempt = attempt
+        self._steering = list(steering)
         self._streams: dict[str, tuple[MessageStream, AgentSpec]] = {}
         self._ended: FinishedMessage | None = None
         self._status: tuple[str, str] | None = None
@@ -111,7 +123,7 @@ class Turn:
                 )
             case AgentStarted(agent=agent):
                 data = TurnStartedData(turn=self._turn, agent=agent.name, attempt=self._attempt)
-                await self._record(data=NewEvent(data, self._run))
+                await self._record(NewEvent(data, self._run))
                 self._show(agent, "thinking")
             case ToolStarted():
                 called = ToolCalledData(
@@ -121,7 +133,7 @@ class Turn:
                     arguments=_arguments(storable(event.arguments)),
                     turn=self._turn,
                 )
-                await self._record(data=NewEvent(called, self._run))
+                await self._record(NewEvent(called, self._run))
                 self._show(event.agent, "calling")
             case ToolEnded():
                 returned = ToolReturnedData(
@@ -130,13 +142,13 @@ class Turn:
                     result=storable(event.result[:MAX_TOOL_RESULT]),
                     is_error=event.is_error,
                 )
-                await self._record(data=NewEvent(returned, self._run))
+                await self._record(NewEvent(returned, self._run))
                 self._show(event.agent, "thinking")
             case Handoff():
                 handoff = AgentHandoffData.model_validate(
                     {"from": event.source, "to": event.to, "reason": event.reason}
                 )
-                await self._record(data=NewEvent(handoff, self._run))
+                await self._record(NewEvent(handoff, self._run))
             case _:
                 assert_never(event)
 
@@ -180,26 +192,34 @@ class Turn:
             self._status = (agent.name, status)
             self._journal.live(AgentStatusData.model_validate({"agent": agent.name, "status": status}))
 
-    async def _record(self, data: NewEvent | None = None) -> None:
+    async def _record(self, event: NewEvent | None = None) -> None:
         ended, self._ended = self._ended, None
-        if ended is not None or data is not None:
-            await self._commit([ended] if ended else [], [data] if data else [], self._write)
+        events = [event] if event is not None else []
+        if event is not None and self._steering:  # the turn begins: what it was given has steered it
+            taken = [MessageSteeredData(message=m, outcome="consumed", turn=self._turn) for m in self._steering]
+            events = [*(NewEvent(data, self._run) for data in taken), event]
+        if ended is not None or events:
+            await self._commit([ended] if ended else [], events, self._write)
 
     async def _commit(self, finished: list[FinishedMessage], events: list[NewEvent], close: Close) -> None:
 
-        async def write(db: Db, logged: list[LoggedEvent]) -> None:
+        async def write(db: Db, logged: list[LoggedEvent]) -> Sequence[NewEvent]:
             said = [self._said(message, event.seq) for message, event in zip(finished, logged, strict=False)]
-            await close(db, said, logged)
+            return await close(db, said, logged)
 
         completed = [NewEvent(self._completed(message), self._run) for message in finished]
         await self._journal.append([*completed, *events], write, before_publishing=self._drain)
+        self._steering.clear()
         self.recorded += [message.id for message in finished]
         for message in finished:
             if (closed := self._streams.pop(message.id, None)) is not None:
                 closed[0].close()
 
-    async def _write(self, db: Db, said: list[AgentMessage], _: list[LoggedEvent]) -> None:
+    async def _write(self, db: Db, said: list[AgentMessage], _: list[LoggedEvent]) -> Sequence[NewEvent]:
         await messages.insert_agents(db, self._journal.lease.session, said)
+        if self._steering:
+            await steering.consume(db, self._journal.lease.session, self._steering)
+        return ()
 
     async def _drain(self) -> None:
         for stream, _ in self._streams.values():

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import orjson
 
 from hub.auth.policy import Action, require_role, require_scope
-from hub.domain.errors import BadRequest, Busy, IdempotencyConflict, not_supported_yet
+from hub.domain.errors import BadRequest, Busy, IdempotencyConflict
 from hub.domain.ids import MessageId, RunId, new_id
 from hub.domain.principal import Principal
 from hub.domain.session import OnBusy, Session
@@ -44,6 +44,9 @@ class Messages:
     ) -> SendResult:
         """Record a message and queue the run that answers it, in one transaction; once it returns, both are durable.
 
+        A message that is to steer a busy session is only recorded: the run that is under way takes it before its next
+        turn, or else a run is queued for it when that one ends.
+
         The same `client_id` of the same author with the same body gives the same answer again and writes nothing;
         with another body: `IdempotencyConflict`. Raises `Busy` when the policy is `reject` and a run is under way.
         """
@@ -59,10 +62,13 @@ class Messages:
                 return _again(before.known, body)
             found = before.session
             self._check_addressee(found, to)
-            stops = await self._make_room(db, before, on_busy or found.on_busy)
+            policy = on_busy or found.on_busy
+            steers = before.busy if policy is OnBusy.STEER else None
+            stops = await self._make_room(db, before, policy)
             message = NewMessage(
                 id=MessageId(new_id()),
-                run=RunId(new_id()),
+                run=RunId(new_id()) if steers is None else None,
+                steers=steers,
                 team=found.team,
                 author=principal.user,
                 author_name=principal.name,
@@ -79,14 +85,14 @@ class Messages:
                 parts=list(parts),
                 client_id=client_id,
                 to=to,
+                steers=steers,
             )
-            queued = RunQueuedData(input_seq=found.last_seq + 1)
-            events = await sending.send(
-                db, id_, message, [NewEvent(created), NewEvent(queued, message.run), *stops.events]
-            )
+            asked = [NewEvent(RunQueuedData(input_seq=found.last_seq + 1), message.run)] if message.run else []
+            events = await sending.send(db, id_, message, [NewEvent(created), *asked, *stops.events])
         self._broadcast.events(events)
         self._control.announce(stops)
-        self._control.wake()
+        if message.run is not None:
+            self._control.wake()
         return SendResult(seq=events[0].seq, message=message.id, run=message.run)
 
     def _check_addressee(self, session: Session, to: str | None) -> None:
@@ -102,15 +108,13 @@ class Messages:
         if before.busy is None:
             return Stops()
         match policy:
-            case OnBusy.QUEUE:
+            case OnBusy.QUEUE | OnBusy.STEER:
                 return Stops()
             case OnBusy.REJECT:
                 raise Busy("a run is under way in this session")
             case OnBusy.INTERRUPT:
                 live = await runs.get(db, before.busy) if before.busy_is_live else None
                 return await self._control.stop(db, live, "interrupted") if live is not None else Stops()
-            case OnBusy.STEER:
-                raise not_supported_yet("on_busy: steer")
 
 
 def _digest(text: str, parts: Sequence[dict[str, str]], to: str | None) -> bytes:

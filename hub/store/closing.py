@@ -12,11 +12,12 @@ from sqlalchemy import text
 
 from hub.domain.ids import MessageId
 from hub.domain.run import Lease, Usage
-from hub.store import messages, pending, runs
+from hub.store import messages, pending, runs, steering
 from hub.store.database import Db
 from hub.store.log import LeaseLost
 from hub.store.messages import AgentMessage
 from hub.store.pending import PendingInput
+from hub.store.steering import WaitingMessage
 
 KEPT = 3  # newest checkpoints per session; older ones are only history, and their total size grows quadratically
 
@@ -25,7 +26,7 @@ KEPT = 3  # newest checkpoints per session; older ones are only history, and the
 _WRITTEN = f"""
     said AS ({messages.INSERT_AGENTS}),
     taken_in AS (
-        UPDATE messages SET in_state = true
+        UPDATE messages SET in_state = true, state_seq = coalesce(state_seq, CAST(:seq AS bigint))
         WHERE session_id = CAST(:session AS uuid) AND id = ANY(CAST(:taken_in AS uuid[]))),
     pruned AS (
         DELETE FROM checkpoints
@@ -49,10 +50,13 @@ _GO_ON = text(f"""
     WITH {_WRITTEN}, held AS ({runs.ADVANCE} RETURNING id AS run)
     SELECT pending.* FROM held LEFT JOIN ({pending.PENDING}) AS pending
         ON pending.id <> ALL(CAST(:taken_in AS text[]))
-    ORDER BY pending.seq
+    ORDER BY pending.state_seq, pending.seq
 """)
 
-_FINISH = text(f"WITH {_WRITTEN}, held AS ({runs.FINISH} RETURNING id AS run) SELECT run FROM held")
+_FINISH = text(f"""
+    WITH {_WRITTEN}, held AS ({runs.FINISH} RETURNING id AS run)
+    SELECT waiting.* FROM held LEFT JOIN ({steering.WAITING}) AS waiting ON true ORDER BY waiting.seq
+""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,18 +91,21 @@ async def go_on(db: Db, closed: ClosedTurn, total: Usage) -> list[PendingInput]:
     return pending.pending_of(row for row in rows if row.id is not None)
 
 
-async def finish(db: Db, closed: ClosedTurn, end: runs.FinishedRun) -> None:
-    """Record the turn and end the run with it; `end.turns` is `closed.turns`.
+async def finish(db: Db, closed: ClosedTurn, end: runs.FinishedRun) -> list[WaitingMessage]:
+    """Record the turn and end the run with it; `end.turns` is `closed.turns`. What is left are the messages that were
+    to steer the run and that no turn has taken, oldest first.
 
     Raises `LeaseLost` for an old lease or a run that has ended.
     """
-    if not (await db.execute(_FINISH, {**_values(closed), **runs.finish_values(closed.lease, end)})).all():
+    rows = (await db.execute(_FINISH, {**_values(closed), **runs.finish_values(closed.lease, end)})).all()
+    if not rows:
         raise LeaseLost
+    return [WaitingMessage(MessageId(row.id), row.seq) for row in rows if row.id is not None]
 
 
 def _values(closed: ClosedTurn) -> dict[str, Any]:
     finished = closed.state is not None
-    return messages.values_of(closed.lease.session, closed.said, in_state=finished) | {
+    return messages.values_of(closed.lease.session, closed.said, state_seq=closed.seq if finished else None) | {
         "run": closed.lease.run,
         "epoch": closed.lease.epoch,
         "turn": closed.turns,

@@ -15,14 +15,15 @@ from hub.store.database import Db
 # event, to the microsecond: transcript and log agree.
 INSERT_AGENTS = """
     INSERT INTO messages (id, session_id, seq, run_id, author_kind, author_id, author_name, text, reasoning, turn,
-                          status, prompt_tokens, completion_tokens, in_state, created_at)
+                          status, prompt_tokens, completion_tokens, in_state, state_seq, created_at)
     SELECT m.id, e.session_id, e.seq, e.run_id, 'agent', m.author_id, m.author_name, m.text, m.reasoning, m.turn,
-           m.status, m.prompt_tokens, m.completion_tokens, m.in_state, e.ts
+           m.status, m.prompt_tokens, m.completion_tokens, CAST(:state_seq AS bigint) IS NOT NULL,
+           CAST(:state_seq AS bigint), e.ts
     FROM unnest(CAST(:message_ids AS uuid[]), CAST(:seqs AS bigint[]), CAST(:author_ids AS text[]),
                 CAST(:author_names AS text[]), CAST(:texts AS text[]), CAST(:reasonings AS text[]),
                 CAST(:turns AS int[]), CAST(:statuses AS text[]), CAST(:prompts AS int[]),
-                CAST(:completions AS int[]), CAST(:in_states AS bool[]))
-        AS m(id, seq, author_id, author_name, text, reasoning, turn, status, prompt_tokens, completion_tokens, in_state)
+                CAST(:completions AS int[]))
+        AS m(id, seq, author_id, author_name, text, reasoning, turn, status, prompt_tokens, completion_tokens)
     JOIN events e ON e.session_id = CAST(:session AS uuid) AND e.seq = m.seq
 """
 _INSERT_AGENTS = sql(INSERT_AGENTS)
@@ -30,8 +31,14 @@ _INSERT_AGENTS = sql(INSERT_AGENTS)
 _TRANSCRIPT = sql("""
     SELECT id::text, seq, run_id::text, author_kind, author_id, author_name, text, status, created_at
     FROM messages
-    WHERE session_id = CAST(:session AS uuid) AND seq > :after AND status <> 'superseded'
+    WHERE session_id = CAST(:session AS uuid) AND seq > :after AND voided_seq IS NULL
     ORDER BY seq LIMIT :limit
+""")
+
+_VOID = sql("""
+    UPDATE messages m SET voided_seq = void.seq
+    FROM unnest(CAST(:messages AS uuid[]), CAST(:seqs AS bigint[])) AS void(id, seq)
+    WHERE m.session_id = CAST(:session AS uuid) AND m.id = void.id
 """)
 
 
@@ -67,11 +74,11 @@ class TranscriptRow:
 async def insert_agents(db: Db, session: SessionId, said: Sequence[AgentMessage]) -> None:
     """Record what agents said; the team's state does not hold it yet."""
     if said:
-        await db.execute(_INSERT_AGENTS, values_of(session, said, in_state=False))
+        await db.execute(_INSERT_AGENTS, values_of(session, said, state_seq=None))
 
 
-def values_of(session: SessionId, said: Sequence[AgentMessage], *, in_state: bool) -> dict[str, Any]:
-    """What `INSERT_AGENTS` needs."""
+def values_of(session: SessionId, said: Sequence[AgentMessage], *, state_seq: int | None) -> dict[str, Any]:
+    """What `INSERT_AGENTS` needs. `state_seq` is the position of the checkpoint that holds them, if one does."""
     return {
         "session": session,
         "message_ids": [message.id for message in said],
@@ -84,8 +91,15 @@ def values_of(session: SessionId, said: Sequence[AgentMessage], *, in_state: boo
         "statuses": [message.status.value for message in said],
         "prompts": [message.usage.prompt_tokens for message in said],
         "completions": [message.usage.completion_tokens for message in said],
-        "in_states": [in_state] * len(said),
+        "state_seq": state_seq,
     }
+
+
+async def void(db: Db, session: SessionId, messages: Sequence[tuple[MessageId, int]]) -> None:
+    """Take these messages out of the conversation; each comes with the seq of the event that says so."""
+    if messages:
+        values = {"messages": [message for message, _ in messages], "seqs": [seq for _, seq in messages]}
+        await db.execute(_VOID, {"session": session, **values})
 
 
 async def transcript(db: Db, session: SessionId, *, after_seq: int, limit: int) -> list[TranscriptRow]:

@@ -2,7 +2,8 @@
 
 A message is `in_state` once the checkpoint that holds it is committed. What is not, is given with the next turn: the
 input of the run itself, what earlier runs left behind when they were cancelled or failed, and interrupted words of
-agents. Messages that wait in the queue for a run of their own are not given to another one.
+agents. Messages that wait in the queue for a run of their own are not given to another one. What a team has heard
+before and is told again, because its state was taken back, comes first and in the order in which it was heard.
 """
 
 from collections.abc import Iterable
@@ -15,13 +16,15 @@ from hub.store.database import Db
 from hub.store.transaction import Row
 
 PENDING = """
-    SELECT m.id::text, m.seq, m.author_kind, m.author_id, m.author_name, m.text
+    SELECT m.id::text, m.seq, m.state_seq, m.author_kind, m.author_id, m.author_name, m.text,
+           m.steers IS NOT NULL AND m.steered IS NULL AS steering
     FROM messages m LEFT JOIN runs r ON r.id = m.queued_run
-    WHERE m.session_id = CAST(:session AS uuid) AND NOT m.in_state AND m.status IN ('complete', 'interrupted')
+    WHERE m.session_id = CAST(:session AS uuid) AND NOT m.in_state AND m.voided_seq IS NULL
+      AND m.status IN ('complete', 'interrupted')
       AND (m.author_kind = 'agent' OR m.queued_run IS NULL OR m.queued_run = CAST(:run AS uuid)
            OR r.status IN ('completed', 'failed', 'cancelled'))
 """
-_PENDING = text(f"{PENDING} ORDER BY m.seq")
+_PENDING = text(f"{PENDING} ORDER BY m.state_seq, m.seq")
 
 _GIVEN = text("""
     SELECT c.state, m.text AS prompt
@@ -31,17 +34,18 @@ _GIVEN = text("""
     LEFT JOIN messages m ON m.id = CAST(:message AS uuid) AND m.session_id = CAST(:session AS uuid)
 """)
 
-_SUPERSEDE = text("""
-    UPDATE messages SET status = 'superseded'
+_SHOWN = text("""
+    SELECT id::text FROM messages
     WHERE session_id = CAST(:session AS uuid) AND run_id = CAST(:run AS uuid) AND turn = :turn AND NOT in_state
-      AND author_kind = 'agent' AND status = 'complete'
-    RETURNING id::text
+      AND author_kind = 'agent' AND status = 'complete' AND voided_seq IS NULL
+    ORDER BY seq
 """)
 
 
 @dataclass(frozen=True, slots=True)
 class PendingInput:
-    """`author_id` is a user's id or an agent's name."""
+    """`author_id` is a user's id or an agent's name. `steering`: it is to steer the run, and it is not told yet that it
+    does."""
 
     message: MessageId
     seq: int
@@ -49,6 +53,7 @@ class PendingInput:
     author_id: str
     author_name: str
     text: str
+    steering: bool
 
 
 async def pending(db: Db, session: SessionId, run: RunId) -> list[PendingInput]:
@@ -59,7 +64,15 @@ async def pending(db: Db, session: SessionId, run: RunId) -> list[PendingInput]:
 def pending_of(rows: Iterable[Row]) -> list[PendingInput]:
     """The messages in rows of `PENDING`."""
     return [
-        PendingInput(MessageId(row.id), row.seq, row.author_kind == "agent", row.author_id, row.author_name, row.text)
+        PendingInput(
+            MessageId(row.id),
+            row.seq,
+            row.author_kind == "agent",
+            row.author_id,
+            row.author_name,
+            row.text,
+            row.steering,
+        )
         for row in rows
     ]
 
@@ -71,7 +84,7 @@ async def given(db: Db, session: SessionId, message: MessageId) -> tuple[str | N
     return row.state, row.prompt or ""
 
 
-async def supersede(db: Db, session: SessionId, run: RunId, turn: int) -> list[MessageId]:
-    """Void what an unfinished turn has completed, and say which messages these are."""
-    rows = await db.execute(_SUPERSEDE, {"session": session, "run": run, "turn": turn})
+async def of_turn(db: Db, session: SessionId, run: RunId, turn: int) -> list[MessageId]:
+    """What an unfinished turn has completed."""
+    rows = await db.execute(_SHOWN, {"session": session, "run": run, "turn": turn})
     return [MessageId(row.id) for row in rows]

@@ -144,8 +144,13 @@ class EventRow(Base):
 
 class MessageRow(Base):
     """What users and agents said. `author_id` is a user's id or an agent's name. `client_id`, `body_hash` and
-    `queued_run` (the run the message asked for) make a repeated send give its first answer again. `in_state`: a
-    committed checkpoint holds the message, so the team need not be given it."""
+    `queued_run` (the run the message asked for) make a repeated send give its first answer again.
+
+    `in_state`: a committed checkpoint holds the message, so the team need not be given it. `state_seq` is the position
+    of the first checkpoint that did: in the order (`state_seq`, `seq`) the team has heard the messages. It is null
+    before, and where it is not known. `steers` is the run that a message was to steer, `steered` what came of it:
+    null as long as it waits. `voided_seq` is the event that took the message out of the conversation; `replaces` is the
+    message in whose place it stands."""
 
     __tablename__ = "messages"
     __table_args__ = (
@@ -173,6 +178,11 @@ class MessageRow(Base):
     body_hash: Mapped[bytes | None]
     queued_run: Mapped[str | None] = mapped_column(_UUID)
     in_state: Mapped[bool] = mapped_column(server_default=sql("false"))
+    state_seq: Mapped[int | None] = mapped_column(BigInteger)
+    steers: Mapped[str | None] = mapped_column(_UUID)
+    steered: Mapped[str | None]
+    voided_seq: Mapped[int | None] = mapped_column(BigInteger)
+    replaces: Mapped[str | None] = mapped_column(_UUID)
     to_agent: Mapped[str | None]
     reasoning: Mapped[str | None]
     turn: Mapped[int | None]

@@ -84,7 +84,9 @@ async def test_void_messages_are_not_in_the_transcript(store: Store, session: Se
     lease = await make_lease(store, session, alice)
     async with store.transaction() as db:
         void = await answer(db, session, lease.run, "once")
-        assert await pending.supersede(db, session, lease.run, 0) == [void]
+        assert await pending.of_turn(db, session, lease.run, 0) == [void]
+        await messages.void(db, session, [(void, 7)])
+        await messages.void(db, session, [])
         kept = await answer(db, session, lease.run, "twice")
         assert [m.id for m in await messages.transcript(db, session, after_seq=0, limit=10)] == [kept]
 

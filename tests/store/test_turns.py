@@ -7,7 +7,7 @@ from sqlalchemy import text
 from hub.domain.ids import MessageId, RunId, SessionId, UserId, new_id
 from hub.protocol.events import DurableData, ToolCalledData, ToolReturnedData, TurnStartedData, TurnSupersededData
 from hub.protocol.frames import NewEvent
-from hub.store import log, pending, runs, turns
+from hub.store import log, messages, pending, runs, turns
 from hub.store.database import Db, Store
 from hub.store.turns import UnfinishedTurn
 from tests.store.conftest import enqueue, make_lease
@@ -49,9 +49,10 @@ async def test_only_the_unfinished_turn_is_void(store: Store, session: SessionId
         done = await answer(db, session, lease.run, "turn 0", turn=0)
         await take_in(db, done)
         cut = await answer(db, session, lease.run, "turn 1", turn=1)
-        assert await pending.supersede(db, session, lease.run, 0) == []
-        assert await pending.supersede(db, session, lease.run, 1) == [cut]
-        assert await pending.supersede(db, session, lease.run, 1) == []
+        assert await pending.of_turn(db, session, lease.run, 0) == []
+        assert await pending.of_turn(db, session, lease.run, 1) == [cut]
+        await messages.void(db, session, [(cut, 3)])
+        assert await pending.of_turn(db, session, lease.run, 1) == []
         assert await pending.pending(db, session, lease.run) == []
 
 

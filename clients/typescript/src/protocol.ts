@@ -132,6 +132,7 @@ export interface MemberUpdated {
   data: MemberUpdatedData;
 }
 
+/** `replaces` is the message in whose place this one stands, `steers` the run that it is to steer. */
 export interface MessageCreatedData {
   message: string;
   author: UserAuthor;
@@ -139,6 +140,8 @@ export interface MessageCreatedData {
   parts: Record<string, unknown>[];
   client_id: string;
   to: string | null;
+  replaces?: string | null;
+  steers?: string | null;
 }
 
 export interface UserAuthor {
