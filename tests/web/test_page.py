@@ -57,9 +57,9 @@ async def test_everything_by_keyboard(visit: Visit) -> None:
     await keyboard.press("Control+k")
     await expect(ada.page.locator("#session-filter")).to_be_focused()
     await keyboard.type("nothing like it")
-    await expect(ada.page.locator(".session-list")).to_have_text("Nothing like that.")
+    await expect(ada.page.locator(".session-list")).to_have_text("No session is called that.")
     await keyboard.press("Alt+n")
-    await expect(ada.page.get_by_role("heading", name="Who shall talk?")).to_be_visible()
+    await expect(ada.page.get_by_role("heading", name="Start a session")).to_be_visible()
 
 
 async def test_a_session_can_be_renamed_saved_and_deleted(visit: Visit) -> None:

@@ -66,7 +66,8 @@ class Visitor:
 
     async def texts(self) -> list[str]:
         """The text of each agent's message, in the order of the page."""
-        return [" ".join(text.split()) for text in await self.messages().locator(".prose").all_inner_texts()]
+        # `textContent`: the browser does not lay out what is far from the screen, and has no `innerText` of it.
+        return [" ".join(text.split()) for text in await self.messages().locator(".prose").all_text_contents()]
 
     async def run_ends(self, notice: str = "turns ·") -> None:
         await expect(self.page.locator(".notice", has_text=notice).last).to_be_visible(timeout=15_000)

@@ -41,3 +41,11 @@ export function connectionLost(): HubError {
 export function timedOut(): HubError {
   return new HubError("timeout", "The hub did not answer in time.", { retryable: true });
 }
+
+/** The hub has closed the connection for good; the code says why (protocol, section 6). */
+export function refused(closeCode: number, reason: string): HubError {
+  const code = closeCode === 4501 ? "unauthenticated" : closeCode === 4503 ? "forbidden" : "bad_request";
+  return new HubError(code, reason || `The hub has ended the connection (${closeCode}).`, {
+    details: { close_code: closeCode },
+  });
+}

@@ -2,13 +2,15 @@ import { OpenMessages, type OpenMessage } from "./assembly.ts";
 import type { Connection } from "./connection.ts";
 import { jitter } from "./backoff.ts";
 import { HubError } from "./errors.ts";
-import type { AgentStatus, AnyEvent, DurableEvent, JoinResult, PresenceChanged } from "./protocol.ts";
+import type { AgentStatus, AnyEvent, DurableEvent, JoinResult, LiveEvent, PresenceChanged } from "./protocol.ts";
 
 /** What following a session tells. Durable events come in order, each once, over all reconnections. */
 export interface SessionListener {
   /** The hub has let us in, the first time or again; the replay follows. */
   joined?(join: JoinResult): void;
   event?(event: DurableEvent): void;
+  /** A live event as it came, as far as it is news: no piece twice, none before one that is missing. */
+  live?(event: LiveEvent): void;
   /** The text or reasoning of an open message has grown or was replaced. */
   writing?(message: OpenMessage): void;
   presence?(event: PresenceChanged): void;
@@ -78,14 +80,16 @@ export class Following {
     if ("seq" in event) return this.#durable(event);
     switch (event.type) {
       case "message.delta":
-        return this.#writing(this.#open.delta(event));
+        return this.#writing(event, this.#open.delta(event));
       case "message.snapshot":
-        return this.#writing(this.#open.snapshot(event));
+        return this.#writing(event, this.#open.snapshot(event));
       case "reasoning.delta":
-        return this.#writing(this.#open.reasoning(event));
+        return this.#writing(event, this.#open.reasoning(event));
       case "presence.changed":
+        this.#listener.live?.(event);
         return this.#listener.presence?.(event);
       case "agent.status":
+        this.#listener.live?.(event);
         return this.#listener.status?.(event);
       case "resync":
         if (event.data.from_seq > (this.#seq ?? 0)) this.#rejoin();
@@ -106,8 +110,10 @@ export class Following {
     this.#listener.event?.(event);
   }
 
-  #writing(message: OpenMessage | null): void {
-    if (message) this.#listener.writing?.(message);
+  #writing(event: LiveEvent, message: OpenMessage | null): void {
+    if (message === null) return;
+    this.#listener.live?.(event);
+    this.#listener.writing?.(message);
   }
 
   #joined(join: JoinResult): void {

@@ -1,10 +1,14 @@
 import { Connection, type ConnectionOptions, type ConnectionState } from "./connection.ts";
-import { HubError } from "./errors.ts";
+import { connectionLost, HubError, refused, timedOut } from "./errors.ts";
 import { Following, type SessionListener } from "./following.ts";
+import { eventsOf } from "./stream.ts";
 import type {
+  AnyEvent,
   AuthResult,
   Command,
   Empty,
+  Hello,
+  InputRespond,
   JoinResult,
   MessageSend,
   OnBusy,
@@ -50,9 +54,14 @@ export class Hub {
   readonly #connection: Connection;
   readonly #followed = new Map<string, Following>();
 
+  readonly #awaiting = new Set<(state: ConnectionState) => void>();
+
   constructor(options: HubOptions) {
     this.#connection = new Connection(options, {
-      state: (state) => options.onState?.(state),
+      state: (state) => {
+        options.onState?.(state);
+        for (const wake of [...this.#awaiting]) wake(state);
+      },
       open: () => this.#followed.forEach((following) => following.join()),
       frame: (frame) => {
         if (frame.type === "server.draining") options.onDraining?.(frame);
@@ -67,6 +76,26 @@ export class Hub {
 
   connect(): void {
     this.#connection.start();
+  }
+
+  /** Connects, unless that is done, and waits for the hub's hello. Throws `HubError` when it says no or stays away. */
+  connected(timeoutMs = 10_000): Promise<Hello> {
+    this.connect();
+    return new Promise((resolve, reject) => {
+      const settle = (act: () => void) => {
+        clearTimeout(timer);
+        this.#awaiting.delete(look);
+        act();
+      };
+      const look = (state: ConnectionState) => {
+        if (state.kind === "open") settle(() => resolve(state.hello));
+        else if (state.kind === "idle") settle(() => reject(connectionLost()));
+        else if (state.kind === "stopped") settle(() => reject(refused(state.code, state.reason)));
+      };
+      const timer = setTimeout(() => settle(() => reject(timedOut())), timeoutMs);
+      this.#awaiting.add(look);
+      look(this.state);
+    });
   }
 
   /** Does not wait for the next attempt to reconnect. */
@@ -96,6 +125,16 @@ export class Hub {
     this.#followed.set(session, following);
     if (this.#connection.state.kind === "open") following.join();
     return following;
+  }
+
+  /**
+   * What happens in a session as an async iterable: its events after `afterSeq` (null: the last 50), then live ones,
+   * over reconnections. Pieces of a message come as they are; a snapshot or the completed message replaces the text.
+   * Leaving the loop leaves the session; what cannot go on throws a `HubError`. A loop that falls far behind gets what
+   * it missed from the log again, so that nothing durable is lost and memory stays bounded.
+   */
+  events(session: string, afterSeq: number | null = null): AsyncGenerator<AnyEvent, void, undefined> {
+    return eventsOf(this, session, afterSeq);
   }
 
   /** Stops following a session. */
@@ -141,8 +180,39 @@ export class Hub {
     return this.command(command, options.timeoutMs ?? null);
   }
 
+  /** Replaces a message of one's own; the conversation is cut there and the team answers anew. */
+  edit(session: string, message: string, text: string): Promise<SeqRunResult> {
+    return this.command({ type: "message.edit", session, message, text });
+  }
+
+  /** Has the team answer again where this message stands. */
+  regenerate(session: string, message: string): Promise<SeqRunResult> {
+    return this.command({ type: "message.regenerate", session, message });
+  }
+
+  /** Stops a run, and keeps what it has said; without `run` the live one, else the next in the queue. */
   cancel(session: string, run?: string): Promise<RunCommandResult> {
     return this.command({ type: "run.cancel", session, ...(run === undefined ? {} : { run }) });
+  }
+
+  /** Lets the live run stop after its present turn, until `resume`. */
+  pause(session: string): Promise<RunCommandResult> {
+    return this.command({ type: "run.pause", session });
+  }
+
+  /** Lets a paused run go on. */
+  resume(session: string): Promise<RunCommandResult> {
+    return this.command({ type: "run.resume", session });
+  }
+
+  /** Answers an `input.requested`: a decision for an approval or a retry, a text for a question. */
+  respond(session: string, request: string, answer: Pick<InputRespond, "decision" | "text">): Promise<SeqResult> {
+    return this.command({ type: "input.respond", session, request, ...answer });
+  }
+
+  /** Makes a new session, owned by the caller, with the conversation up to and with event `atSeq`. */
+  fork(session: string, atSeq: number): Promise<SessionData> {
+    return this.command({ type: "session.fork", session, at_seq: atSeq });
   }
 
   setPresence(session: string, status: PresenceSet["status"]): Promise<Empty> {

@@ -24,6 +24,17 @@ export interface Account {
   name: string;
 }
 
+/** A message that a search has found; `snippet` is the part of it that fits. */
+export interface SearchHit {
+  session: string;
+  title: string;
+  message: string;
+  seq: number;
+  author: Record<string, unknown>;
+  snippet: string;
+  created_at: string;
+}
+
 interface Request {
   body?: unknown;
   form?: Record<string, string>;
@@ -112,9 +123,18 @@ export class Rest {
     return this.#json("GET", `/v1/sessions/${encodeURIComponent(session)}/transcript?format=json`, { token });
   }
 
-  async transcriptMarkdown(token: string, session: string): Promise<string> {
-    const path = `/v1/sessions/${encodeURIComponent(session)}/transcript?format=markdown`;
+  /** The transcript as text. */
+  async export(token: string, session: string, format: "json" | "jsonl" | "markdown"): Promise<string> {
+    const path = `/v1/sessions/${encodeURIComponent(session)}/transcript?format=${format}`;
     return (await this.#fetch("GET", path, { token })).text();
+  }
+
+  /** Messages of the caller's transcripts that hold these words, the best first. */
+  search(token: string, query: string, options: { limit?: number; cursor?: string } = {}): Promise<Page<SearchHit>> {
+    const cursor = options.cursor === undefined ? "" : `&cursor=${encodeURIComponent(options.cursor)}`;
+    return this.#json("GET", `/v1/search?q=${encodeURIComponent(query)}&limit=${options.limit ?? 20}${cursor}`, {
+      token,
+    });
   }
 
   run(token: string, run: string): Promise<RunResult> {

@@ -4,7 +4,7 @@ import type { Credential } from "../src/connection.ts";
 import { HubError } from "../src/errors.ts";
 import { Hub, type HubOptions } from "../src/hub.ts";
 import type { DurableEvent, JoinResult } from "../src/protocol.ts";
-import { HubStub, Socket, until, type Peer } from "./hub_stub.ts";
+import { HubStub, Socket, until, type Peer, type Received } from "./hub_stub.ts";
 
 let stub: HubStub;
 const hubs: Hub[] = [];
@@ -92,6 +92,114 @@ test("commands are answered with their result or their error", async () => {
   peer.reply(ping, { time: "now" });
   assert.deepEqual(await one, { time: "now" });
   await assert.rejects(two, (error) => error instanceof HubError && error.code === "not_found");
+});
+
+test("every command of a session says what it was called for", async () => {
+  const { hub, peer } = await connected();
+  const calls: [Promise<unknown>, string, object][] = [
+    [hub.edit("s", "m", "better"), "message.edit", { message: "m", text: "better" }],
+    [hub.regenerate("s", "m"), "message.regenerate", { message: "m" }],
+    [hub.cancel("s", "r"), "run.cancel", { run: "r" }],
+    [hub.pause("s"), "run.pause", {}],
+    [hub.resume("s"), "run.resume", {}],
+    [
+      hub.respond("s", "q", { decision: "reject", text: "no" }),
+      "input.respond",
+      { request: "q", decision: "reject", text: "no" },
+    ],
+    [hub.fork("s", 7), "session.fork", { at_seq: 7 }],
+    [
+      hub.send("s", "now", { clientId: "k", onBusy: "steer", to: "a" }),
+      "message.send",
+      { text: "now", client_id: "k", on_busy: "steer", to: "a" },
+    ],
+  ];
+  for (const [answer, type, fields] of calls) {
+    const { id, ...command } = await peer.expect(type);
+    assert.deepEqual(command, { type, session: "s", ...fields });
+    peer.say({ type: "reply", id, ok: true, result: { of: type } });
+    assert.deepEqual(await answer, { of: type });
+  }
+});
+
+test("one can wait for the connection, and learns when there will be none", async () => {
+  const hub = await client();
+  const waiting = hub.connected();
+  const peer = await stub.peer();
+  peer.hello();
+  assert.equal((await waiting).user.name, "Ada");
+  assert.equal((await hub.connected()).user.name, "Ada");
+  peer.close(4503);
+  await until(() => (hub.state.kind === "stopped" ? true : undefined), "the stop");
+  const again = hub.connected();
+  (await stub.peer()).close(4501);
+  await assert.rejects(again, (error) => error instanceof HubError && error.code === "unauthenticated");
+  await assert.rejects(hub.connected(20), (error) => error instanceof HubError && error.code === "timeout");
+});
+
+test("events can be read in a loop, over a lost connection, until one leaves it", async () => {
+  const { hub, peer } = await connected();
+  const seen: string[] = [];
+  const reading = (async () => {
+    for await (const event of hub.events("s", 2)) {
+      seen.push("seq" in event ? String(event.seq) : event.type === "message.delta" ? event.data.text : event.type);
+      if (seen.length === 5) break;
+    }
+  })();
+  const first = await peer.expect("session.join");
+  assert.equal(first["after_seq"], 2);
+  peer.reply(first, join(3, 3));
+  peer.say(event(3), delta(0, "a"), delta(0, "a"), delta(2, "hole"));
+  await until(() => (seen.length === 2 ? true : undefined), "the first events");
+  peer.cut();
+  const again = await stub.peer();
+  again.hello();
+  const second = await again.expect("session.join");
+  assert.equal(second["after_seq"], 3);
+  again.reply(second, join(4, 4));
+  again.say(event(3), event(4), delta(1, "b"), event(5));
+  await reading;
+  assert.deepEqual(seen, ["3", "a", "4", "b", "5"]);
+  assert.equal((await again.expect("session.leave"))["session"], "s");
+});
+
+test("a loop that falls far behind reads on from the log, without a hole", async () => {
+  const { hub, peer } = await connected();
+  const loop = hub.events("s", 0);
+  const seqs: number[] = [];
+  const take = async () => seqs.push(((await loop.next()).value as DurableEvent).seq);
+  const first = take();
+  peer.reply(await peer.expect("session.join"), join(1, 0));
+  const many = 10_000;
+  for (let seq = 1; seq <= many; seq += 1) peer.say(event(seq));
+  await peer.expect("session.leave"); // nobody reads: what waits is bounded
+  await first;
+  let last: Promise<unknown> = Promise.resolve();
+  const rejoined = peer.expect("session.join");
+  let command: Received | undefined;
+  void rejoined.then((it) => void (command = it));
+  while (command === undefined) {
+    last = take();
+    await Promise.race([last, rejoined]);
+  }
+  const position = Number(command["after_seq"]);
+  assert.equal(seqs.length, position);
+  assert.ok(position < many);
+  peer.reply(command, join(position + 1, many));
+  peer.say(event(position + 1));
+  await last;
+  assert.deepEqual(
+    seqs,
+    Array.from({ length: position + 1 }, (_, index) => index + 1),
+  );
+  await loop.return(undefined);
+});
+
+test("a loop over a session that cannot be followed throws", async () => {
+  const { hub, peer } = await connected();
+  const first = hub.events("s").next();
+  peer.refuse(await peer.expect("session.join"), { code: "not_found", message: "There is no such session." });
+  await assert.rejects(first, (error) => error instanceof HubError && error.code === "not_found");
 });
 
 test("a replay in the same frame as the reply is not missed", async () => {

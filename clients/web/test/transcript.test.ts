@@ -13,13 +13,33 @@ function script() {
   const event = (type: string, data: object, run: string | null = "r1") =>
     ({ type, session: "s", seq: ++seq, ts: "2026-01-01T00:00:00Z", ...(run ? { run } : {}), data }) as DurableEvent;
   return {
-    said: (message: string, text: string) =>
+    said: (message: string, text: string, more: object = {}) =>
       event(
         "message.created",
-        { message, author: { kind: "user", id: "u", name: "Ada" }, text, parts: [], client_id: message, to: null },
+        {
+          message,
+          author: { kind: "user", id: "u", name: "Ada" },
+          text,
+          parts: [],
+          client_id: message,
+          to: null,
+          ...more,
+        },
         null,
       ),
-    queued: (run = "r1") => event("run.queued", { input_seq: 1 }, run),
+    queued: (run = "r1", input_seq = 1) => event("run.queued", { input_seq }, run),
+    steered: (message: string, outcome: string) => event("message.steered", { message, outcome, turn: 1 }),
+    requested: (request: string, more: object = {}) =>
+      event("input.requested", {
+        request,
+        kind: "approval",
+        agent: "alpha",
+        prompt: "May I?",
+        expires_at: "2026-01-01T01:00:00Z",
+        ...more,
+      }),
+    resolved: (request: string, decision: string | null, text: string | null = null) =>
+      event("input.resolved", { request, decision, text, by: { id: "u2", name: "Bob" } }),
     started: (run = "r1") => event("run.started", { team: "duo", attempt: 1, node: "n" }, run),
     turn: (agent: string, turn = 0) => event("turn.started", { turn, agent, attempt: 1 }),
     completed: (message: string, text: string, status = "complete", name: keyof typeof AGENTS = "alpha") =>
@@ -63,15 +83,17 @@ function writing(id: string, text: string, name: keyof typeof AGENTS = "alpha", 
 function line(item: Item): string {
   switch (item.kind) {
     case "user":
-      return `user ${item.text.value}`;
+      return `user ${item.text.value}${item.fate.value.kind === "said" ? "" : ` (${item.fate.value.kind})`}`;
     case "agent":
       return `${item.author.name} ${item.phase.value} ${item.text.value}`;
     case "tool":
       return `tool ${JSON.stringify(item.outcome.value)}`;
     case "request":
-      return `request ${item.request.prompt}`;
+      return `request ${typeof item.state.value === "string" ? item.state.value : `${item.state.value.decision} by ${item.state.value.by?.name}`}`;
     case "notice":
       return `${item.tone} ${item.text}`;
+    case "branch":
+      return `branch [${item.items.map(line).join(", ")}]`;
   }
 }
 
@@ -149,13 +171,81 @@ test("the next run in the queue is shown when one ends", () => {
   assert.equal(view.run.value, null);
 });
 
+test("a message says that its run waits, until it begins", () => {
+  const [view, play] = [transcript(), script()];
+  view.apply(play.said("m1", "one"));
+  view.apply(play.queued("r1", 1));
+  view.apply(play.started("r1"));
+  const second = play.said("m2", "two");
+  view.apply(second);
+  view.apply(play.queued("r2", second.seq));
+  assert.deepEqual(lines(view), ["user one", "user two (queued)"]);
+  view.apply(play.finished("completed", "r1"));
+  view.apply(play.started("r2"));
+  assert.deepEqual(lines(view).slice(0, 2), ["user one", "user two"]);
+});
+
+test("a message that steers says what came of it", () => {
+  const [view, play] = [transcript(), script()];
+  view.apply(play.started());
+  view.apply(play.said("m1", "shorter", { steers: "r1" }));
+  view.apply(play.said("m2", "too late", { steers: "r1" }));
+  assert.deepEqual(lines(view), ["user shorter (steering)", "user too late (steering)"]);
+  view.apply(play.steered("m1", "consumed"));
+  view.apply(play.steered("m2", "follow_up"));
+  assert.deepEqual(lines(view), ["user shorter (steered)", "user too late (follow_up)"]);
+});
+
+test("an edited message sets aside what stood there, also what is loaded later", () => {
+  const play = script();
+  const events = [
+    play.said("m1", "hello"),
+    play.completed("m2", "hi"),
+    play.said("m3", "typo"),
+    play.completed("m4", "eh?"),
+    play.said("m5", "no typo", { replaces: "m3" }),
+    play.completed("m6", "ah"),
+  ];
+  const whole = ["user hello", "alpha complete hi", "branch [user typo, alpha complete eh?]"];
+  const rest = ["user no typo", "alpha complete ah"];
+  const view = transcript();
+  for (const event of events) view.apply(event);
+  assert.deepEqual(lines(view), [...whole, ...rest]);
+
+  const late = transcript();
+  for (const event of events.slice(3)) late.apply(event);
+  assert.deepEqual(lines(late), ["branch [alpha complete eh?]", ...rest]);
+  late.prepend(events.slice(0, 3));
+  assert.deepEqual(lines(late), [...whole, ...rest]);
+});
+
+test("a request knows its call, and how it was answered", () => {
+  const [view, play] = [transcript(), script()];
+  view.apply(play.started());
+  view.apply(play.called("c1"));
+  view.apply(play.requested("q1", { call: "c1" }));
+  const [call, request] = view.items.value;
+  assert.ok(call?.kind === "tool" && request?.kind === "request");
+  assert.equal(request.tool, call);
+  assert.equal(call.waits.value, true);
+  assert.equal(view.waits.value, true);
+  view.apply(play.resolved("q1", "reject", "too much"));
+  assert.deepEqual(lines(view), ['tool "pending"', "request reject by Bob"]);
+  assert.equal(call.waits.value, false);
+  assert.equal(view.waits.value, false);
+  view.apply(play.requested("q2"));
+  view.apply(play.finished("cancelled"));
+  assert.equal(lines(view)[2], "request abandoned");
+  assert.equal(view.waits.value, false);
+});
+
 test("what was redacted is gone", () => {
   const [view, play] = [transcript(), script()];
   view.apply(play.said("m1", "secret"));
   view.apply(play.completed("m2", "secret too"));
   view.apply(play.redacted("m1"));
   view.apply(play.redacted("m2"));
-  assert.deepEqual(lines(view), ["user null", "alpha redacted "]);
+  assert.deepEqual(lines(view), ["user  (redacted)", "alpha redacted "]);
 });
 
 test("older events go before, finished messages keep their items, open ones stay", () => {

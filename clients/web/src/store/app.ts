@@ -3,6 +3,7 @@ import { Hub, Rest, type ConnectionState } from "agent-hub-client";
 import { Account } from "./account.ts";
 import { Conversation, describe } from "./conversation.ts";
 import { Router } from "./route.ts";
+import { Search } from "./search.ts";
 import { Sessions } from "./sessions.ts";
 import { Theming } from "./theme.ts";
 
@@ -59,6 +60,7 @@ export class App {
 export class Workspace {
   readonly hub: Hub;
   readonly sessions: Sessions;
+  readonly search: Search;
   readonly current = signal<Conversation | null>(null);
   readonly #app: App;
   readonly #open = new Map<string, Conversation>();
@@ -67,6 +69,7 @@ export class Workspace {
   constructor(app: App) {
     this.#app = app;
     this.sessions = new Sessions(app.account, app.rest);
+    this.search = new Search(app.account, app.rest);
     const url = location.origin.replace(/^http/, "ws") + "/v1/ws";
     this.hub = new Hub({
       url,
@@ -84,7 +87,9 @@ export class Workspace {
     const loading = this.sessions.start().catch((error: unknown) => this.#app.report(error));
     this.#stopFollowingRoute = effect(() => {
       const route = this.#app.router.route.value;
-      this.current.value = untracked(() => (route.kind === "session" ? this.#conversation(route.id, loading) : null));
+      const conversation = untracked(() => (route.kind === "session" ? this.#conversation(route.id, loading) : null));
+      this.current.value = conversation;
+      if (conversation && route.kind === "session") conversation.target.value = route.seq ?? null;
     });
   }
 
@@ -104,6 +109,13 @@ export class Workspace {
     this.#conversation(session.id, Promise.resolve()).send(text, null);
   }
 
+  /** Opens a session with what was said in another up to `seq`. */
+  async fork(conversation: Conversation, seq: number): Promise<void> {
+    const session = await conversation.fork(seq);
+    this.sessions.add(session);
+    this.#app.router.go({ kind: "session", id: session.id });
+  }
+
   async remove(id: string): Promise<void> {
     await this.sessions.remove(id);
     this.#open.get(id)?.leave();
@@ -113,6 +125,7 @@ export class Workspace {
 
   #conversation(id: string, loading: Promise<void>): Conversation {
     const known = this.#open.get(id);
+    if (known && known !== this.current.peek()) known.readTo.value = this.sessions.readTo(id);
     this.#open.delete(id);
     const conversation = known ?? this.#opened(id, loading);
     this.#open.set(id, conversation); // the last is the one used last
@@ -127,7 +140,8 @@ export class Workspace {
 
   #opened(id: string, loading: Promise<void>): Conversation {
     const { rest, account } = this.#app;
-    const conversation = new Conversation(id, {
+    const readTo = this.sessions.readTo(id);
+    const conversation = new Conversation(id, readTo, {
       hub: this.hub,
       rest,
       account,
@@ -150,6 +164,6 @@ export class Workspace {
 }
 
 function titleOf(text: string): string {
-  const line = text.trim().split("\n", 1)[0] ?? "";
+  const line = (text.trim().split("\n", 1)[0] ?? "").replace(/^(?:#+|[-*>]|\d+[.)])\s+|[`*]{1,3}/g, "").trim();
   return line.length <= 60 ? line : `${line.slice(0, 59).trimEnd()}…`;
 }

@@ -2,9 +2,11 @@ import { batch, computed, signal } from "@preact/signals";
 import {
   HubError,
   newClientId,
+  type DurableEvent,
   type Following,
   type Hub,
   type JoinResult,
+  type OnBusy,
   type OpenMessage,
   type PresenceData,
   type Rest,
@@ -17,7 +19,9 @@ import { Frames } from "./frames.ts";
 import { Transcript } from "./transcript.ts";
 
 const FIRST_EVENTS = 200; // how much of the log is loaded when a session is opened, and again on the way up
+const FAR_EVENTS = 1_000; // loaded at once on the way to an event that was asked for
 const TYPING_MS = 4_000;
+const MAY_ANSWER = ["owner", "editor", "approver"];
 
 export type ConversationPhase = { kind: "loading" } | { kind: "live" } | { kind: "failed"; message: string };
 
@@ -41,8 +45,18 @@ export class Conversation {
   readonly role = signal<string | null>(null);
   readonly loadingEarlier = signal(false);
   readonly stopping = signal(false);
+  readonly status = signal<SessionData["status"]>("idle");
+  /** The run stops after its present turn. */
+  readonly pausing = signal(false);
+  /** What the session does with a message while a run is live, unless the message says otherwise. */
+  readonly onBusy = signal<OnBusy>("queue");
+  /** Up to which seq this was read when it was opened; what stands behind it is new. */
+  readonly readTo = signal<number | null>(null);
+  /** An event that shall be shown. */
+  readonly target = signal<number | null>(null);
   readonly hasEarlier = computed(() => this.transcript.items.value.length > 0 && (this.transcript.firstSeq ?? 1) > 1);
   readonly maySend = computed(() => this.role.value === "owner" || this.role.value === "editor");
+  readonly mayAnswer = computed(() => this.role.value !== null && MAY_ANSWER.includes(this.role.value));
   readonly #environment: ConversationEnvironment;
   readonly #drafts: Drafts;
   readonly #frames = new Frames((messages: Iterable<OpenMessage>) => {
@@ -53,8 +67,10 @@ export class Conversation {
   #left = false;
   #typing: ReturnType<typeof setTimeout> | null = null;
 
-  constructor(id: string, environment: ConversationEnvironment) {
+  /** `readTo`: up to which seq it was read before. */
+  constructor(id: string, readTo: number | null, environment: ConversationEnvironment) {
     this.id = id;
+    this.readTo.value = readTo;
     this.#environment = environment;
     this.#drafts = new Drafts(id);
     this.draft.value = this.#drafts.text();
@@ -70,8 +86,10 @@ export class Conversation {
   }
 
   /** Follows the session from near its end, and sends what was not sent before a reload. */
-  open(session: Pick<SessionData, "team" | "last_seq" | "role">): void {
+  open(session: SessionData): void {
     this.role.value = session.role;
+    this.status.value = session.status;
+    this.onBusy.value = session.on_busy;
     this.team.value = this.#environment.team(session.team);
     const after = Math.max(0, session.last_seq - FIRST_EVENTS);
     if (this.#left) return;
@@ -80,14 +98,7 @@ export class Conversation {
       event: (event) => {
         this.transcript.apply(event);
         if (event.type === "message.created") this.#confirm(event.data.client_id, event.data.author.id);
-        if (event.type === "run.finished") this.stopping.value = false;
-        const running = event.type === "run.started" ? "running" : event.type === "run.finished" ? "idle" : undefined;
-        const title = event.type === "session.updated" ? event.data.title : undefined;
-        this.#environment.moved(this.id, event.seq, {
-          updated_at: event.ts,
-          ...(running === undefined ? {} : { status: running }),
-          ...(title === undefined ? {} : { title }),
-        });
+        this.#environment.moved(this.id, event.seq, { updated_at: event.ts, ...this.#changes(event) });
       },
       writing: (message) => this.#frames.mark(message),
       presence: (event) => this.#seen(event.data),
@@ -114,10 +125,11 @@ export class Conversation {
   }
 
   /** Says something; what is not acknowledged stays visible and can be sent again. */
-  send(text: string, to: string | null): void {
-    const pending: Pending = { clientId: newClientId(), text, to, error: null, acknowledged: false };
+  send(text: string, to: string | null, onBusy: OnBusy | null = null): void {
+    const pending: Pending = { clientId: newClientId(), text, to, onBusy, error: null, acknowledged: false };
     this.#keep([...this.pending.value, pending]);
     this.write("");
+    this.readTo.value = null;
     this.#stopTyping();
     void this.#deliver(pending);
   }
@@ -138,14 +150,50 @@ export class Conversation {
       await this.#environment.hub.cancel(this.id);
     } catch (error) {
       this.stopping.value = false;
-      // `not_found`, `conflict`: it ended by itself, which is what was wanted.
-      if (!(error instanceof HubError) || !["not_found", "conflict"].includes(error.code)) throw error;
+      if (!isOver(error)) throw error;
     }
+  }
+
+  /** Takes back a run that waits in the queue. */
+  async withdraw(run: string): Promise<void> {
+    await this.#environment.hub.cancel(this.id, run).catch((error: unknown) => {
+      if (!isOver(error)) throw error;
+    });
+  }
+
+  /** Lets the live run stop after its present turn. */
+  async pause(): Promise<void> {
+    this.pausing.value = true;
+    try {
+      await this.#environment.hub.pause(this.id);
+    } catch (error) {
+      this.pausing.value = false;
+      if (!isOver(error)) throw error;
+    }
+  }
+
+  /** Lets a paused run go on, or takes the pause back that has not begun. */
+  async resume(): Promise<void> {
+    await this.#environment.hub.resume(this.id);
+    this.pausing.value = false;
   }
 
   async respond(request: string, decision: "approve" | "reject" | null, text: string | null): Promise<void> {
     const answer = { ...(decision === null ? {} : { decision }), ...(text === null ? {} : { text }) };
-    await this.#environment.hub.command({ type: "input.respond", session: this.id, request, ...answer });
+    await this.#environment.hub.respond(this.id, request, answer);
+  }
+
+  async edit(message: string, text: string): Promise<void> {
+    await this.#environment.hub.edit(this.id, message, text);
+  }
+
+  async regenerate(message: string): Promise<void> {
+    await this.#environment.hub.regenerate(this.id, message);
+  }
+
+  /** A new session with what was said up to `seq`. */
+  fork(seq: number): Promise<SessionData> {
+    return this.#environment.hub.fork(this.id, seq);
   }
 
   /** Keeps what is being written, and lets the others know. */
@@ -158,18 +206,68 @@ export class Conversation {
     this.#typing = setTimeout(() => this.#stopTyping(), TYPING_MS);
   }
 
-  async loadEarlier(): Promise<void> {
+  /** Makes sure that an event is loaded. */
+  async reach(seq: number): Promise<void> {
+    while (this.transcript.firstSeq !== null && this.transcript.firstSeq > seq) {
+      const before = this.transcript.firstSeq;
+      await this.loadEarlier(Math.min(FAR_EVENTS, before - Math.max(0, seq - FIRST_EVENTS / 4)));
+      if (this.transcript.firstSeq === before) return; // another load is under way, or there is no more
+    }
+  }
+
+  async loadEarlier(count = FIRST_EVENTS): Promise<void> {
     const first = this.transcript.firstSeq;
     if (first === null || first <= 1 || this.loadingEarlier.value) return;
     this.loadingEarlier.value = true;
     try {
       const { account, rest } = this.#environment;
-      const after = Math.max(0, first - 1 - FIRST_EVENTS);
+      const after = Math.max(0, first - 1 - count);
       const page = await account.call((token) => rest.events(token, this.id, after, first - 1 - after));
       this.transcript.prepend(page.items.filter((event) => event.seq < first));
     } finally {
       this.loadingEarlier.value = false;
     }
+  }
+
+  /** What an event says about the session as a whole. */
+  #changes(event: DurableEvent): Partial<SessionData> {
+    const change: Partial<SessionData> = {};
+    switch (event.type) {
+      case "session.updated":
+        this.onBusy.value = event.data.on_busy;
+        change.title = event.data.title;
+        change.status = event.data.status;
+        break;
+      case "run.started":
+      case "turn.started":
+        change.status = "running";
+        break;
+      case "input.requested":
+        change.status = "waiting";
+        break;
+      case "input.resolved":
+        change.status = this.transcript.waits.value ? "waiting" : "running";
+        break;
+      case "run.finished":
+        this.stopping.value = false;
+        change.status = "idle";
+        break;
+      case "member.updated":
+        if (event.data.user === this.#me) this.role.value = event.data.role;
+        break;
+      default:
+        break;
+    }
+    if (change.status !== undefined) {
+      this.status.value = change.status;
+      if (change.status !== "running") this.pausing.value = false;
+    }
+    return change;
+  }
+
+  get #me(): string | null {
+    const account = this.#environment.account.state.value;
+    return account.kind === "signed-in" ? account.user.id : null;
   }
 
   #joined(join: JoinResult): void {
@@ -188,8 +286,12 @@ export class Conversation {
   async #deliver(pending: Pending): Promise<void> {
     this.#mark(pending, { error: null });
     try {
-      const to = pending.to === null ? {} : { to: pending.to };
-      await this.#environment.hub.send(this.id, pending.text, { clientId: pending.clientId, timeoutMs: 60_000, ...to });
+      await this.#environment.hub.send(this.id, pending.text, {
+        clientId: pending.clientId,
+        timeoutMs: 60_000,
+        ...(pending.to === null ? {} : { to: pending.to }),
+        ...(pending.onBusy ? { onBusy: pending.onBusy } : {}),
+      });
       this.#mark(pending, { acknowledged: true });
     } catch (error) {
       this.#mark(pending, { error: describe(error) });
@@ -201,8 +303,7 @@ export class Conversation {
   }
 
   #confirm(clientId: string, author: string): void {
-    const account = this.#environment.account.state.value;
-    if (account.kind === "signed-in" && account.user.id !== author) return;
+    if (this.#me !== null && this.#me !== author) return;
     const rest = this.pending.value.filter((pending) => pending.clientId !== clientId);
     if (rest.length < this.pending.value.length) this.#keep(rest);
   }
@@ -222,6 +323,11 @@ export class Conversation {
   #tell(status: "typing" | "active"): void {
     this.#environment.hub.setPresence(this.id, status).catch(() => undefined); // a courtesy, never an error
   }
+}
+
+/** What was to be stopped had ended by itself, which is what was wanted. */
+function isOver(error: unknown): boolean {
+  return error instanceof HubError && ["not_found", "conflict"].includes(error.code);
 }
 
 /** An error in words for people. */

@@ -1,8 +1,14 @@
-/** A message that is not in the transcript yet. `error`: why it was not sent; `acknowledged`: it is in the log. */
+import type { OnBusy } from "agent-hub-client";
+
+/**
+ * A message that is not in the transcript yet. `onBusy`: what it does to a live run (null: as the session has it).
+ * `error`: why it was not sent; `acknowledged`: it is in the log.
+ */
 export interface Pending {
   clientId: string;
   text: string;
   to: string | null;
+  onBusy: OnBusy | null;
   error: string | null;
   acknowledged: boolean;
 }

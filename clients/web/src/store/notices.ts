@@ -23,10 +23,6 @@ export function notice(event: DurableEvent, displayName: (agent: string) => stri
         tone: "warning",
         text: `Turn ${event.data.turn + 1} was interrupted and is done again${because(event.data.reason)}`,
       };
-    case "message.steered":
-      return quiet(
-        event.data.outcome === "consumed" ? "The team has taken this into account" : "The team answers this next",
-      );
     case "budget.reached":
       return {
         tone: "warning",

@@ -18,6 +18,11 @@ export class ReadMarks {
     return this.#marks.value !== null && session.last_seq > (this.#marks.value.get(session.id) ?? 0);
   }
 
+  /** Up to which seq a session was read; null: it never was. */
+  get(session: string): number | null {
+    return this.#marks.peek()?.get(session) ?? null;
+  }
+
   read(session: string, seq: number): void {
     const marks = this.#marks.peek() ?? new Map<string, number>();
     if ((marks.get(session) ?? 0) >= seq) return;

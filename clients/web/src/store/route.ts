@@ -1,6 +1,7 @@
 import { signal } from "@preact/signals";
 
-export type Route = { kind: "new" } | { kind: "session"; id: string };
+/** `seq`: an event of the session that shall be shown. */
+export type Route = { kind: "new" } | { kind: "session"; id: string; seq?: number };
 
 /** Where the page is, kept in the address so that a reload and the back button work. */
 export class Router {
@@ -13,15 +14,16 @@ export class Router {
   }
 
   go(route: Route): void {
-    location.hash = route.kind === "new" ? "" : href(route.id).slice(1);
+    location.hash = route.kind === "new" ? "" : href(route.id, route.seq).slice(1);
   }
 }
 
-export function href(session: string): string {
-  return `#/s/${encodeURIComponent(session)}`;
+export function href(session: string, seq?: number): string {
+  return `#/s/${encodeURIComponent(session)}${seq === undefined ? "" : `/${seq}`}`;
 }
 
 function read(): Route {
-  const id = /^#\/s\/([^/]+)$/.exec(location.hash)?.[1];
-  return id === undefined ? { kind: "new" } : { kind: "session", id: decodeURIComponent(id) };
+  const [, id, seq] = /^#\/s\/([^/]+)(?:\/(\d+))?$/.exec(location.hash) ?? [];
+  if (id === undefined) return { kind: "new" };
+  return { kind: "session", id: decodeURIComponent(id), ...(seq === undefined ? {} : { seq: Number(seq) }) };
 }

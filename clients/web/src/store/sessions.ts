@@ -96,6 +96,11 @@ export class Sessions {
     return this.#marks.isUnread(session);
   }
 
+  /** Up to which seq a session was read here; null: never. */
+  readTo(id: string): number | null {
+    return this.#marks.get(id);
+  }
+
   markRead(id: string, seq: number): void {
     this.#marks.read(id, seq);
   }

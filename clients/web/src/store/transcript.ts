@@ -1,6 +1,13 @@
-import { batch, signal, type Signal } from "@preact/signals";
-import type { AgentAuthor, AgentStatusData, DurableEvent, MessageCompleted, OpenMessage } from "agent-hub-client";
-import type { AgentItem, Item, NoticeItem, Phase } from "./items.ts";
+import { batch, computed, signal, type Signal } from "@preact/signals";
+import type {
+  AgentAuthor,
+  AgentStatusData,
+  DurableEvent,
+  MessageCompleted,
+  MessageCreated,
+  OpenMessage,
+} from "agent-hub-client";
+import type { AgentItem, Fate, Item, NoticeItem, Phase, RequestItem, ToolItem, UserItem } from "./items.ts";
 import { notice } from "./notices.ts";
 
 export type AgentActivity = AgentStatusData["status"];
@@ -19,6 +26,10 @@ export class Transcript {
   readonly items = signal<readonly Item[]>([]);
   readonly run = signal<RunView | null>(null);
   readonly activity = signal<ReadonlyMap<string, AgentActivity>>(new Map());
+  /** Whether somebody is asked for an answer. */
+  readonly waits = computed(() =>
+    this.items.value.some((item) => item.kind === "request" && item.state.value === "open"),
+  );
   readonly #displayName: (agent: string) => string;
   readonly #events: DurableEvent[] = [];
   readonly #byKey = new Map<string, Item>();
@@ -108,20 +119,22 @@ export class Transcript {
   #fold(event: DurableEvent): void {
     switch (event.type) {
       case "message.created": {
-        const { message, author, text, to, client_id } = event.data;
-        this.#add({ kind: "user", key: message, author, text: signal(text), to, at: event.ts, clientId: client_id });
+        const item = userItem(event);
+        if (item.replaces !== null) this.#cut(item.replaces, event.seq);
+        this.#add(item);
         break;
       }
       case "message.completed":
         this.#completed(event);
         break;
       case "message.redacted":
-        this.#redact(event.data.message);
+        this.#redact(event.data.message, event.data.by.name);
         break;
       case "tool.called": {
         const { call, agent, name, arguments: given } = event.data;
         const run = event.run ?? null;
-        this.#add({ kind: "tool", key: call, agent, name, arguments: given, outcome: signal("pending"), run });
+        const [waits, outcome] = [signal(false), signal("pending" as ToolItem["outcome"]["value"])];
+        this.#add({ kind: "tool", key: call, agent, name, arguments: given, waits, outcome, run });
         this.setActivity(agent, "calling");
         break;
       }
@@ -132,20 +145,36 @@ export class Transcript {
         this.setActivity(call.agent, "thinking");
         break;
       }
-      case "input.requested":
-        this.#add({ kind: "request", key: event.data.request, request: event.data, resolved: signal(null) });
+      case "input.requested": {
+        const tool = this.#byKey.get(event.data.call ?? "");
+        if (tool?.kind === "tool") tool.waits.value = true;
+        this.#add({
+          kind: "request",
+          key: event.data.request,
+          request: event.data,
+          tool: tool?.kind === "tool" ? tool : null,
+          run: event.run ?? null,
+          state: signal<RequestItem["state"]["value"]>("open"),
+        });
         break;
+      }
       case "input.resolved": {
         const request = this.#byKey.get(event.data.request);
-        if (request?.kind === "request") request.resolved.value = event.data;
+        if (request?.kind === "request") this.#answer(request, { ...event.data, at: event.ts });
+        break;
+      }
+      case "message.steered": {
+        const { message, outcome, turn } = event.data;
+        const kind = outcome === "consumed" ? "steered" : "follow_up";
+        this.#decide(message, kind === "steered" ? { kind, turn: turn ?? null } : { kind });
         break;
       }
       case "run.queued":
-        if (event.run) this.#queued.push(event.run);
+        if (event.run) this.#wait(event.run, event.data.input_seq);
         this.#showRun();
         break;
       case "run.started":
-        this.#queued = this.#queued.filter((run) => run !== event.run);
+        if (event.run) this.#served(event.run);
         if (event.run) this.run.value = { id: event.run, phase: "running" };
         break;
       case "turn.started":
@@ -176,6 +205,7 @@ export class Transcript {
     item.text.value = text;
     item.reasoning.value = reasoning ?? item.reasoning.value;
     item.usage.value = usage;
+    item.seq.value = event.seq;
     item.at.value = event.ts;
     this.#settle(item, status);
     this.setActivity(author.name, "idle");
@@ -189,9 +219,21 @@ export class Transcript {
     else item.phase.value = "superseded";
   }
 
-  #redact(message: string): void {
+  /** Folds away what was said from a message on: the conversation goes on from before it. */
+  #cut(message: string, seq: number): void {
+    const place = this.#settled.findIndex((item) => item.key === message);
+    // Not found: it stands before what is loaded, and so all that is loaded came after it.
+    if (place < 0 && this.firstSeq === 1) return;
+    const cut = this.#settled.splice(Math.max(0, place));
+    if (cut.length > 0) this.#settled.push({ kind: "branch", key: `branch-${seq}`, items: cut });
+  }
+
+  #redact(message: string, by: string): void {
     const item = this.#byKey.get(message);
-    if (item?.kind === "user") item.text.value = null;
+    if (item?.kind === "user") {
+      item.text.value = "";
+      item.fate.value = { kind: "redacted", by };
+    }
     if (item?.kind !== "agent") return;
     item.text.value = item.reasoning.value = "";
     if (item.phase.value === "writing") this.#settle(item, "redacted");
@@ -203,7 +245,10 @@ export class Transcript {
     for (const item of this.#settled) {
       if (item.kind === "tool" && item.run === run && item.outcome.value === "pending") item.outcome.value = "unknown";
     }
-    this.#queued = this.#queued.filter((queued) => queued !== run);
+    for (const item of this.#settled) {
+      if (item.kind === "request" && item.run === run && item.state.value === "open") this.#answer(item, "abandoned");
+    }
+    if (run !== null) this.#served(run);
     if (this.run.value?.id === run || this.run.value?.phase === "queued") this.run.value = null;
     this.#showRun();
     if (this.run.value?.phase !== "running") this.activity.value = new Map();
@@ -212,6 +257,33 @@ export class Transcript {
   #showRun(): void {
     const next = this.#queued[0];
     if (this.run.value === null && next !== undefined) this.run.value = { id: next, phase: "queued" };
+  }
+
+  /** A run waits; the message that asked for it says so, unless the run is the next and starts at once. */
+  #wait(run: string, inputSeq: number): void {
+    this.#queued.push(run);
+    if (this.run.value === null) return;
+    const input = this.#settled.findLast((item) => item.kind === "user" && item.seq === inputSeq);
+    if (input?.kind === "user" && input.fate.value.kind === "said") input.fate.value = { kind: "queued", run };
+  }
+
+  /** A run waits no longer. */
+  #served(run: string): void {
+    this.#queued = this.#queued.filter((queued) => queued !== run);
+    for (const item of this.#settled) {
+      if (item.kind !== "user" || item.fate.value.kind !== "queued" || item.fate.value.run !== run) continue;
+      item.fate.value = { kind: "said" };
+    }
+  }
+
+  #answer(item: RequestItem, state: RequestItem["state"]["value"]): void {
+    item.state.value = state;
+    if (item.tool) item.tool.waits.value = false;
+  }
+
+  #decide(message: string, fate: Fate): void {
+    const item = this.#byKey.get(message);
+    if (item?.kind === "user") item.fate.value = fate;
   }
 
   #openItem(message: OpenMessage): AgentItem {
@@ -230,6 +302,24 @@ export class Transcript {
   }
 }
 
+type Steering = MessageCreated["data"] & { replaces?: string | null; steers?: string | null };
+
+function userItem(event: MessageCreated): UserItem {
+  const { message, author, text, to, client_id, replaces, steers } = event.data as Steering;
+  return {
+    kind: "user",
+    key: message,
+    seq: event.seq,
+    author,
+    text: signal(text),
+    to,
+    at: event.ts,
+    clientId: client_id,
+    replaces: replaces ?? null,
+    fate: signal<Fate>({ kind: steers ? "steering" : "said" }),
+  };
+}
+
 function agentItem(key: string, author: AgentAuthor, run: string | null, turn: number): AgentItem {
   const text: Signal<string> = signal("");
   const phase: Signal<Phase> = signal("writing");
@@ -239,6 +329,7 @@ function agentItem(key: string, author: AgentAuthor, run: string | null, turn: n
     author,
     run,
     turn,
+    seq: signal<number | null>(null),
     text,
     phase,
     reasoning: signal(""),

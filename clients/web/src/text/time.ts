@@ -13,6 +13,15 @@ export function moment(time: string): string {
   return FULL.format(new Date(time));
 }
 
+/** A length of time in milliseconds, rounded: `45 s`, `12 min`, `3 h`, `2 days`. */
+export function span(milliseconds: number): string {
+  const seconds = Math.ceil(milliseconds / 1000);
+  if (seconds < 100) return `${seconds} s`;
+  if (seconds < 100 * 60) return `${Math.round(seconds / 60)} min`;
+  if (seconds < 48 * 3600) return `${Math.round(seconds / 3600)} h`;
+  return `${Math.round(seconds / 86_400)} days`;
+}
+
 /** As short as it can be: the time today, the weekday this week, else the date. */
 export function when(time: string, now = new Date()): string {
   const date = new Date(time);

@@ -1,8 +1,9 @@
 import { useComputed, useSignal } from "@preact/signals";
+import type { OnBusy } from "agent-hub-client";
 import { useEffect, useLayoutEffect, useRef } from "preact/hooks";
 import type { Conversation } from "../store/conversation.ts";
 import { useApp } from "./context.ts";
-import { Send, Stop } from "./icons.tsx";
+import { Pause, Send, Stop } from "./icons.tsx";
 
 const MAX_TEXT = 32_000;
 
@@ -63,27 +64,44 @@ export function TextBox({
   );
 }
 
-export function Composer({ conversation, onSent }: { conversation: Conversation; onSent: () => void }) {
+const MODES: readonly { value: OnBusy; label: string; placeholder: string }[] = [
+  { value: "queue", label: "answered next", placeholder: "Say more; the team answers it next" },
+  { value: "steer", label: "steers the team", placeholder: "Steer the team; it hears this before its next turn" },
+  {
+    value: "interrupt",
+    label: "interrupts",
+    placeholder: "Say something else; the team stops and answers it",
+  },
+];
+
+export function Composer({ conversation }: { conversation: Conversation }) {
   const app = useApp();
   const to = useSignal("");
-  const { transcript, draft, maySend, stopping, phase } = conversation;
+  const chosen = useSignal<OnBusy | null>(null);
+  const { transcript, draft, maySend, phase, role } = conversation;
   const agents = conversation.team.value?.agents ?? [];
   const run = transcript.run.value;
+  const mode = MODES.find(({ value }) => value === (chosen.value ?? conversation.onBusy.value)) ?? MODES[0]!;
   const ready = useComputed(() => draft.value.trim() !== "" && maySend.value);
   const send = () => {
     if (!ready.value) return;
-    conversation.send(draft.value, to.value || null);
-    onSent();
+    conversation.send(draft.value, to.value || null, run ? mode.value : null);
   };
   const recall = () => {
     const account = app.account.state.value;
     const me = account.kind === "signed-in" ? account.user.id : "";
     const said = transcript.items.value.findLast((item) => item.kind === "user" && item.author.id === me);
     const last = conversation.pending.value.at(-1)?.text ?? (said?.kind === "user" ? said.text.value : null);
-    if (last !== null) conversation.write(last);
+    if (last) conversation.write(last);
   };
   if (phase.value.kind === "live" && !maySend.value)
-    return <p class="read-only">You are here to read: your role is {conversation.role.value}.</p>;
+    return (
+      <p class="read-only">
+        {role.value === "approver"
+          ? "You are here to read and to answer what the team asks: your role is approver."
+          : `You are here to read: your role is ${role.value}.`}
+      </p>
+    );
   return (
     <form
       class="composer"
@@ -94,7 +112,7 @@ export function Composer({ conversation, onSent }: { conversation: Conversation;
     >
       <TextBox
         value={draft.value}
-        placeholder={run ? "Say more; the team answers it next" : "Message the team"}
+        placeholder={run ? mode.placeholder : "Message the team"}
         autofocus
         onText={(text) => conversation.write(text)}
         onEnter={send}
@@ -102,9 +120,9 @@ export function Composer({ conversation, onSent }: { conversation: Conversation;
       />
       <div class="tools">
         {agents.length > 1 && (
-          <label class="to">
+          <label class="pick">
             <span>to</span>
-            <select value={to} onChange={(event) => (to.value = event.currentTarget.value)}>
+            <select aria-label="To" value={to} onChange={(event) => (to.value = event.currentTarget.value)}>
               <option value="">everyone</option>
               {agents.map((agent) => (
                 <option key={agent.name} value={agent.name}>
@@ -114,22 +132,60 @@ export function Composer({ conversation, onSent }: { conversation: Conversation;
             </select>
           </label>
         )}
-        <span class="grow" />
         {run && (
-          <button
-            type="button"
-            class="stop"
-            disabled={stopping.value}
-            title="Esc"
-            onClick={() => void conversation.stop().catch((error: unknown) => app.report(error))}
-          >
-            <Stop /> {stopping.value ? "Stopping…" : "Stop"}
-          </button>
+          <label class="pick">
+            <select
+              aria-label="What a message does while the team is at work"
+              value={mode.value}
+              onChange={(event) => (chosen.value = event.currentTarget.value as OnBusy)}
+            >
+              {MODES.map(({ value, label }) => (
+                <option key={value} value={value}>
+                  {label}
+                </option>
+              ))}
+            </select>
+          </label>
         )}
+        <span class="grow" />
+        {run && <RunButtons conversation={conversation} />}
         <button type="submit" class="send" aria-label="Send" title="Enter" disabled={!ready.value}>
           <Send />
         </button>
       </div>
     </form>
+  );
+}
+
+/** Pause and stop. */
+function RunButtons({ conversation }: { conversation: Conversation }) {
+  const app = useApp();
+  const { stopping, pausing, status, transcript } = conversation;
+  const attempt = (what: Promise<void>) => void what.catch((error: unknown) => app.report(error));
+  const isApart = app.connection.value.kind !== "open";
+  return (
+    <>
+      {transcript.run.value?.phase === "running" && status.value === "running" && (
+        <button
+          type="button"
+          class="round-text"
+          disabled={isApart || stopping.value}
+          aria-pressed={pausing.value}
+          title={pausing.value ? "It pauses after this turn; press to let it go on" : "Pause after this turn"}
+          onClick={() => attempt(pausing.value ? conversation.resume() : conversation.pause())}
+        >
+          <Pause /> <span class="word">{pausing.value ? "Pausing…" : "Pause"}</span>
+        </button>
+      )}
+      <button
+        type="button"
+        class="round-text"
+        disabled={isApart || stopping.value}
+        title="Esc"
+        onClick={() => attempt(conversation.stop())}
+      >
+        <Stop /> <span class="word">{stopping.value ? "Stopping…" : "Stop"}</span>
+      </button>
+    </>
   );
 }

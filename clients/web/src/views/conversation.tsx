@@ -6,6 +6,7 @@ import type { Item } from "../store/items.ts";
 import { AgentStrip } from "./agent_strip.tsx";
 import { Composer } from "./composer.tsx";
 import { useApp, useWorkspace } from "./context.ts";
+import { Pause, Play } from "./icons.tsx";
 import { People } from "./people.tsx";
 import { SessionMenu } from "./session_menu.tsx";
 import { TranscriptView } from "./transcript.tsx";
@@ -45,7 +46,8 @@ export function ConversationView({ conversation, opener }: { conversation: Conve
       </TranscriptView>
       <div class="below">
         <Typing conversation={conversation} />
-        <Composer conversation={conversation} onSent={() => undefined} />
+        <Paused conversation={conversation} />
+        <Composer conversation={conversation} />
       </div>
     </main>
   );
@@ -55,11 +57,10 @@ export function ConversationView({ conversation, opener }: { conversation: Conve
 function Waiting({ conversation }: { conversation: Conversation }) {
   const { transcript } = conversation;
   const run = transcript.run.value;
-  const isTold = transcript.items.value.some(
-    (item) =>
-      (item.kind === "agent" && item.phase.value === "writing") ||
-      (item.kind === "request" && item.resolved.value === null),
-  );
+  const isTold =
+    transcript.waits.value ||
+    conversation.status.value === "paused" ||
+    transcript.items.value.some((item) => item.kind === "agent" && item.phase.value === "writing");
   if (run === null || isTold) return null;
   const thinking = [...transcript.activity.value]
     .filter(([, activity]) => activity === "thinking")
@@ -71,6 +72,24 @@ function Waiting({ conversation }: { conversation: Conversation }) {
         ? `${thinking.join(", ")} ${thinking.length > 1 ? "are" : "is"} thinking…`
         : "The team is at it…";
   return <p class="notice quiet shimmer">{words}</p>;
+}
+
+/** The team stands still until somebody lets it go on. */
+function Paused({ conversation }: { conversation: Conversation }) {
+  const app = useApp();
+  const resume = () => void conversation.resume().catch((error: unknown) => app.report(error));
+  if (conversation.status.value !== "paused") return null;
+  return (
+    <div class="paused" role="status">
+      <Pause />
+      <span class="grow">The team is paused.</span>
+      {conversation.maySend.value && (
+        <button type="button" class="primary" disabled={app.connection.value.kind !== "open"} onClick={resume}>
+          <Play /> Resume
+        </button>
+      )}
+    </div>
+  );
 }
 
 function Typing({ conversation }: { conversation: Conversation }) {
@@ -117,7 +136,7 @@ function useAnnouncements(conversation: Conversation): void {
 function words(item: Item): string {
   switch (item.kind) {
     case "user":
-      return `${item.author.name}: ${(item.text.value ?? "").slice(0, SPOKEN)}`;
+      return `${item.author.name}: ${item.text.value.slice(0, SPOKEN)}`;
     case "agent":
       return `${item.author.display_name}: ${item.text.value.slice(0, SPOKEN)}`;
     case "tool":
@@ -126,5 +145,7 @@ function words(item: Item): string {
       return `${item.request.agent} asks: ${item.request.prompt}`;
     case "notice":
       return item.text;
+    case "branch":
+      return "An earlier version was set aside";
   }
 }

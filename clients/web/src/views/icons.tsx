@@ -44,4 +44,12 @@ export const Half = icon(
     <path d="M10 3v14a7 7 0 0 0 0-14Z" fill="currentColor" />
   </>,
 );
+export const Pencil = icon(<path d="m4 16 .7-3.3L13 4.4a1.6 1.6 0 0 1 2.3 0l.3.3a1.6 1.6 0 0 1 0 2.3L7.3 15.3z" />);
+export const Again = icon(<path d="M15.5 6.5A6.5 6.5 0 1 0 16.5 11M16 3v4h-4" />);
+export const Fork = icon(
+  <path d="M6 7.5v5M6 7.5a2 2 0 1 0 0-4 2 2 0 0 0 0 4ZM6 16.5a2 2 0 1 0 0-4 2 2 0 0 0 0 4ZM14 7.5a2 2 0 1 0 0-4 2 2 0 0 0 0 4Zm0 0c0 3-4 3.5-7.5 5.2" />,
+);
+export const Pause = icon(<path d="M7.2 5v10M12.8 5v10" stroke-width="2.6" />);
+export const Play = icon(<path d="M7 4.8 15 10l-8 5.2z" fill="currentColor" />);
+export const Ask = icon(<path d="M10 17.5a7.5 7.5 0 1 0 0-15 7.5 7.5 0 0 0 0 15ZM10 6.2v4.6M10 13.6h.01" />);
 export const Leave = icon(<path d="M8 3.5H4.5v13H8M8 10h8.5M13.5 7l3 3-3 3" />);

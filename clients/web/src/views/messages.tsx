@@ -1,17 +1,37 @@
 import { useSignal } from "@preact/signals";
-import type { ComponentChildren } from "preact";
 import type { Conversation } from "../store/conversation.ts";
-import { describe } from "../store/conversation.ts";
 import type { Pending } from "../store/drafts.ts";
-import type { AgentItem, Item, NoticeItem, Phase, RequestItem, ToolItem, UserItem } from "../store/items.ts";
+import type { AgentItem, BranchItem, Fate, Item, NoticeItem, Phase, UserItem } from "../store/items.ts";
 import { clock, moment } from "../text/time.ts";
+import { Actions, EditBox } from "./actions.tsx";
 import { Avatar, lane } from "./avatar.tsx";
 import { useApp } from "./context.ts";
-import { Chevron, Tool } from "./icons.tsx";
-import { CopyButton, Markdown } from "./markdown.tsx";
+import { Fold } from "./fold.tsx";
+import { Markdown } from "./markdown.tsx";
+import { Request } from "./request.tsx";
+import { ToolCall } from "./tool_call.tsx";
+
+interface ItemProps {
+  item: Item;
+  conversation: Conversation;
+  /** What stands from here on was not read before. */
+  isFirstNew: boolean;
+}
 
 /** One item of a transcript. Each renders by itself: what streams does not touch what stands. */
-export function ItemView({ item, conversation }: { item: Item; conversation: Conversation }) {
+export function ItemView({ item, conversation, isFirstNew }: ItemProps) {
+  if (!isFirstNew) return <OneItem item={item} conversation={conversation} />;
+  return (
+    <>
+      <p class="new-line" role="separator">
+        <span>New</span>
+      </p>
+      <OneItem item={item} conversation={conversation} />
+    </>
+  );
+}
+
+function OneItem({ item, conversation }: Omit<ItemProps, "isFirstNew">) {
   switch (item.kind) {
     case "user":
       return <UserMessage item={item} conversation={conversation} />;
@@ -23,26 +43,80 @@ export function ItemView({ item, conversation }: { item: Item; conversation: Con
       return <Request item={item} conversation={conversation} />;
     case "notice":
       return <Notice item={item} />;
+    case "branch":
+      return <Branch item={item} conversation={conversation} />;
   }
 }
 
 function UserMessage({ item, conversation }: { item: UserItem; conversation: Conversation }) {
   const account = useApp().account.state.value;
+  const editing = useSignal(false);
   const isMine = account.kind === "signed-in" && account.user.id === item.author.id;
-  const text = item.text.value;
+  const fate = item.fate.value;
   return (
-    <article class={`message user ${isMine ? "mine" : ""}`} aria-label={isMine ? "You" : item.author.name}>
+    <article
+      class={`message user ${isMine ? "mine" : ""} ${fate.kind}`}
+      aria-label={isMine ? "You" : item.author.name}
+      data-message={item.key}
+    >
       <header>
         {!isMine && <Avatar name={item.author.name} kind="person" />}
         {!isMine && <span class="name">{item.author.name}</span>}
         {item.to !== null && <span class="tag">to {conversation.displayName(item.to)}</span>}
+        <FateTag fate={fate} conversation={conversation} />
+        {fate.kind !== "redacted" && (
+          <Actions
+            item={item}
+            conversation={conversation}
+            {...(isMine ? { onEdit: () => (editing.value = true) } : {})}
+          />
+        )}
         <time dateTime={item.at} title={moment(item.at)}>
           {clock(item.at)}
         </time>
       </header>
-      <div class="bubble">{text === null ? <em class="gone">Removed</em> : text}</div>
+      {editing.value ? (
+        <EditBox item={item} conversation={conversation} onDone={() => (editing.value = false)} />
+      ) : fate.kind === "redacted" ? (
+        <div class="bubble">
+          <em class="gone">Removed by {fate.by}</em>
+        </div>
+      ) : (
+        <div class="bubble">{item.text.value}</div>
+      )}
     </article>
   );
+}
+
+/** What became of a message, where that is not plain from what follows it. */
+function FateTag({ fate, conversation }: { fate: Fate; conversation: Conversation }) {
+  const app = useApp();
+  switch (fate.kind) {
+    case "said":
+    case "redacted":
+      return null;
+    case "steering":
+      return <span class="tag">heard before the next turn</span>;
+    case "steered":
+      return <span class="tag">{fate.turn === null ? "taken in" : `taken in at turn ${fate.turn + 1}`}</span>;
+    case "follow_up":
+      return <span class="tag">answered next</span>;
+    case "queued":
+      return (
+        <>
+          <span class="tag">waits its turn</span>
+          {conversation.maySend.value && (
+            <button
+              type="button"
+              class="small"
+              onClick={() => void conversation.withdraw(fate.run).catch((error: unknown) => app.report(error))}
+            >
+              Withdraw
+            </button>
+          )}
+        </>
+      );
+  }
 }
 
 /** What was said but is not in the log yet. */
@@ -94,7 +168,9 @@ function AgentMessage({ item, conversation }: { item: AgentItem; conversation: C
           {phase === "writing" && <Writing />}
           {PHASES[phase] && <span class="tag">{PHASES[phase]}</span>}
           <span class="grow" />
-          {phase !== "writing" && phase !== "redacted" && text !== "" && <CopyButton text={text} what="message" />}
+          {phase !== "writing" && phase !== "redacted" && phase !== "superseded" && (
+            <Actions item={item} conversation={conversation} />
+          )}
           {item.at.value !== null && (
             <time
               dateTime={item.at.value}
@@ -123,27 +199,6 @@ export function Writing() {
   );
 }
 
-function Fold({
-  summary,
-  children,
-  class: extra = "",
-}: {
-  summary: ComponentChildren;
-  children: ComponentChildren;
-  class?: string;
-}) {
-  const open = useSignal(false);
-  return (
-    <details class={`fold ${extra}`} onToggle={(event) => (open.value = event.currentTarget.open)}>
-      <summary>
-        <Chevron />
-        {summary}
-      </summary>
-      {open.value && <div class="fold-body">{children}</div>}
-    </details>
-  );
-}
-
 function Reasoning({ text, isLive }: { text: string; isLive: boolean }) {
   return (
     <Fold class="reasoning" summary={isLive ? "Thinking…" : "Thoughts"}>
@@ -152,89 +207,14 @@ function Reasoning({ text, isLive }: { text: string; isLive: boolean }) {
   );
 }
 
-function ToolCall({ item, conversation }: { item: ToolItem; conversation: Conversation }) {
-  const outcome = item.outcome.value;
-  const failed = typeof outcome === "object" && outcome.isError;
-  const state = outcome === "pending" ? "running" : outcome === "unknown" ? "no answer" : failed ? "failed" : "done";
-  const summary = (
-    <>
-      <Tool />
-      <span>
-        <b>{conversation.displayName(item.agent)}</b> uses <code>{item.name}</code>
-      </span>
-      <span class={`tag ${failed ? "bad" : ""}`}>{state}</span>
-      {outcome === "pending" && <span class="spinner" aria-hidden="true" />}
-    </>
-  );
+function Branch({ item, conversation }: { item: BranchItem; conversation: Conversation }) {
+  const count = item.items.filter(({ kind }) => kind === "user" || kind === "agent").length;
   return (
-    <Fold class={`tool ${lane(item.agent, conversation.team.value?.agents ?? [])}`} summary={summary}>
-      <h4>Arguments</h4>
-      <pre>{JSON.stringify(item.arguments, null, 2)}</pre>
-      {typeof outcome === "object" && (
-        <>
-          <h4>{outcome.isError ? "Error" : "Result"}</h4>
-          <pre>{outcome.result}</pre>
-        </>
-      )}
+    <Fold class="branch" summary={`Earlier version · ${count} ${count === 1 ? "message" : "messages"}`}>
+      {item.items.map((inner) => (
+        <OneItem key={inner.key} item={inner} conversation={conversation} />
+      ))}
     </Fold>
-  );
-}
-
-const DECISIONS = { approve: "Approved", reject: "Rejected", expired: "Expired" };
-
-/** A question to the people here. */
-function Request({ item, conversation }: { item: RequestItem; conversation: Conversation }) {
-  const error = useSignal<string | null>(null);
-  const answer = useSignal("");
-  const { request } = item;
-  const resolved = item.resolved.value;
-  const respond = async (decision: "approve" | "reject" | null, text: string | null) => {
-    error.value = null;
-    try {
-      await conversation.respond(request.request, decision, text);
-    } catch (cause) {
-      error.value = describe(cause);
-    }
-  };
-  return (
-    <section class="request" aria-label="The team asks">
-      <p>
-        <b>{conversation.displayName(request.agent)}</b> asks: {request.prompt}
-      </p>
-      {resolved !== null ? (
-        <p class="resolved">
-          {resolved.decision ? DECISIONS[resolved.decision] : resolved.text}
-          {resolved.by ? ` by ${resolved.by.name}` : ""}
-        </p>
-      ) : request.kind === "question" ? (
-        <form
-          onSubmit={(event) => {
-            event.preventDefault();
-            if (answer.value.trim() !== "") void respond(null, answer.value);
-          }}
-        >
-          <input aria-label="Answer" value={answer} onInput={(event) => (answer.value = event.currentTarget.value)} />
-          <button type="submit" class="primary">
-            Answer
-          </button>
-        </form>
-      ) : (
-        <p class="choices">
-          <button type="button" class="primary" onClick={() => void respond("approve", null)}>
-            {request.kind === "retry" ? "Try again" : "Approve"}
-          </button>
-          <button type="button" onClick={() => void respond("reject", null)}>
-            {request.kind === "retry" ? "Give up" : "Reject"}
-          </button>
-          <span class="hint">until {clock(request.expires_at)}</span>
-        </p>
-      )}
-      {error.value !== null && (
-        <p class="form-error" role="alert">
-          {error.value}
-        </p>
-      )}
-    </section>
   );
 }
 

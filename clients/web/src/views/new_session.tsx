@@ -34,9 +34,11 @@ export function NewSession({ opener }: { opener: ComponentChildren }) {
     <main class="new-view">
       <div class="bar-top">{opener}</div>
       <div class="new-body">
-        <h1>Who shall talk?</h1>
+        <h1>Start a session</h1>
         <fieldset class="teams" aria-busy={!loaded.value}>
           <legend class="unseen">Team</legend>
+          {!loaded.value && <p class="hint">Loading the teams…</p>}
+          {loaded.value && teams.value.length === 0 && <p class="hint">This hub has no teams yet.</p>}
           {teams.value.map((one) => (
             <TeamCard
               key={one.name}
@@ -61,7 +63,7 @@ export function NewSession({ opener }: { opener: ComponentChildren }) {
             onEnter={() => void begin()}
           />
           <div class="tools">
-            <span class="hint">{team === null ? "" : `The session goes on whether you watch or not.`}</span>
+            <span class="hint">The team goes on whether you watch or not.</span>
             <button type="submit" class="send" aria-label="Start" disabled={!ready}>
               <Send />
             </button>

@@ -8,7 +8,13 @@ import { Dialog } from "./dialog.tsx";
 import { Close, Person } from "./icons.tsx";
 
 const FACES = 4;
-const ROLES = ["editor", "approver", "viewer", "owner"];
+/** Each may do what those before it may. */
+const ROLES: readonly (readonly [string, string])[] = [
+  ["viewer", "reads"],
+  ["approver", "answers what the team asks"],
+  ["editor", "writes, stops and edits"],
+  ["owner", "invites, and deletes the session"],
+];
 
 /** Who is here, and how to bring somebody in. */
 export function People({ conversation }: { conversation: Conversation }) {
@@ -50,8 +56,12 @@ function Members({ conversation }: { conversation: Conversation }) {
   const attempt = async (what: (token: string) => Promise<string | null>) => {
     try {
       const text = await account.call(what);
-      members.value = (await account.call((token) => rest.members(token, conversation.id))).items;
       said.value = text === null ? null : { bad: false, text };
+    } catch (error) {
+      said.value = { bad: true, text: describe(error) };
+    }
+    try {
+      members.value = (await account.call((token) => rest.members(token, conversation.id))).items;
     } catch (error) {
       said.value = { bad: true, text: describe(error) };
     }
@@ -69,6 +79,11 @@ function Members({ conversation }: { conversation: Conversation }) {
       return `${member.name} is ${member.role} of this session.`;
     });
   };
+  const change = (member: MemberResult, role: string) =>
+    attempt(async (token) => {
+      await rest.putMember(token, conversation.id, member.user, role);
+      return `${member.name} is ${role} now.`;
+    });
   const remove = (member: MemberResult) =>
     attempt(async (token) => {
       await rest.removeMember(token, conversation.id, member.user);
@@ -82,6 +97,8 @@ function Members({ conversation }: { conversation: Conversation }) {
             key={member.user}
             member={member}
             presence={conversation.presence.value.find(({ user }) => user === member.user)}
+            isMe={member.user === me}
+            onRole={isOwner ? (role) => void change(member, role) : null}
             onRemove={isOwner && member.user !== me ? () => void remove(member) : null}
           />
         ))}
@@ -92,14 +109,24 @@ function Members({ conversation }: { conversation: Conversation }) {
           <div class="row">
             <input name="name" aria-label="Name" placeholder="Name" required maxLength={64} autocomplete="off" />
             <select name="role" aria-label="Role">
-              {ROLES.map((role) => (
-                <option key={role}>{role}</option>
+              {ROLES.map(([role]) => (
+                <option key={role} selected={role === "editor"}>
+                  {role}
+                </option>
               ))}
             </select>
             <button type="submit" class="primary">
               Invite
             </button>
           </div>
+          <dl class="roles">
+            {ROLES.map(([role, what]) => (
+              <div key={role}>
+                <dt>{role}</dt>
+                <dd>{what}</dd>
+              </div>
+            ))}
+          </dl>
         </form>
       )}
       {said.value !== null && (
@@ -114,18 +141,35 @@ function Members({ conversation }: { conversation: Conversation }) {
 interface MemberRowProps {
   member: MemberResult;
   presence: PresenceData | undefined;
+  isMe: boolean;
+  onRole: ((role: string) => void) | null;
   onRemove: (() => void) | null;
 }
 
-function MemberRow({ member, presence, onRemove }: MemberRowProps) {
+function MemberRow({ member, presence, isMe, onRole, onRemove }: MemberRowProps) {
   return (
     <li>
       <Avatar name={member.name} kind="person" class={presence?.status ?? "offline"} />
-      <span class="name">{member.name}</span>
-      <span class="status">
-        {member.role}
-        {presence ? ` · ${presence.status}` : ""}
+      <span class="name">
+        {member.name}
+        {isMe && <span class="you"> (you)</span>}
+        <span class="status">{presence ? presence.status : "away"}</span>
       </span>
+      {onRole === null ? (
+        <span class="status">{member.role}</span>
+      ) : (
+        <select
+          aria-label={`Role of ${member.name}`}
+          value={member.role}
+          onChange={(event) => onRole(event.currentTarget.value)}
+        >
+          {ROLES.map(([role]) => (
+            <option key={role} value={role}>
+              {role}
+            </option>
+          ))}
+        </select>
+      )}
       {onRemove !== null && (
         <button type="button" class="quiet" aria-label={`Remove ${member.name}`} onClick={onRemove}>
           <Close />

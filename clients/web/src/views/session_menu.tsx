@@ -5,6 +5,11 @@ import { useApp, useWorkspace } from "./context.ts";
 import { Dialog } from "./dialog.tsx";
 import { Dots } from "./icons.tsx";
 
+const FILES = {
+  markdown: { ending: "md", type: "text/markdown" },
+  json: { ending: "json", type: "application/json" },
+};
+
 type Open = "nothing" | "menu" | "rename" | "delete";
 
 /** What can be done to a session as a whole. */
@@ -33,12 +38,13 @@ export function SessionMenu({ conversation, title }: { conversation: Conversatio
     };
   }, []);
 
-  const download = async () => {
-    const text = await app.account.call((token) => app.rest.transcriptMarkdown(token, conversation.id));
-    const url = URL.createObjectURL(new Blob([text], { type: "text/markdown" }));
+  const download = async (format: keyof typeof FILES) => {
+    const text = await app.account.call((token) => app.rest.export(token, conversation.id, format));
+    const { ending, type } = FILES[format];
+    const url = URL.createObjectURL(new Blob([text], { type }));
     const anchor = Object.assign(document.createElement("a"), {
       href: url,
-      download: `${title.replace(/[^\p{L}\p{N}]+/gu, "-")}.md`,
+      download: `${title.replace(/[^\p{L}\p{N}]+/gu, "-")}.${ending}`,
     });
     anchor.click();
     setTimeout(() => URL.revokeObjectURL(url), 10_000);
@@ -70,9 +76,20 @@ export function SessionMenu({ conversation, title }: { conversation: Conversatio
               Rename
             </button>
           )}
-          <button type="button" onClick={() => attempt(download())}>
+          <button type="button" onClick={() => attempt(download("markdown"))}>
             Save as Markdown
           </button>
+          <button type="button" onClick={() => attempt(download("json"))}>
+            Save as JSON
+          </button>
+          {conversation.maySend.value && conversation.transcript.lastSeq > 0 && (
+            <button
+              type="button"
+              onClick={() => attempt(workspace.fork(conversation, conversation.transcript.lastSeq))}
+            >
+              Fork from here
+            </button>
+          )}
           {conversation.role.value === "owner" && (
             <button type="button" class="bad" onClick={() => (open.value = "delete")}>
               Delete
@@ -99,7 +116,7 @@ export function SessionMenu({ conversation, title }: { conversation: Conversatio
       )}
       {open.value === "delete" && (
         <Dialog title="Delete this session?" onClose={close}>
-          <p>It goes away for everybody who is a member of it.</p>
+          <p>“{title}” goes away for everybody who is a member of it. This cannot be undone.</p>
           <button type="button" class="danger" onClick={() => attempt(workspace.remove(conversation.id))}>
             Delete
           </button>

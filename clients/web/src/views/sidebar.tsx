@@ -4,6 +4,7 @@ import { href } from "../store/route.ts";
 import { when } from "../text/time.ts";
 import { Avatar } from "./avatar.tsx";
 import { useApp, useWorkspace } from "./context.ts";
+import { SearchHits } from "./search_hits.tsx";
 import { Close, Half, Leave, Moon, Plus, Search, Sun } from "./icons.tsx";
 
 const THEMES = {
@@ -12,14 +13,25 @@ const THEMES = {
   dark: { Icon: Moon, word: "dark" },
 };
 
+const UNREAD = { class: "fresh", word: "unread" };
+const STATES = {
+  running: { class: "pulse", word: "running" },
+  waiting: { class: "asks", word: "waits for an answer" },
+  paused: { class: "rests", word: "paused" },
+};
+
 export function Sidebar({ onHelp, onDone }: { onHelp: () => void; onDone: () => void }) {
   const app = useApp();
-  const { sessions, current } = useWorkspace();
+  const { sessions, search, current } = useWorkspace();
   const filter = useSignal("");
   const shown = useComputed(() => {
     const wanted = filter.value.trim().toLowerCase();
     return sessions.list.value.filter((session) => `${session.title} ${session.team}`.toLowerCase().includes(wanted));
   });
+  const look = (text: string) => {
+    filter.value = text;
+    search.ask(text);
+  };
   return (
     <nav class="sidebar" aria-label="Sessions">
       <header>
@@ -40,39 +52,46 @@ export function Sidebar({ onHelp, onDone }: { onHelp: () => void; onDone: () => 
       </a>
       <label class="filter">
         <Search />
-        <span class="unseen">Find a session</span>
+        <span class="unseen">Search sessions and messages</span>
         <input
           id="session-filter"
           type="search"
-          placeholder="Find a session"
+          placeholder="Search"
           value={filter}
-          onInput={(event) => (filter.value = event.currentTarget.value)}
+          onInput={(event) => look(event.currentTarget.value)}
+          onKeyDown={(event) => {
+            if (event.key !== "Escape" || filter.value === "") return;
+            event.stopPropagation();
+            look("");
+          }}
         />
       </label>
-      <ul class="session-list">
-        {shown.value.map((session) => (
-          <SessionLink
-            key={session.id}
-            session={session}
-            isCurrent={current.value?.id === session.id}
-            onPick={onDone}
-          />
-        ))}
+      <div class="session-list">
+        <ul>
+          {shown.value.map((session) => (
+            <SessionLink
+              key={session.id}
+              session={session}
+              isCurrent={current.value?.id === session.id}
+              onPick={onDone}
+            />
+          ))}
+        </ul>
+        {!sessions.loaded.value && <p class="nothing">Loading…</p>}
         {sessions.loaded.value && shown.value.length === 0 && (
-          <li class="nothing">{filter.value ? "Nothing like that." : "No sessions yet."}</li>
+          <p class="nothing">{filter.value ? "No session is called that." : "No sessions yet."}</p>
         )}
         {sessions.hasMore.value && filter.value === "" && (
-          <li>
-            <button
-              type="button"
-              class="more"
-              onClick={() => void sessions.more().catch((error: unknown) => app.report(error))}
-            >
-              Older sessions
-            </button>
-          </li>
+          <button
+            type="button"
+            class="more"
+            onClick={() => void sessions.more().catch((error: unknown) => app.report(error))}
+          >
+            Older sessions
+          </button>
         )}
-      </ul>
+        {filter.value !== "" && <SearchHits onPick={onDone} />}
+      </div>
       <Footer onHelp={onHelp} />
     </nav>
   );
@@ -81,7 +100,7 @@ export function Sidebar({ onHelp, onDone }: { onHelp: () => void; onDone: () => 
 function SessionLink({ session, isCurrent, onPick }: { session: SessionData; isCurrent: boolean; onPick: () => void }) {
   const { sessions } = useWorkspace();
   const isUnread = !isCurrent && sessions.isUnread(session);
-  const isBusy = session.status === "running";
+  const state = session.status === "idle" ? (isUnread ? UNREAD : null) : STATES[session.status];
   return (
     <li>
       <a
@@ -93,11 +112,7 @@ function SessionLink({ session, isCurrent, onPick }: { session: SessionData; isC
         <span class="title">{session.title || "Untitled"}</span>
         <time dateTime={session.updated_at}>{when(session.updated_at)}</time>
         <span class="team">{session.team}</span>
-        {isBusy ? (
-          <span class="pulse" role="img" aria-label="running" />
-        ) : isUnread ? (
-          <span class="mark" role="img" aria-label="unread" />
-        ) : null}
+        {state && <span class={`mark ${state.class}`} role="img" aria-label={state.word} title={state.word} />}
       </a>
     </li>
   );

@@ -2,11 +2,13 @@ import { useComputed, useSignal, useSignalEffect } from "@preact/signals";
 import type { ComponentChildren } from "preact";
 import { useEffect, useLayoutEffect, useRef } from "preact/hooks";
 import type { Conversation } from "../store/conversation.ts";
+import type { Item } from "../store/items.ts";
 import { useApp, useWorkspace } from "./context.ts";
 import { Down } from "./icons.tsx";
 import { ItemView, PendingMessage } from "./messages.tsx";
 
 const NEAR_PX = 80; // this close to the end counts as reading the end
+const SHOWN_MS = 2_500; // how long a message that was looked for stands out
 
 /** The conversation, kept at its end as long as its end is what one reads. */
 export function TranscriptView({
@@ -22,18 +24,22 @@ export function TranscriptView({
   const scroller = useRef<HTMLDivElement>(null);
   const content = useRef<HTMLDivElement>(null);
   const top = useRef<HTMLDivElement>(null);
+  const lastTop = useRef(0);
   const follows = useSignal(true);
+  const seen = useSignal(0); // how far one has read, while one reads further up
   const items = transcript.items.value;
   const hasEarlier = conversation.hasEarlier.value;
 
   const toEnd = () => {
     follows.value = true;
     const element = scroller.current;
-    if (element) element.scrollTop = element.scrollHeight;
+    if (!element) return;
+    element.scrollTop = element.scrollHeight;
+    lastTop.current = element.scrollTop;
   };
 
   useEffect(() => {
-    const grown = new ResizeObserver(() => follows.value && toEnd());
+    const grown = new ResizeObserver(() => follows.peek() && toEnd());
     if (content.current) grown.observe(content.current);
     if (scroller.current) grown.observe(scroller.current);
     return () => grown.disconnect();
@@ -48,45 +54,70 @@ export function TranscriptView({
   useEffect(() => {
     const element = top.current;
     if (!element || !hasEarlier) return undefined;
-    const seen = new IntersectionObserver(
+    const near = new IntersectionObserver(
       (entries) => {
         if (entries.some((entry) => entry.isIntersecting)) void loadEarlier();
       },
-      { root: scroller.current, rootMargin: "400px 0px 0px" },
+      { root: scroller.current, rootMargin: "600px 0px 0px" },
     );
-    seen.observe(element);
-    return () => seen.disconnect();
+    near.observe(element);
+    return () => near.disconnect();
   }, [hasEarlier, transcript.firstSeq]);
 
   /** What is on the screen stays where it is while older items come in above it. */
   const loadEarlier = async () => {
-    const element = scroller.current;
-    if (!element) return;
-    const fromEnd = element.scrollHeight - element.scrollTop;
+    const [element, column] = [scroller.current, content.current];
+    if (!element || !column) return;
+    const anchor = [...column.children].find((child) => child.getBoundingClientRect().bottom > 0);
+    const before = anchor?.getBoundingClientRect().top ?? 0;
     try {
       await conversation.loadEarlier();
     } catch (error) {
       return app.report(error);
     }
     requestAnimationFrame(() => {
-      if (!follows.value) element.scrollTop = element.scrollHeight - fromEnd;
+      if (!follows.peek() && anchor?.isConnected) element.scrollTop += anchor.getBoundingClientRect().top - before;
     });
   };
 
+  // An event that was asked for by its address.
+  useSignalEffect(() => {
+    const seq = conversation.target.value;
+    if (seq === null || conversation.phase.value.kind !== "live") return;
+    conversation.target.value = null;
+    follows.value = false;
+    void conversation
+      .reach(seq)
+      .then(() => requestAnimationFrame(() => show(content.current, transcript.items.peek(), seq)))
+      .catch((error: unknown) => app.report(error));
+  });
+
   useSignalEffect(() => {
     transcript.items.value; // read: with everything new that is shown
-    if (follows.value && document.visibilityState === "visible") sessions.markRead(conversation.id, transcript.lastSeq);
+    if (!follows.value) return;
+    seen.value = transcript.lastSeq;
+    if (document.visibilityState === "visible") sessions.markRead(conversation.id, transcript.lastSeq);
   });
 
   const isEmpty = useComputed(() => transcript.items.value.length === 0 && pending.value.length === 0);
+  const fresh = useComputed(() => {
+    if (follows.value) return 0;
+    return transcript.items.value.filter((item) => spokenSeq(item) > seen.value).length;
+  });
+  /** Only a move upwards is somebody's wish to read there: content that grows moves the end, not the reader. */
   const scrolled = () => {
     const element = scroller.current;
-    if (element) follows.value = element.scrollHeight - element.scrollTop - element.clientHeight < NEAR_PX;
+    if (!element) return;
+    const isNear = element.scrollHeight - element.scrollTop - element.clientHeight < NEAR_PX;
+    if (isNear) follows.value = true;
+    else if (element.scrollTop < lastTop.current - 1) follows.value = false;
+    lastTop.current = element.scrollTop;
   };
+  const line = firstNew(items, conversation.readTo.value);
   return (
     <div class="transcript">
       <div
-        class="scroller"
+        class={`scroller ${follows.value ? "follows" : ""}`}
         ref={scroller}
         onScroll={scrolled}
         tabIndex={0}
@@ -98,9 +129,12 @@ export function TranscriptView({
           <div ref={top} class="top">
             {hasEarlier && (conversation.loadingEarlier.value ? "Loading earlier messages…" : "")}
           </div>
-          {conversation.phase.value.kind === "loading" && isEmpty.value && <p class="notice quiet">Opening…</p>}
+          {conversation.phase.value.kind === "loading" && isEmpty.value && <Skeleton />}
+          {conversation.phase.value.kind === "live" && isEmpty.value && (
+            <p class="notice quiet">Nothing has been said here yet.</p>
+          )}
           {items.map((item) => (
-            <ItemView key={item.key} item={item} conversation={conversation} />
+            <ItemView key={item.key} item={item} conversation={conversation} isFirstNew={item === line} />
           ))}
           {children}
           {pending.value.map((one) => (
@@ -109,10 +143,51 @@ export function TranscriptView({
         </div>
       </div>
       {!follows.value && (
-        <button type="button" class="to-end" aria-label="To the end" onClick={toEnd}>
+        <button
+          type="button"
+          class="to-end"
+          aria-label={fresh.value > 0 ? `To the end, ${fresh.value} new` : "To the end"}
+          onClick={toEnd}
+        >
           <Down />
+          {fresh.value > 0 && <span>{fresh.value} new</span>}
         </button>
       )}
     </div>
   );
+}
+
+/** What there will be, while it is on its way. */
+function Skeleton() {
+  return (
+    <div class="skeleton" role="status" aria-label="Opening the session">
+      <i />
+      <i />
+      <i />
+    </div>
+  );
+}
+
+/** The seq of something that somebody has said; 0 for everything else. */
+function spokenSeq(item: Item): number {
+  return item.kind === "user" ? item.seq : item.kind === "agent" ? (item.seq.peek() ?? 0) : 0;
+}
+
+/** Where what is new begins, if there is something that was read before. */
+function firstNew(items: readonly Item[], readTo: number | null): Item | null {
+  if (!readTo) return null;
+  const place = items.findIndex((item) => spokenSeq(item) > readTo);
+  return place > 0 ? (items[place] ?? null) : null;
+}
+
+/** Brings what was said at an event to the middle of the screen and lets it stand out for a moment. */
+function show(column: HTMLElement | null, items: readonly Item[], seq: number): void {
+  const item = items.find((one) => spokenSeq(one) >= seq);
+  const element = item && column?.querySelector<HTMLElement>(`[data-message="${CSS.escape(item.key)}"]`);
+  if (!element) return;
+  element.scrollIntoView({ block: "center" });
+  element.classList.add("found");
+  element.tabIndex = -1;
+  element.focus({ preventScroll: true });
+  setTimeout(() => element.classList.remove("found"), SHOWN_MS);
 }
