@@ -302,10 +302,8 @@ export class Transcript {
   }
 }
 
-type Steering = MessageCreated["data"] & { replaces?: string | null; steers?: string | null };
-
 function userItem(event: MessageCreated): UserItem {
-  const { message, author, text, to, client_id, replaces, steers } = event.data as Steering;
+  const { message, author, text, to, client_id, replaces, steers } = event.data;
   return {
     kind: "user",
     key: message,
