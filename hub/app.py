@@ -8,6 +8,7 @@ import contextlib
 import signal
 import socket
 from collections.abc import Callable, Generator
+from pathlib import Path
 from typing import Any, assert_never
 
 import structlog
@@ -18,6 +19,7 @@ from hub.api.services import Readiness, Services
 from hub.auth.accounts import Accounts
 from hub.auth.api_keys import ApiKeys
 from hub.auth.authenticator import Authenticator
+from hub.auth.keys import Key, key_set, pem_key, secret_key
 from hub.auth.passwords import Passwords
 from hub.auth.tickets import Tickets
 from hub.auth.tokens import Tokens
@@ -74,8 +76,8 @@ class Worker:
     """All parts of one worker, wired."""
 
     def __init__(self, settings: Settings, node: str, tasks: asyncio.TaskGroup) -> None:
-        if settings.database_url is None or settings.redis_url is None or settings.secret_keys is None:
-            raise ValueError("a worker needs HUB_DATABASE_URL, HUB_REDIS_URL and HUB_SECRET_KEYS")
+        if settings.database_url is None or settings.redis_url is None:
+            raise ValueError("a worker needs HUB_DATABASE_URL and HUB_REDIS_URL")
         self._settings = settings
         self._node = node
         self._tasks = tasks
@@ -83,11 +85,10 @@ class Worker:
         self._wire_services(
             settings.database_url.get_secret_value(),
             settings.redis_url.get_secret_value(),
-            settings.secret_keys.get_secret_value(),
         )
         self._wire_edges()
 
-    def _wire_services(self, database_url: str, redis_url: str, secret_keys: str) -> None:
+    def _wire_services(self, database_url: str, redis_url: str) -> None:
         settings = self._settings
         self.store = Store(database_url, pool_size=settings.database_pool)
         self.redis = Redis(redis_url)
@@ -114,7 +115,8 @@ class Worker:
         )
 
         self.passwords = Passwords()
-        tokens = Tokens(parse_secret_keys(secret_keys), lifetime_s=settings.access_token_s)
+        self.keys = signing_keys(settings)
+        tokens = Tokens(self.keys, lifetime_s=settings.access_token_s)
         self.api_keys = ApiKeys(self.store, announce=self.broadcast.credentials_changed)
         self.tickets = Tickets(TicketStore(self.redis))
         self.authenticator = Authenticator(self.store, tokens, self.api_keys, self.tickets)
@@ -181,6 +183,7 @@ class Worker:
                 catalog=self.catalog,
                 readiness=self.readiness,
                 metrics=metrics.text,
+                key_set=key_set(self.keys),
                 stopping=self.stopping,
                 allowed_origins=settings.allowed_origins,
             )
@@ -251,6 +254,21 @@ class Worker:
                 structlog.get_logger("hub.relay").warning("unknown_notice")
             case _:
                 assert_never(notice)
+
+
+def signing_keys(settings: Settings) -> dict[str, Key]:
+    """The keys of access tokens by their ids, the one that signs first. Raises `ValueError` with the reason."""
+    keys: dict[str, Key] = {}
+    secrets = parse_secret_keys(settings.secret_keys.get_secret_value()) if settings.secret_keys is not None else {}
+    for pair in settings.key_files:
+        id_, colon, path = pair.partition(":")
+        if not colon or not id_ or id_ in keys or id_ in secrets:
+            raise ValueError(f"key files are written kid:path, each with a kid of its own, not {pair!r}")
+        try:
+            keys[id_] = pem_key(Path(path).read_bytes())
+        except (OSError, ValueError) as e:
+            raise ValueError(f"the key file {path}: {getattr(e, 'strerror', None) or e}") from e
+    return keys | {id_: secret_key(secret) for id_, secret in secrets.items()}
 
 
 def _catalog(settings: Settings, store: Store) -> Catalog:

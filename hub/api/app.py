@@ -27,6 +27,7 @@ from hub.api.routes import (
     teams,
     transcript,
     web,
+    well_known,
 )
 from hub.api.services import Services
 from hub.api.stream import StreamSlots
@@ -48,7 +49,21 @@ def build(services: Services, *, static: Path = STATIC) -> FastAPI:
     app.state.services = services
     app.state.stream_slots = StreamSlots(services.max_streams)
     errors.install(app)
-    for routes in (auth, me, api_keys, sessions, members, messages, events, transcript, search, teams, runs, health):
+    for routes in (
+        auth,
+        me,
+        api_keys,
+        sessions,
+        members,
+        messages,
+        events,
+        transcript,
+        search,
+        teams,
+        runs,
+        health,
+        well_known,
+    ):
         include(app, routes.router())
     include(app, docs.router(app, static / "swagger"))
     app.include_router(web.router(app, static / "web"))

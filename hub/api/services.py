@@ -29,9 +29,9 @@ class Readiness:
 class Services:
     """Everything the routes call.
 
-    `metrics` gives the Prometheus text. `stopping` is set when the worker drains: open event streams end then.
-    `allowed_origins` are the pages of other origins that may call the API; `max_streams` bounds the event streams that
-    are open at once in this worker.
+    `metrics` gives the Prometheus text, `key_set` is the JWK set of the public keys. `stopping` is set when the worker
+    drains: open event streams end then. `allowed_origins` are the pages of other origins that may call the API;
+    `max_streams` bounds the event streams that are open at once in this worker.
     """
 
     authenticator: Authenticator
@@ -46,6 +46,7 @@ class Services:
     catalog: Catalog
     readiness: Callable[[], Awaitable[Readiness]]
     metrics: Callable[[], bytes]
+    key_set: Mapping[str, object]
     stopping: asyncio.Event
     allowed_origins: tuple[str, ...] = ()
     max_streams: int = 1000

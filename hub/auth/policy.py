@@ -104,6 +104,7 @@ ROUTES: Mapping[str, Rule] = {
     "GET /v1/teams": Gate.KNOWN,
     "GET /v1/runs/{id}": Action.READ,
     "POST /v1/runs/{id}/cancel": Action.CANCEL,
+    "GET /.well-known/jwks.json": Gate.PUBLIC,
     "GET /healthz": Gate.PUBLIC,
     "GET /readyz": Gate.PUBLIC,
     "GET /metrics": Gate.PUBLIC,

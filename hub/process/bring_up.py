@@ -6,6 +6,8 @@ from contextlib import contextmanager
 import structlog
 from pydantic import SecretStr
 
+from hub import app
+from hub.auth.tokens import Tokens
 from hub.domain.errors import Unavailable
 from hub.embedded.model import EmbeddedModel
 from hub.embedded.process import EmbeddedError
@@ -25,15 +27,16 @@ def bring_up(settings: Settings, services: Services) -> Settings:
 
     Raises CannotStart. With embedded services the caller holds the data directory's lock.
     """
-    if settings.secret_keys is None and not settings.embedded:
+    if settings.secret_keys is None and not settings.key_files and not settings.embedded:
         raise CannotStart(
             "HUB_SECRET_KEYS is not set: give it kid:secret with a random secret of 32 bytes or more.", ExitCode.USAGE
         )
     check_addresses(settings)
+    _check_keys(settings)
     changes: dict[str, object] = {"registration": "open" if settings.registration_open else "closed"}
     with operator_errors():
         changes |= _model(settings, services)  # first: it loads while the others start
-        if settings.secret_keys is None:
+        if settings.secret_keys is None and not settings.key_files:
             changes["secret_keys"] = SecretStr(kept_secret_keys(settings.data_dir))
         if settings.redis_url is None:
             changes["redis_url"] = SecretStr(services.valkey())
@@ -70,6 +73,15 @@ def check_addresses(settings: Settings) -> None:
             Address.parse(settings.redis_url.get_secret_value())
     except ValueError as e:
         raise CannotStart(f"HUB_DATABASE_URL or HUB_REDIS_URL: {e}.", ExitCode.USAGE) from e
+
+
+def _check_keys(settings: Settings) -> None:
+    try:
+        keys = app.signing_keys(settings)
+        if settings.key_files:
+            Tokens(keys, lifetime_s=settings.access_token_s)
+    except ValueError as e:
+        raise CannotStart(f"HUB_KEY_FILES or HUB_SECRET_KEYS: {e}.", ExitCode.USAGE) from e
 
 
 def _require_schema(dsn: str) -> None:

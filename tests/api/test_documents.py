@@ -20,7 +20,15 @@ from hub.protocol.events import AnyEvent
 from tests.api.people import Json, open_session, somebody
 from tests.driver import Door
 
-PUBLIC = {"/v1/auth/register", "/v1/auth/token", "/v1/auth/revoke", "/healthz", "/readyz", "/metrics"}
+PUBLIC = {
+    "/v1/auth/register",
+    "/v1/auth/token",
+    "/v1/auth/revoke",
+    "/.well-known/jwks.json",
+    "/healthz",
+    "/readyz",
+    "/metrics",
+}
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ from hub.auth.accounts import Accounts, TokenPair, create_account
 from hub.auth.api_keys import ApiKeys
 from hub.auth.attempts import PAIR_BURST
 from hub.auth.authenticator import Authenticator
+from hub.auth.keys import secret_key
 from hub.auth.passwords import Passwords
 from hub.auth.tickets import Tickets
 from hub.auth.tokens import Tokens
@@ -67,7 +68,7 @@ class Auth:
 
 
 def wire(store: Store, redis: Redis, passwords: Passwords) -> Auth:
-    tokens = Tokens({"k": b"k" * 32}, lifetime_s=900)
+    tokens = Tokens({"k": secret_key(b"k" * 32)}, lifetime_s=900)
     announced: list[UserId] = []
     keys = ApiKeys(store, announce=announced.append)
     tickets = Tickets(TicketStore(redis))

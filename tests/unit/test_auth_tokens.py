@@ -12,11 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hub.auth.keys import secret_key
 from hub.auth.tokens import MAX_LIFETIME_S, Tokens
 from hub.domain.errors import Unauthenticated
 from hub.domain.ids import UserId, new_id
 
-KEYS = {"new": b"n" * 32, "old": b"o" * 32}
+SECRETS = {"new": b"n" * 32, "old": b"o" * 32}
+KEYS = {id_: secret_key(secret) for id_, secret in SECRETS.items()}
 USER = UserId(new_id())
 HEADER = {"alg": "HS256", "typ": "at+jwt", "kid": "new"}
 
@@ -41,7 +43,7 @@ def part(value: object) -> str:
     return base64.urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=").decode()
 
 
-def forge(header: object = HEADER, body: object = None, key: bytes = KEYS["new"], digest: str = "sha256") -> str:
+def forge(header: object = HEADER, body: object = None, key: bytes = SECRETS["new"], digest: str = "sha256") -> str:
     signed = f"{part(header)}.{part(body if body is not None else claims())}"
     signature = hmac.new(key, signed.encode(), digest).digest()
     return f"{signed}.{base64.urlsafe_b64encode(signature).rstrip(b'=').decode()}"
@@ -74,7 +76,7 @@ def test_the_forger_used_below_would_be_believed(tokens: Tokens) -> None:
 
 
 def test_all_keys_verify_and_the_first_signs(tokens: Tokens) -> None:
-    assert tokens.verify(forge(HEADER | {"kid": "old"}, key=KEYS["old"])).user == USER
+    assert tokens.verify(forge(HEADER | {"kid": "old"}, key=SECRETS["old"])).user == USER
     retired = Tokens({"old": KEYS["old"]}, lifetime_s=60).issue(
         user=USER, name="ann", is_admin=False, auth_version=1, grant=None
     )
@@ -167,7 +169,7 @@ def test_another_hash_is_refused(tokens: Tokens, digest: str) -> None:
 
 @pytest.mark.parametrize(
     "key",
-    [b"", b"x" * 32, hashlib.sha256(KEYS["new"]).digest(), KEYS["new"][:-1]],
+    [b"", b"x" * 32, hashlib.sha256(SECRETS["new"]).digest(), SECRETS["new"][:-1]],
     ids=["empty", "other", "hash", "cut"],
 )
 def test_a_signature_by_another_key_is_refused(tokens: Tokens, key: bytes) -> None:
