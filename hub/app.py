@@ -26,6 +26,7 @@ from hub.auth.tokens import Tokens
 from hub.domain.errors import HubError
 from hub.engine.catalog import Catalog, preload
 from hub.engine.models.registry import Model, Models, ScriptedModel, local_model, openai_model
+from hub.engine.teams.rules import Names
 from hub.engine.tools.clock import Clock
 from hub.engine.tools.counter import Counter
 from hub.engine.tools.registry import Tools
@@ -69,6 +70,7 @@ from hub.store.database import Store
 from hub.telemetry import logs
 from hub.telemetry.metrics import Metrics
 
+NOWHERE = "http://127.0.0.1:9/v1"
 UVICORN_STOP_S = 5  # for open HTTP requests, after the sockets are drained
 
 
@@ -271,21 +273,30 @@ def signing_keys(settings: Settings) -> dict[str, Key]:
     return keys | {id_: secret_key(secret) for id_, secret in secrets.items()}
 
 
-def _catalog(settings: Settings, store: Store) -> Catalog:
+def team_names(settings: Settings) -> Names:
+    """What teams may name on a hub with these settings. ValueError when the default model is not among its models."""
+    return Names(models=_models(settings).aliases(), tools=[tool.name for tool in (Clock, Counter, Transfer)])
+
+
+def _models(settings: Settings) -> Models:
     models: dict[str, Model] = {"scripted": ScriptedModel()}
     if settings.local_model_url is not None:
         models["local"] = local_model(settings.local_model_url)
+    elif settings.default_model == "local":  # a gateway, which runs no agents, or a command; runners have its address
+        models["local"] = local_model(NOWHERE)
     if settings.openai_api_key is not None or settings.openai_base_url is not None:
         key = settings.openai_api_key.get_secret_value() if settings.openai_api_key is not None else "none"
         models["openai"] = openai_model(settings.openai_base_url, key, settings.openai_model)
-    # A gateway runs no agents and has no local model; the teams it lists are the same.
-    default = "scripted" if settings.default_model == "local" and "local" not in models else settings.default_model
+    return Models(models, default=settings.default_model)
 
+
+def _catalog(settings: Settings, store: Store) -> Catalog:
     async def increment(key: str) -> int:
         async with store.transaction() as db:
             return await counters.increment(db, key)
 
-    return Catalog(Models(models, default=default), Tools([Clock(), Counter(increment), Transfer()]))
+    tools = Tools([Clock(), Counter(increment), Transfer()])
+    return Catalog(_models(settings), tools, teams_dir=settings.teams_dir)
 
 
 class _Server(uvicorn.Server):

@@ -28,6 +28,7 @@ class Settings(BaseSettings):
     allowed_origins: Annotated[tuple[str, ...], NoDecode] = ()
     trusted_proxies: Annotated[tuple[str, ...], NoDecode] = ()
 
+    teams_dir: Path | None = None
     default_model: str = "local"
     local_model_url: str | None = None
     openai_base_url: str | None = None

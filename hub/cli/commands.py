@@ -11,10 +11,9 @@ import typer
 from pydantic import ValidationError
 
 from hub import __version__
-from hub.cli import accounts, doctor, reach
+from hub.cli import accounts, doctor, reach, teams
 from hub.domain.errors import HubError
 from hub.embedded.lock import read_note
-from hub.engine.teams import built_in
 from hub.process.bring_up import migrated, operator_errors
 from hub.process.exits import CannotStart, ExitCode
 from hub.process.serve import serve as serve_hub
@@ -32,10 +31,9 @@ cli = typer.Typer(
 )
 user = typer.Typer(help="People.", no_args_is_help=True)
 key = typer.Typer(help="API keys, for bots.", no_args_is_help=True)
-team = typer.Typer(help="Teams of agents.", no_args_is_help=True)
 cli.add_typer(user, name="user")
 cli.add_typer(key, name="key")
-cli.add_typer(team, name="team")
+cli.add_typer(teams.cli, name="team")
 
 DataDir = Annotated[Path | None, typer.Option(help="Where embedded services keep their data (HUB_DATA_DIR).")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print what was made as one JSON object.")]
@@ -132,15 +130,6 @@ def create_key(
         "expires_at": made.expires_at.isoformat(),
     }
     _show(shown, made.key, as_json=as_json)
-
-
-@team.command("list")
-def list_teams(as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False) -> None:
-    """Show the teams that a session can be opened with."""
-    for spec in built_in():
-        agents = [agent.name for agent in spec.agents]
-        row = {"name": spec.name, "description": spec.description, "agents": agents}
-        _show(row, f"{spec.name:<18} {spec.description} ({', '.join(agents)})", as_json=as_json)
 
 
 @cli.command()

@@ -4,13 +4,15 @@ The only place that imports lazily: a framework costs seconds and memory, and is
 """
 
 from collections.abc import Collection, Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hub.domain.team import TeamKind, TeamSpec
 from hub.engine.base import Engine
 from hub.engine.models.registry import ModelDeadlines, Models
 from hub.engine.scripted import ScriptedEngine
-from hub.engine.teams import built_in
+from hub.engine.teams.files import all_teams
+from hub.engine.teams.rules import Names
 from hub.engine.tools.registry import Tools
 
 if TYPE_CHECKING:
@@ -22,7 +24,8 @@ DEFAULT_TEAM = "duo"
 class Catalog:
     """Teams by name and the engine of each; one per worker, to be closed at its end.
 
-    ValueError when a team names a model or a tool that does not exist.
+    The teams are `teams`, or all that come with the hub and those of the files in `teams_dir`. Raises TeamFilesError
+    for a file that holds no team, and ValueError when one of `teams` names a model or a tool that does not exist.
     """
 
     def __init__(
@@ -31,12 +34,15 @@ class Catalog:
         tools: Tools,
         *,
         teams: Iterable[TeamSpec] | None = None,
+        teams_dir: Path | None = None,
         deadlines: ModelDeadlines | None = None,
     ) -> None:
         self._models = models
         self._tools = tools
         self._deadlines = deadlines or ModelDeadlines()
-        self._teams = {team.name: team for team in (built_in() if teams is None else teams)}
+        if teams is None:
+            teams = all_teams(teams_dir, Names(models.aliases(), [tool.name for tool in tools]))
+        self._teams = {team.name: team for team in teams}
         self._scripted = ScriptedEngine(tools, self._deadlines)
         self._autogen: AutoGenEngine | None = None
         for team in self._teams.values():

@@ -11,6 +11,7 @@ from hub.auth.tokens import Tokens
 from hub.domain.errors import Unavailable
 from hub.embedded.model import EmbeddedModel
 from hub.embedded.process import EmbeddedError
+from hub.engine.teams.files import TeamFilesError, all_teams
 from hub.process.exits import CannotStart, ExitCode
 from hub.process.secret_keys import kept_secret_keys
 from hub.process.services import Services
@@ -44,7 +45,19 @@ def bring_up(settings: Settings, services: Services) -> Settings:
             changes["database_url"] = SecretStr(migrated(services.postgres()))
         else:
             _require_schema(settings.database_url.get_secret_value())
-    return settings.model_copy(update=changes)
+    complete = settings.model_copy(update=changes)
+    check_teams(complete)
+    return complete
+
+
+def check_teams(settings: Settings) -> None:
+    """Raises CannotStart for a default model or a team's file that no worker could use."""
+    try:
+        all_teams(settings.teams_dir, app.team_names(settings))
+    except TeamFilesError as e:
+        raise CannotStart(f"HUB_TEAMS_DIR:\n{e}", ExitCode.USAGE) from e
+    except ValueError as e:
+        raise CannotStart(f"HUB_DEFAULT_MODEL: {e}", ExitCode.USAGE) from e
 
 
 def migrated(dsn: str) -> str:

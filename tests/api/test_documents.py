@@ -15,6 +15,7 @@ from jsonschema import Draft202012Validator
 from hub.api.app import STATIC
 from hub.api.asyncapi import describe
 from hub.api.routes import web
+from hub.engine.teams import form
 from hub.protocol.commands import AnyCommand
 from hub.protocol.events import AnyEvent
 from tests.api.people import Json, open_session, somebody
@@ -132,6 +133,13 @@ async def test_answers_fit_their_schemas(hub: Door, openapi: Json) -> None:
         check({"$ref": "#/components/schemas/Problem"}, failed.json())
         with pytest.raises(jsonschema.ValidationError):
             check(answer("get", "/v1/me"), {"id": 1})
+
+
+async def test_the_form_of_a_team_is_published(hub: Door) -> None:
+    async with hub.rest() as rest:
+        served = await rest.get("/v1/teams/schema.json")
+    assert served.headers["content-type"] == "application/schema+json"
+    assert served.json() == json.loads(json.dumps(form.schema()))
 
 
 # ---- AsyncAPI

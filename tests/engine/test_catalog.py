@@ -9,11 +9,13 @@ import pytest
 
 from hub.engine.catalog import DEFAULT_TEAM, Catalog
 from hub.engine.models.registry import Models, ScriptedModel, local_model, openai_model
-from hub.engine.teams import built_in
+from hub.engine.teams.files import all_teams
+from hub.engine.teams.rules import Names
+from hub.engine.teams.scripted import scripted_teams
 from tests.engine.driving import catalog, whole_run
 
 ROOT = Path(__file__).parents[2]
-NAMES = ["duo", "panel", "scripted", "scripted-autogen", "scripted-tools", "startup"]
+NAMES = ["debate", "duo", "panel", "review", "scripted", "scripted-autogen", "scripted-tools", "startup"]
 
 
 def test_names() -> None:
@@ -40,14 +42,14 @@ async def test_every_team_talks_without_a_model(name: str) -> None:
 
 
 def test_agents_have_names_that_providers_take() -> None:
-    for team in built_in():
+    for team in all_teams(None, Names(models=[], tools=[])):
         for agent in team.agents:
             assert agent.name.isidentifier()
             assert agent.display_name
 
 
 def test_what_does_not_exist_is_said_at_the_start() -> None:
-    team = next(iter(built_in()))
+    team = next(iter(scripted_teams()))
     with pytest.raises(ValueError, match="needs 'gpt-9'"):
         catalog(teams=[replace(team, model="gpt-9")])
     with pytest.raises(ValueError, match="needs 'hammer'"):

@@ -112,3 +112,46 @@ def test_commands_bring_their_own_database_when_no_hub_runs(command: Command, da
 
 def test_teams_are_listed(command: Command) -> None:
     assert "duo" in [json.loads(line)["name"] for line in command("team", "list", "--json").stdout.splitlines()]
+
+
+TEAM = "name: mine\ndescription: d\nkind: round_robin\nagents: [{name: solo, tools: [clock]}]\n"
+
+
+def test_teams_are_listed_shown_and_checked(command: Command, tmp_path: Path) -> None:
+    good, bad = tmp_path / "good.yaml", tmp_path / "bad.yaml"
+    good.write_text(TEAM)
+    own = {"HUB_TEAMS_DIR": str(tmp_path)}
+    rows = [json.loads(line) for line in command("team", "list", "--json", **own).stdout.splitlines()]
+    assert {"name": "mine", "description": "d", "agents": ["solo"]} in rows
+    assert "scripted" in {row["name"] for row in rows}
+    shown = json.loads(command("team", "show", "mine", **own).stdout)
+    assert shown["agents"][0]["display_name"] == "Solo"
+    assert shown["max_turns"] == 8
+    assert command("team", "show", "nobody").returncode == 1
+    checked = command("team", "validate", str(good))
+    assert (checked.returncode, checked.stdout) == (0, f"{good}: ok, mine\n")
+    assert json.loads(command("team", "schema").stdout)["title"] == "TeamForm"
+
+    bad.write_text(TEAM.replace("mine", "other").replace("clock", "hammer"))
+    problem = f"{bad}:4:31: agents[0].tools[0]: there is no tool 'hammer'"
+    checked = command("team", "validate", **own)
+    assert checked.returncode == 1
+    assert checked.stdout.startswith(problem)
+    for words in (["team", "list"], ["team", "show", "mine"]):
+        refused = command(*words, **own)
+        assert refused.returncode == 2
+        assert problem in refused.stderr
+    assert command("team", "validate").returncode == 2
+
+
+def test_a_hub_does_not_start_on_a_team_that_is_none(
+    command: Command, dsn: str, redis_url: str, data_dir: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "bad.yaml").write_text(TEAM.replace("kind", "knid"))
+    outside = {"HUB_DATABASE_URL": dsn, "HUB_REDIS_URL": redis_url, "HUB_SECRET_KEYS": SECRET}
+    refused = command("serve", "--port", "0", data_dir=data_dir, HUB_TEAMS_DIR=str(tmp_path), **outside)
+    assert refused.returncode == 2
+    assert "bad.yaml:3:1: knid: there is no such key; do you mean 'kind'?" in refused.stderr
+    refused = command("serve", "--port", "0", data_dir=data_dir, **outside | {"HUB_DEFAULT_MODEL": "gpt-9"})
+    assert refused.returncode == 2
+    assert "no model has the alias 'gpt-9'" in refused.stderr

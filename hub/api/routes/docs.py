@@ -8,6 +8,7 @@ from fastapi import APIRouter, FastAPI, Response
 from starlette.staticfiles import StaticFiles
 
 from hub.api import asyncapi
+from hub.engine.teams import form
 
 DOCS_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; font-src 'self'; "
@@ -48,7 +49,10 @@ _DOCUMENT_HEADERS = {"cache-control": "no-cache"}
 
 
 def router(app: FastAPI, assets: Path) -> APIRouter:
-    """`/openapi.json`, `/asyncapi.json`, `/docs`. The documents are the same for everybody and written once."""
+    """`/openapi.json`, `/asyncapi.json`, `/v1/teams/schema.json`, `/docs`.
+
+    The documents are the same for everybody and written once.
+    """
 
     @cache  # at the first question: they take 0.3 s, which no worker has at its start
     def openapi() -> bytes:
@@ -59,12 +63,19 @@ def router(app: FastAPI, assets: Path) -> APIRouter:
         described = asyncapi.describe(title=app.title, version=app.version)
         return orjson.dumps(described, option=orjson.OPT_INDENT_2)
 
+    @cache
+    def teams() -> bytes:
+        return orjson.dumps(form.schema(), option=orjson.OPT_INDENT_2)
+
     # Not coroutines: they run in a thread, so that the first one does not stop every socket.
     def openapi_json() -> Response:
         return Response(openapi(), media_type="application/json", headers=_DOCUMENT_HEADERS)
 
     def asyncapi_json() -> Response:
         return Response(events(), media_type="application/json", headers=_DOCUMENT_HEADERS)
+
+    def teams_json() -> Response:
+        return Response(teams(), media_type="application/schema+json", headers=_DOCUMENT_HEADERS)
 
     async def page() -> Response:
         headers = _DOCUMENT_HEADERS | {"content-security-policy": DOCS_POLICY}
@@ -76,6 +87,7 @@ def router(app: FastAPI, assets: Path) -> APIRouter:
     routes = APIRouter(include_in_schema=False)
     routes.add_api_route("/openapi.json", openapi_json, methods=["GET"])
     routes.add_api_route("/asyncapi.json", asyncapi_json, methods=["GET"])
+    routes.add_api_route("/v1/teams/schema.json", teams_json, methods=["GET"])
     routes.add_api_route("/docs", page, methods=["GET"])
     routes.add_api_route("/docs/start.js", start_js, methods=["GET"])
     app.mount("/docs/assets", StaticFiles(directory=assets))

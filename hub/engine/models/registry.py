@@ -1,6 +1,6 @@
 """The models that teams may use, by alias."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -59,6 +59,10 @@ class Models:
 
     def __contains__(self, alias: str) -> bool:
         return alias in self._models
+
+    def aliases(self) -> Collection[str]:
+        """All aliases."""
+        return self._models.keys()
 
     def get(self, alias: str | None) -> Model:
         """The model of an alias, or the default one. KeyError for an alias that does not exist."""

@@ -1,0 +1,116 @@
+"""The form of a team's file (`hub team schema` prints its JSON Schema)."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from hub.domain.team import AgentSpec, TeamKind, TeamSpec
+
+SCHEMA_ID = "https://json-schema.org/draft/2020-12/schema"
+
+TeamName = Annotated[
+    str,
+    StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,47}$"),
+    Field(description="What people choose the team by: a small letter, then small letters, digits, - and _."),
+]
+AgentName = Annotated[
+    str,
+    StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,47}$"),
+    Field(description="What model providers and other agents know the agent by: small letters, digits and _."),
+]
+Alias = Annotated[
+    str,
+    StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,47}$"),
+    Field(description="A model of the hub's settings, by its alias. Without it: the hub's default model."),
+]
+ToolName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,63}$")]
+Line = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200, pattern=r"^[^\r\n]+$")]
+Prose = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=16_000)]
+
+
+class _Form(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class AgentForm(_Form):
+    """One agent: who it is, what it is to do, and what it may use."""
+
+    name: AgentName
+    display_name: Annotated[Line | None, Field(description="What people see; else made from the name.")] = None
+    role: Annotated[Line | None, Field(description="Who the agent is: `You are <role>.`")] = None
+    goal: Annotated[Prose | None, Field(description="What the agent is to achieve.")] = None
+    instructions: Annotated[Prose | None, Field(description="How it is to go about it.")] = None
+    description: Annotated[
+        Line | None, Field(description="What it is good for; other agents and the selection of speakers read it.")
+    ] = None
+    tools: Annotated[tuple[ToolName, ...], Field(max_length=32, description="Tools it may call, by name.")] = ()
+
+    def spec(self) -> AgentSpec:
+        """The agent as engines take it."""
+        shown = self.display_name or self.name.replace("_", " ").title()
+        told = [
+            f"You are {self.role}." if self.role is not None else "",
+            f"Your goal: {self.goal}" if self.goal is not None else "",
+            self.instructions or "",
+        ]
+        return AgentSpec(
+            name=self.name,
+            display_name=shown,
+            instructions="\n\n".join(part for part in told if part),
+            description=self.description or self.role or shown,
+            tools=self.tools,
+        )
+
+
+class LimitsForm(_Form):
+    """What bounds a run of the team."""
+
+    max_turns: Annotated[int, Field(ge=1, le=200, description="Turns of a run at most.")] = 8
+    turn_timeout_s: Annotated[
+        float, Field(gt=0, le=3600, strict=False, description="Seconds that one turn may take.")
+    ] = 300.0
+    stop_phrase: Annotated[Line | None, Field(description="A run ends when what an agent says holds these words.")] = (
+        None
+    )
+
+
+class TeamForm(_Form):
+    """A team of agents for the Agent Hub."""
+
+    name: TeamName
+    description: Annotated[Line, Field(description="One line for people who choose a team.")]
+    kind: Annotated[
+        Literal["round_robin", "selector"],
+        Field(
+            description="Who speaks next. round_robin: the next in the list. selector: whom the model picks.",
+        ),
+    ]
+    model: Alias | None = None
+    agents: Annotated[tuple[AgentForm, ...], Field(min_length=1, max_length=32)]
+    selector_prompt: Annotated[
+        Prose | None,
+        Field(
+            description="For kind selector: the question to the model. {roles}, {participants} and {history} stand "
+            "for the agents, the names to choose from, and what was said last."
+        ),
+    ] = None
+    limits: LimitsForm = LimitsForm()
+
+    def spec(self) -> TeamSpec:
+        """The team as engines take it."""
+        return TeamSpec(
+            name=self.name,
+            description=self.description,
+            kind=TeamKind(self.kind),
+            model=self.model,
+            agents=tuple(agent.spec() for agent in self.agents),
+            max_turns=self.limits.max_turns,
+            turn_timeout_s=self.limits.turn_timeout_s,
+            stop_phrase=self.limits.stop_phrase,
+            selector_prompt=self.selector_prompt,
+        )
+
+
+def schema() -> dict[str, Any]:
+    """The JSON Schema of a team's file, for editors."""
+    return {"$schema": SCHEMA_ID, **TeamForm.model_json_schema()}

@@ -1,0 +1,140 @@
+"""Teams' files: what is in them, and what is said of those that hold none."""
+
+from pathlib import Path
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from hub.domain.team import AgentSpec, TeamKind, TeamSpec
+from hub.engine.teams import yaml_source
+from hub.engine.teams.files import TeamFilesError, all_teams, gallery, in_folder, parse, read_file
+from hub.engine.teams.form import schema
+from hub.engine.teams.rules import Names
+
+NAMES = Names(models=["scripted", "openai"], tools=["clock", "counter"])
+GOOD = """\
+name: crew
+description: Two people.
+kind: selector
+model: openai
+agents:
+  - name: first_one
+    role: a careful reader
+    goal: Find mistakes.
+    instructions: Be brief.
+    tools: [clock]
+  - name: second
+    display_name: Zweite
+    description: Writes.
+selector_prompt: Who of {participants}?
+limits:
+  max_turns: 3
+  turn_timeout_s: 60
+  stop_phrase: DONE
+"""
+SMALL = "name: {}\ndescription: d\nkind: round_robin\nagents: [{{name: a}}]\n"
+
+
+def test_a_file_is_a_team() -> None:
+    assert parse(GOOD.encode(), "crew.yaml", NAMES) == TeamSpec(
+        name="crew",
+        description="Two people.",
+        kind=TeamKind.SELECTOR,
+        model="openai",
+        agents=(
+            AgentSpec(
+                "first_one",
+                "First One",
+                "You are a careful reader.\n\nYour goal: Find mistakes.\n\nBe brief.",
+                "a careful reader",
+                ("clock",),
+            ),
+            AgentSpec("second", "Zweite", "", "Writes."),
+        ),
+        max_turns=3,
+        turn_timeout_s=60,
+        stop_phrase="DONE",
+        selector_prompt="Who of {participants}?",
+    )
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        ("model: openai", "modle: openai", "4:1: modle: there is no such key; do you mean 'model'?"),
+        ("  max_turns: 3", "  max_turn: 3", "16:3: limits.max_turn: there is no such key; do you mean 'max_turns'?"),
+        ("    goal:", "    gaol:", "8:5: agents[0].gaol: there is no such key; do you mean 'goal'?"),
+        ("model: openai", "model: opneai", "4:1: model: there is no model 'opneai'; do you mean 'openai'?"),
+        ("[clock]", "[hammer]", "10:13: agents[0].tools[0]: there is no tool 'hammer'; there are: clock, counter"),
+        ("name: second", "name: first_one", "11:5: agents[1].name: another agent has the name 'first_one', too"),
+        ("name: second", "name: user", "11:5: agents[1].name: 'user' is no name"),
+        ("name: second", "name: os.system", "11:5: agents[1].name: String should match"),
+        ("name: crew", "name: scripted", "1:1: name: 'scripted' is the name of a team that is always there"),
+        ("name: crew", "name: ../crew", "1:1: name: String should match"),
+        ("max_turns: 3", "max_turns: '3'", "16:3: limits.max_turns: Input should be a valid integer"),
+        ("max_turns: 3", "max_turns: 0", "16:3: limits.max_turns: Input should be greater than or equal to 1"),
+        ("description: Two people.\n", "", "1:1: description: this key is missing"),
+        ("kind: selector", "kind: autogen", "3:1: kind: Input should be"),
+        ("kind: selector", "kind: round_robin", "14:1: selector_prompt: only a team of kind selector"),
+        ("kind: selector", "kind: &a selector", "3:7: anchors"),
+        (
+            GOOD,
+            SMALL.format("x").replace("round_robin", "selector"),
+            "4:1: agents: a team of kind selector has two agents or more",
+        ),
+        (GOOD, "- 1\n", "1:1: Input should be an object"),
+        (GOOD, "", "1:1: Input should be an object"),
+    ],
+)
+def test_what_is_wrong_is_said_with_its_place(old: str, new: str, problem: str) -> None:
+    assert old in GOOD
+    with pytest.raises(TeamFilesError) as refused:
+        parse(GOOD.replace(old, new).encode(), "crew.yaml", NAMES)
+    assert str(refused.value).startswith(f"crew.yaml:{problem}")
+
+
+def test_all_problems_of_all_files_are_said_at_once(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(GOOD.replace("goal", "gaol").replace("max_turns", "turns"))
+    (tmp_path / "b.yml").write_text("name: x")
+    (tmp_path / "c.yaml").write_text(SMALL.format("twice"))
+    (tmp_path / "d.yaml").write_text(SMALL.format("twice"))
+    (tmp_path / "notes.txt").write_text("no team")
+    with pytest.raises(TeamFilesError) as refused:
+        in_folder(tmp_path, NAMES)
+    told = [(Path(problem.file).name, problem.place.line, problem.where) for problem in refused.value.problems]
+    assert told == [
+        ("a.yaml", 8, "agents[0].gaol"),
+        ("a.yaml", 16, "limits.turns"),
+        ("b.yml", 1, "description"),
+        ("b.yml", 1, "kind"),
+        ("b.yml", 1, "agents"),
+        ("d.yaml", 1, "name"),
+    ]
+
+
+def test_what_cannot_be_read_is_said(tmp_path: Path) -> None:
+    for path in (tmp_path / "nowhere", tmp_path):
+        with pytest.raises(TeamFilesError, match="cannot be read"):
+            read_file(path, NAMES)
+    with pytest.raises(TeamFilesError, match="cannot be read"):
+        in_folder(tmp_path / "nowhere", NAMES)
+
+
+def test_a_folder_adds_teams_and_replaces_those_of_the_gallery(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(SMALL.format("mine"))
+    (tmp_path / "duo.yaml").write_text(SMALL.format("duo"))
+    teams = {team.name: team for team in all_teams(tmp_path, NAMES)}
+    assert {"scripted", "scripted-autogen", "scripted-tools", "startup", "mine"} <= teams.keys()
+    assert [agent.name for agent in teams["duo"].agents] == ["a"]
+
+
+def test_the_gallery_fits_the_published_schema() -> None:
+    checker = Draft202012Validator(schema())
+    Draft202012Validator.check_schema(schema())
+    folder = Path("hub/engine/teams/gallery")
+    found = gallery(NAMES)
+    assert len(found) == len(list(folder.glob("*.yaml")))
+    for team in found:
+        checker.validate(yaml_source.read((folder / team.file).read_bytes()).value)
+    assert not checker.is_valid({"name": "x"})
+    assert not checker.is_valid(yaml_source.read(GOOD.replace("goal", "gaol").encode()).value)
