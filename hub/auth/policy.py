@@ -102,6 +102,7 @@ ROUTES: Mapping[str, Rule] = {
     "GET /v1/sessions/{id}/transcript": Action.READ,
     "GET /v1/search": Action.READ,
     "GET /v1/teams": Gate.KNOWN,
+    "GET /v1/teams/schema.json": Gate.PUBLIC,
     "GET /v1/runs/{id}": Action.READ,
     "POST /v1/runs/{id}/cancel": Action.CANCEL,
     "GET /.well-known/jwks.json": Gate.PUBLIC,
