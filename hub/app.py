@@ -27,6 +27,7 @@ from hub.domain.errors import HubError
 from hub.engine.catalog import Catalog, preload
 from hub.engine.models.registry import Model, Models, ScriptedModel, local_model, openai_model
 from hub.engine.teams.rules import Names
+from hub.engine.tools.ask_person import AskPerson
 from hub.engine.tools.clock import Clock
 from hub.engine.tools.counter import Counter
 from hub.engine.tools.registry import Tools
@@ -58,9 +59,11 @@ from hub.relay.subscriber import Subscriber
 from hub.relay.tickets import TicketStore
 from hub.runs.control import RunControl
 from hub.runs.executor import Executor
+from hub.runs.expiry import Expiry
 from hub.runs.lease import LeaseKeeper
 from hub.sessions.control import Control
 from hub.sessions.history import History
+from hub.sessions.inputs import Inputs
 from hub.sessions.lifecycle import Sessions
 from hub.sessions.members import Members
 from hub.sessions.messages import Messages
@@ -114,7 +117,9 @@ class Worker:
             node=self._node,
             capacity=settings.runs_per_worker,
             lease_s=settings.lease_s,
+            input_expires_s=settings.input_expires_s,
         )
+        self.expiry = Expiry(self.store, self.broadcast)
 
         self.passwords = Passwords()
         self.keys = signing_keys(settings)
@@ -138,6 +143,7 @@ class Worker:
         self.messages = Messages(self.store, self.broadcast, self.catalog, control)
         self.history = History(self.store, self.subscriber)
         self.control = Control(self.store, self.broadcast, control)
+        self.inputs = Inputs(self.store, self.broadcast, control)
 
     def _wire_edges(self) -> None:
         settings = self._settings
@@ -147,6 +153,7 @@ class Worker:
             sessions=self.sessions,
             messages=self.messages,
             control=self.control,
+            inputs=self.inputs,
             rooms=self.rooms,
             presence=self.presence,
             store=self.store,
@@ -182,6 +189,7 @@ class Worker:
                 messages=self.messages,
                 history=self.history,
                 control=self.control,
+                inputs=self.inputs,
                 catalog=self.catalog,
                 readiness=self.readiness,
                 metrics=metrics.text,
@@ -212,6 +220,7 @@ class Worker:
         if self._settings.role != "gateway":
             preload()  # an import within a turn would stop every socket of this worker for a second
             self._tasks.create_task(self.executor.run(), name="executor")
+            self._tasks.create_task(self.expiry.run(), name="expiry")
         self.subscriber.subscribe(keys.NOTICES, self._on_notice, self.executor.wake)
 
     async def readiness(self) -> Readiness:
@@ -275,7 +284,9 @@ def signing_keys(settings: Settings) -> dict[str, Key]:
 
 def team_names(settings: Settings) -> Names:
     """What teams may name on a hub with these settings. ValueError when the default model is not among its models."""
-    return Names(models=_models(settings).aliases(), tools=[tool.name for tool in (Clock, Counter, Transfer)])
+    return Names(
+        models=_models(settings).aliases(), tools=[tool.name for tool in (AskPerson, Clock, Counter, Transfer)]
+    )
 
 
 def _models(settings: Settings) -> Models:
@@ -295,7 +306,7 @@ def _catalog(settings: Settings, store: Store) -> Catalog:
         async with store.transaction() as db:
             return await counters.increment(db, key)
 
-    tools = Tools([Clock(), Counter(increment), Transfer()])
+    tools = Tools([Clock(), Counter(increment), Transfer(), AskPerson()])
     return Catalog(_models(settings), tools, teams_dir=settings.teams_dir)
 
 

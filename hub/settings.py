@@ -37,6 +37,7 @@ class Settings(BaseSettings):
 
     grace_s: Annotated[float, Field(gt=0, le=3600)] = 20
     lease_s: Annotated[float, Field(ge=1, le=600)] = 15
+    input_expires_s: Annotated[float, Field(gt=0, le=365 * 86_400)] = 86_400
     access_token_s: Annotated[int, Field(ge=1, le=86_400)] = 900
     refresh_token_s: Annotated[int, Field(ge=60)] = 30 * 86_400
     heartbeat_s: Annotated[int, Field(ge=1, le=300)] = 25

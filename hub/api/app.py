@@ -18,6 +18,7 @@ from hub.api.routes import (
     docs,
     events,
     health,
+    inputs,
     me,
     members,
     messages,
@@ -61,6 +62,7 @@ def build(services: Services, *, static: Path = STATIC) -> FastAPI:
         search,
         teams,
         runs,
+        inputs,
         health,
         well_known,
     ):

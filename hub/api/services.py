@@ -11,6 +11,7 @@ from hub.auth.tickets import Tickets
 from hub.engine.catalog import Catalog
 from hub.sessions.control import Control
 from hub.sessions.history import History
+from hub.sessions.inputs import Inputs
 from hub.sessions.lifecycle import Sessions
 from hub.sessions.members import Members
 from hub.sessions.messages import Messages
@@ -43,6 +44,7 @@ class Services:
     messages: Messages
     history: History
     control: Control
+    inputs: Inputs
     catalog: Catalog
     readiness: Callable[[], Awaitable[Readiness]]
     metrics: Callable[[], bytes]

@@ -106,6 +106,8 @@ ROUTES: Mapping[str, Rule] = {
     "GET /v1/runs/{id}": Action.READ,
     "POST /v1/runs/{id}/cancel": Action.CANCEL,
     "GET /.well-known/jwks.json": Gate.PUBLIC,
+    "GET /v1/sessions/{id}/inputs": Action.READ,
+    "POST /v1/sessions/{id}/inputs/{request}": Action.RESPOND,
     "GET /healthz": Gate.PUBLIC,
     "GET /readyz": Gate.PUBLIC,
     "GET /metrics": Gate.PUBLIC,

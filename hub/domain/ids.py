@@ -9,6 +9,8 @@ SessionId = NewType("SessionId", str)
 RunId = NewType("RunId", str)
 MessageId = NewType("MessageId", str)
 UserId = NewType("UserId", str)
+CallId = NewType("CallId", str)
+RequestId = NewType("RequestId", str)
 
 
 def uuid7() -> uuid.UUID:

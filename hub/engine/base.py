@@ -26,6 +26,27 @@ class Input:
 
 
 @dataclass(frozen=True, slots=True)
+class AskedCall:
+    """A tool call that the agent asks for and the run carries out. `call` is its id, made by the engine, under which
+    the state awaits the result; `arguments` is canonical JSON of an object."""
+
+    call: str
+    agent: AgentSpec
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class CallResult:
+    """What an `AskedCall` came to, for the model."""
+
+    call: str
+    name: str
+    text: str
+    is_error: bool
+
+
+@dataclass(frozen=True, slots=True)
 class TurnRequest:
     """Do turn number `turn` (0-based) of this run.
 
@@ -33,6 +54,10 @@ class TurnRequest:
     messages the state does not hold, oldest first; they are not empty on the first turn of a run. `prompt` is the
     text of the message that asked for the run, on every turn of it. `to` addresses an agent by name, if any.
     `timeout_s` is the wall-clock limit of this turn.
+
+    When `state` came with the outcome `calls`, `results` tells what they came to; what is missing there was not
+    carried out. With `goes_on` it is this very turn that asked for them: the same agent speaks on, and the request has
+    no `inputs`. Without, that turn was stopped, and the results only belong into what the agents know.
     """
 
     session: SessionId
@@ -44,6 +69,8 @@ class TurnRequest:
     prompt: str
     to: str | None
     timeout_s: float
+    results: tuple[CallResult, ...] = ()
+    goes_on: bool = False
 
 
 # ---- what an engine tells while it works, in order
@@ -87,7 +114,8 @@ class MessageEnded:
 
 @dataclass(frozen=True, slots=True)
 class ToolStarted:
-    """A tool is about to be called: it is, only after `emit` has returned. `arguments` is a JSON object."""
+    """The engine is about to call a safe tool: it does, only after `emit` has returned. `arguments` is a JSON
+    object."""
 
     call: str
     agent: AgentSpec
@@ -118,9 +146,11 @@ Emit = Callable[[EngineEvent], Awaitable[None]]
 
 
 class Outcome(StrEnum):
-    """How a turn ended: `next` (more to do), `done` (the team has finished), or without a result."""
+    """How a turn ended: `next` (more to do), `done` (the team has finished), `calls` (it goes on once the calls it asks
+    for have results), or without a result."""
 
     NEXT = "next"
+    CALLS = "calls"
     DONE = "done"
     CANCELLED = "cancelled"
     TIMEOUT = "timeout"
@@ -143,7 +173,8 @@ class Failure(StrEnum):
 class TurnResult:
     """How a turn ended.
 
-    `state` is JSON text, present exactly for `next` and `done`. `usage` is of all model calls of the turn, also the
+    `state` is JSON text, present exactly for `next`, `done` and `calls`; with the last, `calls` are in the order asked
+    for, and of one agent. `usage` is of all model calls of the turn, also the
     failed and invisible ones. `reason` is a short phrase (why the team stopped). `failure` is set for `failed`;
     `detail` is for the log only and never reaches a client.
     """
@@ -154,6 +185,7 @@ class TurnResult:
     reason: str | None = None
     failure: Failure | None = None
     detail: str | None = None
+    calls: tuple[AskedCall, ...] = ()
 
 
 class Engine(Protocol):
@@ -162,7 +194,8 @@ class Engine(Protocol):
     Obligations: `turn` calls `emit` in the order things happen and never again after it has returned; it returns (and
     never raises, save `asyncio.CancelledError` when cancelled itself) within `timeout_s` plus a grace of 5 s; when
     `stop` is set it ends within 2 s with `cancelled`; afterwards no task of it is alive. It keeps nothing between calls
-    that the state does not hold, and may be called for many sessions at once.
+    that the state does not hold, and may be called for many sessions at once. It calls safe tools itself and no others:
+    for those it ends the turn with `calls`, after everything before them was told.
     """
 
     async def turn(self, request: TurnRequest, emit: Emit, stop: asyncio.Event) -> TurnResult: ...

@@ -38,7 +38,7 @@ class Catalog:
         deadlines: ModelDeadlines | None = None,
     ) -> None:
         self._models = models
-        self._tools = tools
+        self.tools = tools
         self._deadlines = deadlines or ModelDeadlines()
         if teams is None:
             teams = all_teams(teams_dir, Names(models.aliases(), [tool.name for tool in tools]))
@@ -69,7 +69,7 @@ class Catalog:
                 if self._autogen is None:
                     from hub.engine.autogen.engine import AutoGenEngine
 
-                    self._autogen = AutoGenEngine(self._models, self._tools, self._deadlines)
+                    self._autogen = AutoGenEngine(self._models, self.tools, self._deadlines)
                 return self._autogen
 
     async def aclose(self) -> None:
@@ -81,7 +81,7 @@ class Catalog:
         try:
             self._models.get(team.model)
             for agent in team.agents:
-                self._tools.only(agent.tools)
+                self.tools.only(agent.tools)
         except KeyError as e:
             raise ValueError(f"team {team.name!r} needs {e.args[0]!r}, which does not exist") from e
 

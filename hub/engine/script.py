@@ -58,6 +58,11 @@ class Script:
     def calls_tool(self, turn: int) -> bool:
         return turn == 0 and bool(self.tool)
 
+    @property
+    def arguments(self) -> dict[str, str]:
+        """What the tool is called with."""
+        return {"question" if self.tool == "ask_person" else "key": self.key}
+
     def pieces(self, turn: int, context: Sequence[Said]) -> Iterator[str]:
         """The tokens of one turn; joined they are its text."""
         if self.words is not None:

@@ -11,6 +11,7 @@ from hub.domain.run import Usage
 from hub.domain.team import AgentSpec
 from hub.engine.base import (
     AgentStarted,
+    AskedCall,
     Emit,
     Failure,
     MessageEnded,
@@ -24,7 +25,7 @@ from hub.engine.base import (
 from hub.engine.models.errors import ModelError
 from hub.engine.models.registry import ModelDeadlines
 from hub.engine.script import Said, Script, plan
-from hub.engine.tools.registry import Tools
+from hub.engine.tools.registry import ToolKind, Tools, canonical
 from hub.engine.watch import watch
 
 NAME = "scripted"
@@ -58,8 +59,12 @@ class ScriptedEngine:
         try:
             history = _history(request)
             await emit(AgentStarted(agent))
-            if script.calls_tool(request.turn):
-                await self._call(script, agent, emit)
+            if script.calls_tool(request.turn) and not request.goes_on:
+                if self._tools.only(agent.tools).kind(script.tool) in (None, ToolKind.SAFE):
+                    await self._call(script, agent, emit)
+                else:
+                    asked = AskedCall(new_id(), agent, script.tool, canonical(script.arguments))
+                    return TurnResult(Outcome.CALLS, speech.usage, state=_state(history), calls=(asked,))
             text = await self._stream(script, request.turn, agent, history, emit, speech)
         except ModelError as e:
             return TurnResult(Outcome.FAILED, speech.usage, failure=e.failure, detail=str(e))
@@ -83,9 +88,9 @@ class ScriptedEngine:
         return text
 
     async def _call(self, script: Script, agent: AgentSpec, emit: Emit) -> None:
-        call, arguments = new_id(), {"key": script.key}
-        await emit(ToolStarted(call, agent, script.tool, orjson.dumps(arguments).decode()))
-        outcome = await self._tools.only(agent.tools).call(script.tool, arguments)
+        call = new_id()
+        await emit(ToolStarted(call, agent, script.tool, canonical(script.arguments)))
+        outcome = await self._tools.only(agent.tools).call(script.tool, script.arguments)
         await emit(ToolEnded(call, agent, script.tool, outcome.text, outcome.is_error))
 
 

@@ -10,7 +10,7 @@ from hub.auth.policy import COMMANDS, require_credential
 from hub.domain.errors import HubError, Internal, Unavailable, not_supported_yet
 from hub.domain.ids import new_id
 from hub.gateway.connection import Connection
-from hub.gateway.handlers import identity, messages, presence, runs, sessions
+from hub.gateway.handlers import identity, inputs, messages, presence, runs, sessions
 from hub.gateway.services import GatewayServices
 from hub.protocol.commands import (
     AnyCommand,
@@ -58,7 +58,9 @@ class Dispatch:
             if result is not None:
                 connection.reply(command.id, result)
 
-    async def _carry_out(self, connection: Connection, command: AnyCommand) -> BaseModel | None:  # one line each
+    async def _carry_out(  # noqa: C901 - one line for each command
+        self, connection: Connection, command: AnyCommand
+    ) -> BaseModel | None:
         """The result; None where the handler has replied itself, because events must follow its reply at once."""
         require_credential(connection.principal, COMMANDS[command.type])
         match command:
@@ -77,9 +79,15 @@ class Dispatch:
                 return await messages.send(self._services, connection, command)
             case RunCancel():
                 return await runs.cancel(self._services, connection, command)
+            case RunPause():
+                return await runs.pause(self._services, connection, command)
+            case RunResume():
+                return await runs.resume(self._services, connection, command)
+            case InputRespond():
+                return await inputs.respond(self._services, connection, command)
             case PresenceSet():
                 return await presence.set_status(self._services, connection, command)
-            case MessageEdit() | MessageRegenerate() | SessionFork() | RunPause() | RunResume() | InputRespond():
+            case MessageEdit() | MessageRegenerate() | SessionFork():
                 raise not_supported_yet(command.type)
             case _:
                 assert_never(command)

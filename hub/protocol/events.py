@@ -183,22 +183,29 @@ class AgentHandoffData(DurableData):
 
 
 class InputRequestedData(DurableData):
+    """A run asks a person. `arguments_sha256` is of the call's `arguments` as canonical JSON. Open until it is
+    resolved or its run has finished."""
+
     TYPE = "input.requested"
     request: str
     kind: Literal["approval", "question", "retry"]
     agent: str
     prompt: str
     call: Annotated[str | None, Optional] = None
+    tool: Annotated[str | None, Optional] = None
+    arguments: Annotated[dict[str, Any] | None, Optional] = None
     arguments_sha256: Annotated[str | None, Optional] = None
     expires_at: str
 
 
 class InputResolvedData(DurableData):
+    """The answer. `by` has the id `hub` when the hub gave it itself, because nobody did in time."""
+
     TYPE = "input.resolved"
     request: str
-    decision: Literal["approve", "reject", "expired"] | None
+    decision: Literal["approve", "reject"] | None
     text: str | None
-    by: Person | None
+    by: Person
 
 
 class MessageSteeredData(DurableData):

@@ -1,10 +1,22 @@
 """What commands answer with, and the shapes REST shares with them."""
 
+from dataclasses import replace
 from typing import Any
 
+import orjson
+
+from hub.domain.calls import InputRequest
 from hub.domain.run import Run
 from hub.domain.session import Member, Session
-from hub.protocol.events import Person, PresenceData, SessionData, UsageData, Wire
+from hub.protocol.events import (
+    Person,
+    PresenceData,
+    SessionCreatedData,
+    SessionData,
+    SessionUpdatedData,
+    UsageData,
+    Wire,
+)
 from hub.protocol.frames import timestamp
 
 
@@ -72,6 +84,22 @@ class RunResult(Wire):
     finished_at: str | None
 
 
+class InputResult(Wire):
+    """Something a run waits for a person to say."""
+
+    request: str
+    run: str
+    kind: str
+    agent: str
+    prompt: str
+    call: str
+    tool: str
+    arguments: dict[str, Any]
+    arguments_sha256: str
+    created_at: str
+    expires_at: str
+
+
 class AgentResult(Wire):
     name: str
     display_name: str
@@ -109,6 +137,37 @@ def session_data(session: Session) -> SessionData:
         created_at=timestamp(session.created_at),
         updated_at=timestamp(session.updated_at),
         metadata=dict(session.metadata),
+    )
+
+
+def session_created(session: Session, last_seq: int) -> SessionCreatedData:
+    """A session for the event that opens its log, in a transaction that ends with this seq."""
+    return SessionCreatedData.model_validate(_as_everybody_sees_it(session, last_seq))
+
+
+def session_updated(session: Session, seq: int) -> SessionUpdatedData:
+    """A session for the event that will have this seq."""
+    return SessionUpdatedData.model_validate(_as_everybody_sees_it(session, seq))
+
+
+def _as_everybody_sees_it(session: Session, last_seq: int) -> dict[str, Any]:
+    return session_data(replace(session, role=None, last_seq=last_seq)).model_dump()
+
+
+def input_result(request: InputRequest) -> InputResult:
+    """The wire's form of an open request."""
+    return InputResult(
+        request=request.id,
+        run=request.run,
+        kind=request.kind.value,
+        agent=request.agent,
+        prompt=request.prompt,
+        call=request.call,
+        tool=request.tool,
+        arguments=orjson.loads(request.arguments),
+        arguments_sha256=request.arguments_sha256.hex(),
+        created_at=timestamp(request.created_at),
+        expires_at=timestamp(request.expires_at),
     )
 
 

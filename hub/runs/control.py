@@ -24,8 +24,8 @@ class Stops:
 class RunControl:
     """Stops runs in the caller's transaction and tells the workers afterwards.
 
-    A queued run ends at once. A live one is marked, and its runner ends it: it sees the mark within a second even
-    when the notice is lost.
+    A run that nobody works on (queued, waiting, paused) ends at once. Another one is marked, and its runner ends it: it
+    sees the mark within a second even when the notice is lost.
     """
 
     def __init__(self, broadcast: Broadcast) -> None:
@@ -33,7 +33,7 @@ class RunControl:
 
     async def stop(self, db: Db, run: Run, reason: str) -> Stops:
         """Stop this run. The session's row is locked by the caller."""
-        if run.status is RunStatus.QUEUED and await runs.finish_queued(db, run.id, reason):
+        if run.status is not RunStatus.RUNNING and await runs.finish_idle(db, run.id, reason):
             left = await steering.waiting(db, run.session, run.id)
             following = await follow_up(db, run.session, run.id, left)
             return Stops(events=(_cancelled(run, reason), *following))

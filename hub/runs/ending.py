@@ -33,6 +33,8 @@ class End:
 def end_of(result: TurnResult, stop_reason: str | None, *, last: bool) -> End | None:
     """How the run ends with this turn, or None when it goes on. `last`: it has no further turn."""
     match result.outcome:
+        case Outcome.CALLS:
+            return None
         case Outcome.NEXT if not last:
             return None
         case Outcome.NEXT:
@@ -40,12 +42,17 @@ def end_of(result: TurnResult, stop_reason: str | None, *, last: bool) -> End | 
         case Outcome.DONE:
             return End(RunStatus.COMPLETED, result.reason or "done", MessageStatus.COMPLETE)
         case Outcome.CANCELLED:
-            return End(RunStatus.CANCELLED, stop_reason or "cancelled", MessageStatus.INTERRUPTED)
+            return stopped(stop_reason)
         case Outcome.TIMEOUT:
             return failed("turn_timeout", "the turn took too long")
         case Outcome.FAILED:
             failure = result.failure or Failure.ENGINE_ERROR
             return failed(failure.value, _FAILURES[failure])
+
+
+def stopped(reason: str | None) -> End:
+    """The end of a run that was asked to stop."""
+    return End(RunStatus.CANCELLED, reason or "cancelled", MessageStatus.INTERRUPTED)
 
 
 def failed(code: str, message: str) -> End:

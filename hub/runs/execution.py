@@ -1,5 +1,6 @@
 """One run in one worker's hands: load, do turns, checkpoint after each, end."""
 
+import asyncio
 from collections.abc import Sequence
 
 import structlog
@@ -9,18 +10,20 @@ from hub.domain.run import ClaimedRun, MessageStatus
 from hub.domain.team import TeamSpec
 from hub.engine.base import Outcome, TurnRequest, TurnResult
 from hub.engine.catalog import Catalog
+from hub.engine.tools.registry import ToolKind
 from hub.protocol.events import RunStartedData, TurnSupersededData
 from hub.protocol.frames import LoggedEvent, NewEvent
 from hub.relay.deltas import DeltaPublisher
 from hub.relay.open_messages import OpenMessages
-from hub.runs.ending import End, end_of, failed, finished_event, finished_run
+from hub.runs.calls import Calls, Step, paused
+from hub.runs.ending import End, end_of, failed, finished_event, finished_run, stopped
 from hub.runs.journal import Journal
 from hub.runs.lease import HeldLease
 from hub.runs.loading import Loaded, as_input, load
 from hub.runs.steering import follow_up
 from hub.runs.turn import Turn
 from hub.store import closing, messages, pending, runs, steering
-from hub.store.closing import ClosedTurn
+from hub.store.closing import ClosedTurn, WentOn
 from hub.store.database import Db, Store
 from hub.store.log import LeaseLost
 from hub.store.messages import AgentMessage
@@ -41,6 +44,8 @@ class Execution:
         held: HeldLease,
         journal: Journal,
         node: str,
+        tasks: asyncio.TaskGroup,
+        input_expires_s: float,
     ) -> None:
         self._store = store
         self._catalog = catalog
@@ -50,6 +55,8 @@ class Execution:
         self._held = held
         self._journal = journal
         self._node = node
+        self._tasks = tasks
+        self._input_expires_s = input_expires_s
         self._usage = run.usage
         self._model = ""
         self._handover = False
@@ -68,7 +75,7 @@ class Execution:
         except Unavailable as e:
             # The outcome of the last write is unknown: only a new attempt, from the last checkpoint, is safe.
             self._log.warning("run_abandoned", reason=e.message)
-            await self.release()
+            await self.release(clean=False)
         except Exception:  # noqa: BLE001 - boundary: a fault of ours ends the run, not the worker
             self._log.exception("run_crashed")
             await self._crash()
@@ -76,31 +83,58 @@ class Execution:
     async def _execute(self) -> None:
         loaded = await load(self._store, self._open_messages, self._run)
         team = self._catalog.get(self._run.team)
-        await self._begin(loaded)
+        started = NewEvent(
+            RunStartedData(team=self._run.team, attempt=self._run.attempt, node=self._node), self._run.lease.run
+        )
         if team is None:
-            await self._finish_without_turn("team_unknown", "this hub does not have the team any more")
+            await self._begin(loaded, started)
+            await self._finish(failed("team_unknown", "this hub does not have the team any more"))
             return
-        if loaded.unfinished is not None and loaded.unfinished.open_calls:
-            names = ", ".join(sorted(set(loaded.unfinished.open_calls)))
-            await self._finish_without_turn(
-                "tool_outcome_unknown", f"a worker was lost while these tools were called: {names}"
-            )
-            return
+        calls = Calls(
+            self._store,
+            self._journal,
+            self._catalog.tools,
+            self._held,
+            self._run,
+            team,
+            loaded.calls,
+            self._tasks,
+            expires_s=self._input_expires_s,
+        )
         if self._run.stop_reason is not None:
             self._held.stop_reason = self._run.stop_reason
             self._held.stop.set()
-        await self._turns(team, loaded)
+        if not (loaded.goes_on and await calls.ask_about_lost(started)):
+            await self._begin(loaded, started)
+            unknown = [name for name in loaded.open_calls if self._catalog.tools.kind(name) is not ToolKind.SAFE]
+            if unknown:
+                names = ", ".join(sorted(set(unknown)))
+                lost = failed("tool_outcome_unknown", f"a worker was lost while these tools were called: {names}")
+                await self._finish(lost)
+                return
+        await self._turns(team, loaded, calls)
 
-    async def _turns(self, team: TeamSpec, loaded: Loaded) -> None:
+    async def _turns(self, team: TeamSpec, loaded: Loaded, calls: Calls) -> None:
         engine = self._catalog.engine(team)
         self._model = self._catalog.model_name(team)
         state, number, given = loaded.state, self._run.turn, loaded.pending
+        goes_on, announced = loaded.goes_on, loaded.goes_on and loaded.unfinished is None
         while True:
+            if goes_on:
+                if await calls.carry_out() is None:
+                    if not calls.left:
+                        await self._finish(stopped(self._held.stop_reason))
+                    return
+                if self._handover:
+                    await self.release(clean=True)
+                    return
+                given = ()
             turn = Turn(
                 self._journal,
                 self._deltas,
                 turn=number,
                 attempt=self._run.attempt,
+                announced=announced,
                 steering=[message.message for message in given if message.steering],
             )
             request = TurnRequest(
@@ -113,6 +147,8 @@ class Execution:
                 prompt=loaded.prompt,
                 to=self._run.to,
                 timeout_s=team.turn_timeout_s,
+                results=calls.results,
+                goes_on=goes_on,
             )
             result = await engine.turn(request, turn.emit, self._held.stop)
             if turn.fault is not None:
@@ -121,23 +157,27 @@ class Execution:
             self._usage += result.usage
             number += result.outcome in (Outcome.NEXT, Outcome.DONE)
             end = end_of(result, self._held.stop_reason, last=number >= team.max_turns)
-            given = await self._close_turn(turn, result, given, number, end)
-            if end is not None:
+            step = await calls.step(result.calls, number) if result.outcome is Outcome.CALLS else None
+            went_on = await self._close_turn(turn, result, given, number, end, calls, step)
+            if went_on is None or went_on.paused:
                 return
-            state = result.state
-            if self._handover:
-                await self.release()
+            given, state = went_on.pending, result.state
+            goes_on = announced = step is not None
+            if self._handover and not goes_on:
+                await self.release(clean=True)
                 return
 
-    async def _begin(self, loaded: Loaded) -> None:
+    async def _begin(self, loaded: Loaded, started: NewEvent) -> None:
         """Say that the run starts here; what an earlier attempt showed of the turn in flight is void.
 
         A fresh run says so together with its first event: that saves its first token a commit.
         """
         lease = self._run.lease
-        started = NewEvent(RunStartedData(team=self._run.team, attempt=self._run.attempt, node=self._node), lease.run)
         if loaded.unfinished is None:
-            self._journal.hold_back(started)
+            if loaded.goes_on:
+                await self._journal.append([started])
+            else:
+                self._journal.hold_back(started)
             return
         async with self._store.statements() as db:
             completed = await pending.of_turn(db, lease.session, lease.run, loaded.unfinished.turn)
@@ -156,14 +196,21 @@ class Execution:
         self._deltas.close(lease.session, loaded.voided)
 
     async def _close_turn(
-        self, turn: Turn, result: TurnResult, given: tuple[PendingInput, ...], number: int, end: End | None
-    ) -> tuple[PendingInput, ...]:
-        """Commit the turn with its checkpoint; what the next turn is to be given."""
+        self,
+        turn: Turn,
+        result: TurnResult,
+        given: tuple[PendingInput, ...],
+        number: int,
+        end: End | None,
+        calls: Calls,
+        step: Step | None,
+    ) -> WentOn | None:
+        """Commit the turn, or its part up to the calls of `step`, with its checkpoint. None: the run ends with it."""
         lease = self._run.lease
-        next_given: tuple[PendingInput, ...] = ()
+        went_on: WentOn | None = None
 
         async def write(db: Db, said: list[AgentMessage], logged: list[LoggedEvent]) -> Sequence[NewEvent]:
-            nonlocal next_given
+            nonlocal went_on
             closed = ClosedTurn(
                 lease=lease,
                 turns=number,
@@ -175,19 +222,26 @@ class Execution:
                 model=self._model,
                 usage=result.usage,
             )
-            if end is None:
-                next_given = tuple(await closing.go_on(db, closed, self._usage))
-                return ()
-            left = await closing.finish(db, closed, finished_run(end, turns=number, usage=self._usage))
-            return await follow_up(db, lease.session, lease.run, left)
+            if step is None and result.state is not None:
+                await calls.forget(db)
+            if end is not None:
+                left = await closing.finish(db, closed, finished_run(end, turns=number, usage=self._usage))
+                return await follow_up(db, lease.session, lease.run, left)
+            went_on = await closing.go_on(db, closed, self._usage, pausable=step is None)
+            if step is not None:
+                return await calls.record(db, step)
+            return await paused(db, lease.session) if went_on.paused else ()
 
-        events = [finished_event(self._run, end, turns=number, usage=self._usage)] if end is not None else []
+        events = list(step.events) if step is not None else []
+        if end is not None:
+            events.append(finished_event(self._run, end, turns=number, usage=self._usage))
         status = end.message_status if end is not None else MessageStatus.COMPLETE
         await turn.end(status, events, write)
-        return next_given
+        return went_on
 
-    async def _finish_without_turn(self, code: str, message: str) -> None:
-        end, done, lease = failed(code, message), self._run.turn, self._run.lease
+    async def _finish(self, end: End) -> None:
+        """End the run between two turns."""
+        done, lease = self._run.turn, self._run.lease
 
         async def write(db: Db, _: list[LoggedEvent]) -> Sequence[NewEvent]:
             await runs.finish(db, lease, finished_run(end, turns=done, usage=self._usage))
@@ -197,14 +251,15 @@ class Execution:
 
     async def _crash(self) -> None:
         try:
-            await self._finish_without_turn("internal", "the hub failed to carry out this run")
+            await self._finish(failed("internal", "the hub failed to carry out this run"))
         except (LeaseLost, HubError):
             self._log.warning("run_abandoned", reason="could not record the crash")
 
-    async def release(self) -> None:
-        """Give the lease back, for the next holder to go on from the last checkpoint."""
+    async def release(self, *, clean: bool) -> None:
+        """Give the lease back, for the next holder to go on from the last checkpoint. `clean`: nothing was shown since
+        then."""
         try:
             async with self._store.statements() as db:
-                await runs.release(db, self._run.lease)
+                await runs.release(db, self._run.lease, clean=clean)
         except Unavailable:
             self._log.warning("lease_left_to_expire")

@@ -38,6 +38,7 @@ class Executor:
         node: str,
         capacity: int,
         lease_s: float,
+        input_expires_s: float,
     ) -> None:
         self._store = store
         self._broadcast = broadcast
@@ -48,6 +49,7 @@ class Executor:
         self._node = node
         self._capacity = capacity
         self._lease_s = lease_s
+        self._input_expires_s = input_expires_s
         self._executions: dict[Lease, Execution] = {}
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
@@ -96,7 +98,7 @@ class Executor:
     async def release_all(self) -> None:
         """After the end of `run`: give the leases of what was cut off back, so that others need not wait."""
         for execution in self._executions.values():
-            await execution.release()
+            await execution.release(clean=False)
 
     async def _claim(self) -> list[tuple[ClaimedRun, float]]:
         room = min(self._capacity - self.active, BATCH)
@@ -127,6 +129,8 @@ class Executor:
             held=held,
             journal=Journal(self._store, self._broadcast, held),
             node=self._node,
+            tasks=tasks,
+            input_expires_s=self._input_expires_s,
         )
         if self._draining:  # it was claimed while the drain began
             execution.hand_over()

@@ -3,12 +3,13 @@
 import re
 from dataclasses import dataclass
 
+from hub.domain.calls import Call, CallStatus
 from hub.domain.errors import Unavailable
 from hub.domain.run import ClaimedRun
 from hub.domain.team import TeamSpec
 from hub.engine.base import Input
 from hub.relay.open_messages import OpenMessages
-from hub.store import pending, turns
+from hub.store import calls, pending, turns
 from hub.store.database import Store
 from hub.store.pending import PendingInput
 
@@ -17,27 +18,48 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9_-]+")
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """`state` is the team's, `pending` what it has not taken in yet. `unfinished` is the turn an earlier attempt was
-    cut off in, and `voided` the messages that were open then."""
+    """`state` is the team's, `pending` what it has not taken in yet, `calls` those whose results it awaits.
+
+    `goes_on`: they are calls of the turn that is next, which goes on after them. `unfinished` is the turn an earlier
+    attempt was cut off in, and `voided` the messages that were open then; `open_calls` are the tools that attempt had
+    called without a record of the result.
+    """
 
     state: str | None
     prompt: str
     pending: tuple[PendingInput, ...]
+    calls: tuple[Call, ...]
+    goes_on: bool
     unfinished: turns.UnfinishedTurn | None
     voided: tuple[str, ...]
+
+    @property
+    def open_calls(self) -> tuple[str, ...]:
+        return self.unfinished.open_calls if self.unfinished is not None and not self.goes_on else ()
 
 
 async def load(store: Store, open_messages: OpenMessages, run: ClaimedRun) -> Loaded:
     """Read it from the store; what was shown and not finished, from Redis, as far as that remembers."""
     lease = run.lease
+    known = list[Call]()
     unfinished = None
     async with store.statements() as db:
-        state, prompt = await pending.given(db, lease.session, run.input_message)
+        state, prompt, awaits_calls = await pending.given(db, lease.session, run.input_message)
         given = await pending.pending(db, lease.session, lease.run)
-        if run.attempt > 1:
+        if awaits_calls:
+            known = await calls.of_session(db, lease.session)
+        goes_on = any(call.run == lease.run and call.turn == run.turn for call in known)
+        if run.attempt > 1 and _may_have_shown(run, known, goes_on=goes_on):
             unfinished = await turns.unfinished(db, lease.session, lease.run, run.turn)
     shown = await _shown(open_messages, run) if unfinished is not None else []
-    return Loaded(state, prompt, tuple(given), unfinished, tuple(shown))
+    return Loaded(state, prompt, tuple(given), tuple(known), goes_on, unfinished, tuple(shown))
+
+
+def _may_have_shown(run: ClaimedRun, known: list[Call], *, goes_on: bool) -> bool:
+    """Whether something of the present turn may have been shown that no checkpoint holds."""
+    if not goes_on:
+        return True
+    return run.cut_off and all(call.status is CallStatus.DONE for call in known)
 
 
 def as_input(message: PendingInput, team: TeamSpec) -> Input:

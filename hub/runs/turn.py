@@ -63,8 +63,8 @@ class FinishedMessage:
 
 
 class Turn:
-    """Records one attempt at a turn. `steering` are messages it is given, of which it is yet to be told that they were
-    taken: that is told when the turn begins.
+    """Records one attempt at a turn, or at a part of one: what comes after calls was `announced` before. `steering` are
+    messages it is given, of which it is yet to be told that they were taken: that is told when the turn begins.
 
     The last finished message is held back until something follows or the turn ends, so that it can be committed
     together with the checkpoint.
@@ -77,12 +77,14 @@ class Turn:
         *,
         turn: int,
         attempt: int,
+        announced: bool = False,
         steering: Sequence[MessageId] = (),
     ) -> None:
         self._journal = journal
         self._deltas = deltas
         self._turn = turn
         self._attempt = attempt
+        self._announced = announced
         self._steering = list(steering)
         self._streams: dict[str, tuple[MessageStream, AgentSpec]] = {}
         self._ended: FinishedMessage | None = None
@@ -122,26 +124,16 @@ class Turn:
                     event.usage,
                 )
             case AgentStarted(agent=agent):
-                data = TurnStartedData(turn=self._turn, agent=agent.name, attempt=self._attempt)
-                await self._record(NewEvent(data, self._run))
+                if not self._announced:
+                    data = TurnStartedData(turn=self._turn, agent=agent.name, attempt=self._attempt)
+                    await self._record(NewEvent(data, self._run))
                 self._show(agent, "thinking")
             case ToolStarted():
-                called = ToolCalledData(
-                    call=event.call,
-                    agent=event.agent.name,
-                    name=event.name,
-                    arguments=_arguments(storable(event.arguments)),
-                    turn=self._turn,
-                )
+                called = tool_called(event.call, event.agent.name, event.name, event.arguments, self._turn)
                 await self._record(NewEvent(called, self._run))
                 self._show(event.agent, "calling")
             case ToolEnded():
-                returned = ToolReturnedData(
-                    call=event.call,
-                    name=event.name,
-                    result=storable(event.result[:MAX_TOOL_RESULT]),
-                    is_error=event.is_error,
-                )
+                returned = tool_returned(event.call, event.name, event.result, is_error=event.is_error)
                 await self._record(NewEvent(returned, self._run))
                 self._show(event.agent, "thinking")
             case Handoff():
@@ -253,8 +245,19 @@ class Turn:
         )
 
 
-def _arguments(text: str) -> dict[str, object]:
+def tool_called(call: str, agent: str, name: str, arguments: str, turn: int) -> ToolCalledData:
+    """The event of a call that is about to be made. `arguments` is what the model wrote."""
+    return ToolCalledData(call=call, agent=agent, name=name, arguments=arguments_of(arguments), turn=turn)
+
+
+def tool_returned(call: str, name: str, result: str, *, is_error: bool) -> ToolReturnedData:
+    """The event of what a call came to; a long result is cut."""
+    return ToolReturnedData(call=call, name=name, result=storable(result[:MAX_TOOL_RESULT]), is_error=is_error)
+
+
+def arguments_of(text: str) -> dict[str, object]:
     """A model's arguments as an object; what is not one is shown under `invalid`, for the tool will refuse it."""
+    text = storable(text)
     try:
         parsed = orjson.loads(text or "{}")
     except orjson.JSONDecodeError:

@@ -12,11 +12,9 @@ from hub.engine.catalog import Catalog
 from hub.protocol.events import (
     MemberAddedData,
     MemberRemovedData,
-    SessionCreatedData,
-    SessionUpdatedData,
 )
 from hub.protocol.frames import NewEvent
-from hub.protocol.results import session_data
+from hub.protocol.results import session_created, session_updated
 from hub.relay.broadcast import Broadcast
 from hub.runs.control import RunControl
 from hub.sessions.access import reach, session_id
@@ -62,7 +60,7 @@ class Sessions:
                 db,
                 id_,
                 [
-                    NewEvent(SessionCreatedData.model_validate(_shared(created, last_seq=2))),
+                    NewEvent(session_created(created, last_seq=2)),
                     NewEvent(MemberAddedData(user=principal.user, name=principal.name, role="owner")),
                 ],
             )
@@ -97,8 +95,7 @@ class Sessions:
                 db, id_, title=title, metadata=dict(metadata) if metadata is not None else None, on_busy=on_busy
             )
             changed = await self._seen_by(principal, id_, db)
-            data = SessionUpdatedData.model_validate(_shared(changed, last_seq=changed.last_seq + 1))
-            events = await log.append(db, id_, [NewEvent(data)])
+            events = await log.append(db, id_, [NewEvent(session_updated(changed, changed.last_seq + 1))])
         self._broadcast.events(events)
         return replace(changed, role=before.role, last_seq=events[-1].seq, updated_at=events[-1].ts)
 
@@ -129,8 +126,3 @@ class Sessions:
         if found is None:
             raise NotFound("no such session")
         return found
-
-
-def _shared(session: Session, *, last_seq: int) -> dict[str, object]:
-    """The session as it stands in an event, which is the same for every member."""
-    return session_data(replace(session, role=None, last_seq=last_seq)).model_dump()

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import text
 
 from hub.domain.ids import MessageId
-from hub.domain.run import Lease, Usage
+from hub.domain.run import Lease, RunStatus, Usage
 from hub.store import messages, pending, runs, steering
 from hub.store.database import Db
 from hub.store.log import LeaseLost
@@ -47,8 +47,8 @@ _WRITTEN = f"""
 
 # Messages taken in just now are pending still in the snapshot.
 _GO_ON = text(f"""
-    WITH {_WRITTEN}, held AS ({runs.ADVANCE} RETURNING id AS run)
-    SELECT pending.* FROM held LEFT JOIN ({pending.PENDING}) AS pending
+    WITH {_WRITTEN}, held AS ({runs.ADVANCE} RETURNING id AS run, status)
+    SELECT pending.*, held.status AS run_status FROM held LEFT JOIN ({pending.PENDING}) AS pending
         ON pending.id <> ALL(CAST(:taken_in AS text[]))
     ORDER BY pending.state_seq, pending.seq
 """)
@@ -60,8 +60,16 @@ _FINISH = text(f"""
 
 
 @dataclass(frozen=True, slots=True)
+class WentOn:
+    """What the next turn must be given, oldest first; `paused`: not now, for the run is paused."""
+
+    pending: tuple[PendingInput, ...]
+    paused: bool
+
+
+@dataclass(frozen=True, slots=True)
 class ClosedTurn:
-    """What a turn leaves behind.
+    """What a turn, or a turn's part up to calls, leaves behind.
 
     `turns` is the number of finished turns after it, `seq` the log position at its end. `state` is the engine's, as
     JSON text, if the turn was finished; it holds the messages `said` and `taken_in` then. `usage` is that of this
@@ -79,16 +87,23 @@ class ClosedTurn:
     usage: Usage
 
 
-async def go_on(db: Db, closed: ClosedTurn, total: Usage) -> list[PendingInput]:
-    """Record the turn; what the next one must be given, oldest first. `total` is the run's usage so far.
+async def go_on(db: Db, closed: ClosedTurn, total: Usage, *, pausable: bool = True) -> WentOn:
+    """Record the turn. `total` is the run's usage so far. Where it is `pausable`, a run that was asked to pause is
+    paused, and its lease given back.
 
     Raises `LeaseLost` for an old lease.
     """
-    values = {**_values(closed), "prompt": total.prompt_tokens, "completion": total.completion_tokens}
+    values = {
+        **_values(closed),
+        "prompt": total.prompt_tokens,
+        "completion": total.completion_tokens,
+        "pausable": pausable,
+    }
     rows = (await db.execute(_GO_ON, values)).all()
     if not rows:
         raise LeaseLost
-    return pending.pending_of(row for row in rows if row.id is not None)
+    given = pending.pending_of(row for row in rows if row.id is not None)
+    return WentOn(tuple(given), paused=rows[0].run_status == RunStatus.PAUSED)
 
 
 async def finish(db: Db, closed: ClosedTurn, end: runs.FinishedRun) -> list[WaitingMessage]:

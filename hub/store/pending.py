@@ -27,7 +27,8 @@ PENDING = """
 _PENDING = text(f"{PENDING} ORDER BY m.state_seq, m.seq")
 
 _GIVEN = text("""
-    SELECT c.state, m.text AS prompt
+    SELECT c.state, m.text AS prompt,
+           EXISTS (SELECT FROM tool_calls WHERE session_id = CAST(:session AS uuid)) AS awaits_calls
     FROM (SELECT 1) AS always
     LEFT JOIN LATERAL (
         SELECT state FROM checkpoints WHERE session_id = CAST(:session AS uuid) ORDER BY seq DESC LIMIT 1) AS c ON true
@@ -77,11 +78,11 @@ def pending_of(rows: Iterable[Row]) -> list[PendingInput]:
     ]
 
 
-async def given(db: Db, session: SessionId, message: MessageId) -> tuple[str | None, str]:
-    """What a run begins with: the team's state after the session's last finished turn (None: there was none), and the
-    text of the message that asked for the run."""
+async def given(db: Db, session: SessionId, message: MessageId) -> tuple[str | None, str, bool]:
+    """What a run begins with: the team's state after the session's last finished turn (None: there was none), the text
+    of the message that asked for the run, and whether that state awaits results of calls."""
     row = (await db.execute(_GIVEN, {"session": session, "message": message})).one()
-    return row.state, row.prompt or ""
+    return row.state, row.prompt or "", row.awaits_calls
 
 
 async def of_turn(db: Db, session: SessionId, run: RunId, turn: int) -> list[MessageId]:

@@ -30,7 +30,7 @@ _OPEN = text(f"""
 
 _CLAIM = text("""
     WITH candidate AS (
-        SELECT r.id FROM runs r
+        SELECT r.id, r.lease_node IS NOT NULL AS cut_off FROM runs r
         WHERE (r.status = 'queued' AND NOT EXISTS (
                 SELECT 1 FROM runs o
                 WHERE o.session_id = r.session_id
@@ -47,7 +47,7 @@ _CLAIM = text("""
     FROM candidate c WHERE r.id = c.id
     RETURNING r.id::text, r.session_id::text, r.lease_epoch, r.team, r.attempt, r.turn, r.input_seq,
               r.input_message::text, r.to_agent, r.prompt_tokens, r.completion_tokens, r.started_at,
-              r.cancel_reason
+              r.cancel_reason, c.cut_off
 """)
 
 _RENEW = text("""
@@ -64,14 +64,21 @@ _STOPS = text("""
     WHERE r.cancel_reason IS NOT NULL OR r.id IS NULL
 """)
 
+# Who has `lease_node` when a run is claimed was lost in the middle of its work.
 _RELEASE = text("""
-    UPDATE runs SET lease_until = clock_timestamp(), lease_node = NULL
+    UPDATE runs SET lease_until = clock_timestamp(), lease_node = CASE WHEN :clean THEN NULL ELSE lease_node END
     WHERE id = CAST(:run AS uuid) AND lease_epoch = :epoch AND status = 'running'
 """)
 
+_PAUSES = "CAST(:pausable AS bool) AND pause_asked AND cancel_reason IS NULL"
+
 # Statements that end a turn are made of these two (`hub.store.closing`).
-ADVANCE = """
-    UPDATE runs SET turn = :turn, prompt_tokens = :prompt, completion_tokens = :completion
+ADVANCE = f"""
+    UPDATE runs SET turn = :turn, prompt_tokens = :prompt, completion_tokens = :completion,
+        status = CASE WHEN {_PAUSES} THEN 'paused' ELSE status END,
+        lease_until = CASE WHEN {_PAUSES} THEN NULL ELSE lease_until END,
+        lease_node = CASE WHEN {_PAUSES} THEN NULL ELSE lease_node END,
+        pause_asked = pause_asked AND NOT ({_PAUSES})
     WHERE id = CAST(:run AS uuid) AND lease_epoch = :epoch AND status = 'running'
 """
 FINISH = """
@@ -81,9 +88,43 @@ FINISH = """
 """
 _FINISH = text(FINISH)
 
-_FINISH_QUEUED = text("""
-    UPDATE runs SET status = 'cancelled', reason = :reason, finished_at = clock_timestamp()
-    WHERE id = CAST(:run AS uuid) AND status = 'queued'
+# What nobody works on ends at once.
+_FINISH_IDLE = text("""
+    UPDATE runs SET status = 'cancelled', reason = :reason, finished_at = clock_timestamp(), lease_until = NULL
+    WHERE id = CAST(:run AS uuid) AND status IN ('queued', 'waiting', 'paused')
+""")
+
+_WAIT = text("""
+    UPDATE runs SET
+        status = CASE WHEN cancel_reason IS NOT NULL THEN status WHEN pause_asked THEN 'paused' ELSE 'waiting' END,
+        lease_until = CASE WHEN cancel_reason IS NULL THEN NULL ELSE lease_until END,
+        lease_node = CASE WHEN cancel_reason IS NULL THEN NULL ELSE lease_node END,
+        pause_asked = false
+    WHERE id = CAST(:run AS uuid) AND lease_epoch = :epoch AND status = 'running'
+    RETURNING status, cancel_reason
+""")
+
+_OPEN_REQUESTS = "SELECT FROM input_requests q WHERE q.run_id = runs.id AND q.resolved_at IS NULL"
+
+_UNBLOCK = text(f"""
+    UPDATE runs SET status = 'running', lease_until = clock_timestamp()
+    WHERE id = CAST(:run AS uuid) AND status = 'waiting' AND NOT EXISTS ({_OPEN_REQUESTS})
+""")
+
+_PAUSE = text("""
+    UPDATE runs SET status = CASE WHEN status = 'running' THEN status ELSE 'paused' END,
+        pause_asked = (status = 'running')
+    WHERE id = CAST(:run AS uuid) AND status IN ('queued', 'running', 'waiting', 'paused')
+    RETURNING status
+""")
+
+_RESUME = text(f"""
+    UPDATE runs SET pause_asked = false,
+        lease_until = CASE WHEN status = 'paused' THEN clock_timestamp() ELSE lease_until END,
+        status = CASE WHEN status <> 'paused' THEN status
+                      WHEN EXISTS ({_OPEN_REQUESTS}) THEN 'waiting' ELSE 'running' END
+    WHERE id = CAST(:run AS uuid) AND status IN ('queued', 'running', 'waiting', 'paused')
+    RETURNING status
 """)
 
 _END_ALL = text(f"""
@@ -94,7 +135,7 @@ _END_ALL = text(f"""
 
 _ASK_STOP = text("""
     UPDATE runs SET cancel_reason = coalesce(cancel_reason, :reason)
-    WHERE id = CAST(:run AS uuid) AND status IN ('running', 'waiting', 'paused')
+    WHERE id = CAST(:run AS uuid) AND status = 'running'
 """)
 
 
@@ -138,6 +179,7 @@ async def claim(db: Db, *, node: str, limit: int, lease_s: float) -> list[Claime
             usage=Usage(row.prompt_tokens, row.completion_tokens),
             started_at=row.started_at,
             stop_reason=row.cancel_reason,
+            cut_off=row.cut_off,
         )
         for row in rows
     ]
@@ -156,9 +198,10 @@ async def stops(db: Db, leases: Sequence[Lease]) -> dict[Lease, str | None]:
     return {held[RunId(row.id), row.epoch]: None if row.lost else row.cancel_reason for row in rows}
 
 
-async def release(db: Db, lease: Lease) -> None:
-    """Give the lease back at once, so that another runner need not wait for it to run out."""
-    await db.execute(_RELEASE, {"run": lease.run, "epoch": lease.epoch})
+async def release(db: Db, lease: Lease, *, clean: bool) -> None:
+    """Give the lease back at once, so that another runner need not wait for it to run out. `clean`: everything that
+    was shown is recorded."""
+    await db.execute(_RELEASE, {"run": lease.run, "epoch": lease.epoch, "clean": clean})
 
 
 async def finish(db: Db, lease: Lease, end: FinishedRun) -> None:
@@ -181,9 +224,40 @@ def finish_values(lease: Lease, end: FinishedRun) -> dict[str, Any]:
     }
 
 
-async def finish_queued(db: Db, run: RunId, reason: str) -> bool:
-    """Cancel a run that nobody has claimed. False when it is not in the queue any more."""
-    return bool((await db.execute(_FINISH_QUEUED, {"run": run, "reason": reason})).rowcount)
+async def finish_idle(db: Db, run: RunId, reason: str) -> bool:
+    """Cancel a run that nobody works on: it is queued, waits or is paused. False when it is in no such state."""
+    return bool((await db.execute(_FINISH_IDLE, {"run": run, "reason": reason})).rowcount)
+
+
+async def wait(db: Db, lease: Lease) -> tuple[RunStatus, str | None]:
+    """Let the run wait for a person, and give the lease back; it is paused instead if that was asked for.
+
+    A run that was asked to stop stays as it is, and the reason is told. Raises `LeaseLost` for an old lease.
+    """
+    row = (await db.execute(_WAIT, {"run": lease.run, "epoch": lease.epoch})).one_or_none()
+    if row is None:
+        raise LeaseLost
+    return RunStatus(row.status), row.cancel_reason
+
+
+async def unblock(db: Db, run: RunId) -> bool:
+    """Let a waiting run be claimed when nothing it has asked is open any more."""
+    return bool((await db.execute(_UNBLOCK, {"run": run})).rowcount)
+
+
+async def pause(db: Db, run: RunId) -> RunStatus | None:
+    """Pause a run, at once or, when it is worked on, after its present turn; its status then. None when it has ended.
+
+    A queued one must be the session's next.
+    """
+    row = (await db.execute(_PAUSE, {"run": run})).one_or_none()
+    return RunStatus(row.status) if row is not None else None
+
+
+async def resume(db: Db, run: RunId) -> RunStatus | None:
+    """Let a paused run go on, or go on waiting; its status then. None when it has ended."""
+    row = (await db.execute(_RESUME, {"run": run})).one_or_none()
+    return RunStatus(row.status) if row is not None else None
 
 
 async def end_all(db: Db, session: SessionId, reason: str) -> list[Run]:
@@ -192,7 +266,7 @@ async def end_all(db: Db, session: SessionId, reason: str) -> list[Run]:
 
 
 async def ask_stop(db: Db, run: RunId, reason: str) -> bool:
-    """Ask the holder of a live run to stop it; the first reason stands. False when the run is not live."""
+    """Ask the holder of a run to stop it; the first reason stands. False when nobody works on it."""
     return bool((await db.execute(_ASK_STOP, {"run": run, "reason": reason})).rowcount)
 
 

@@ -211,6 +211,7 @@ class RunRow(Base):
     lease_epoch: Mapped[int] = mapped_column(BigInteger, server_default=sql("0"))
     lease_until: Mapped[datetime | None]
     cancel_reason: Mapped[str | None]
+    pause_asked: Mapped[bool] = mapped_column(server_default=sql("false"))
     input_message: Mapped[str] = mapped_column(_UUID)
     input_seq: Mapped[int] = mapped_column(BigInteger)
     to_agent: Mapped[str | None]
@@ -237,6 +238,57 @@ class CheckpointRow(Base):
     engine: Mapped[str]
     state: Mapped[str]
     created_at: Mapped[datetime] = mapped_column(server_default=_NOW)
+
+
+class ToolCallRow(Base):
+    """A call that the session's newest checkpoint awaits the result of. `slot` is its place in the engine's state;
+    `call_id` is its id on the wire, which changes when it is made again."""
+
+    __tablename__ = "tool_calls"
+    __table_args__ = (Index(None, "session_id"),)
+    slot: Mapped[str] = mapped_column(_UUID, primary_key=True)
+    session_id: Mapped[str] = mapped_column(_UUID, ForeignKey("sessions.id", ondelete="CASCADE"))
+    run_id: Mapped[str] = mapped_column(_UUID)
+    turn: Mapped[int]
+    position: Mapped[int]
+    call_id: Mapped[str] = mapped_column(_UUID)
+    agent: Mapped[str]
+    tool: Mapped[str]
+    arguments: Mapped[str]
+    status: Mapped[str]
+    result: Mapped[str | None]
+    is_error: Mapped[bool]
+    created_at: Mapped[datetime] = mapped_column(server_default=_NOW)
+
+
+class InputRequestRow(Base):
+    """What a run asked people, and the answer. `arguments_sha256` is the digest of `arguments` as people saw them.
+    `resolved_by` is null while it is open, and when the hub resolved it."""
+
+    __tablename__ = "input_requests"
+    __table_args__ = (
+        Index(None, "session_id", "slot"),
+        Index("ix_input_requests_open", "expires_at", postgresql_where=sql("resolved_at IS NULL")),
+    )
+    id: Mapped[str] = mapped_column(_UUID, primary_key=True)
+    session_id: Mapped[str] = mapped_column(_UUID, ForeignKey("sessions.id", ondelete="CASCADE"))
+    run_id: Mapped[str] = mapped_column(_UUID, ForeignKey("runs.id", ondelete="CASCADE"))
+    turn: Mapped[int]
+    kind: Mapped[str]
+    agent: Mapped[str]
+    prompt: Mapped[str]
+    call_id: Mapped[str] = mapped_column(_UUID)
+    slot: Mapped[str] = mapped_column(_UUID)
+    tool: Mapped[str]
+    arguments: Mapped[str]
+    arguments_sha256: Mapped[bytes]
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime]
+    resolved_at: Mapped[datetime | None]
+    resolved_seq: Mapped[int | None] = mapped_column(BigInteger)
+    decision: Mapped[str | None]
+    answer: Mapped[str | None]
+    resolved_by: Mapped[str | None] = mapped_column(_UUID)
 
 
 class UsageRow(Base):

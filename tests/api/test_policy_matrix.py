@@ -34,7 +34,9 @@ pytestmark = pytest.mark.timeout(120)
 
 REFUSALS = {"unauthenticated", "forbidden", "not_found"}
 # What an allowed caller may be told because there is nothing to do it to: nothing is running, asked or joined here.
-NOTHING_THERE = {"run.cancel", "run.pause", "run.resume", "input.respond", "session.leave"}
+NOTHING_THERE = {"run.cancel", "run.pause", "run.resume", "input.respond", "session.leave"} | {
+    "POST /v1/sessions/{id}/inputs/{request}"
+}
 WRONG_IDS = {"unknown": str(uuid.uuid4()), "malformed": "x", "odd": "' OR 1=1 --%00"}
 
 ALSO_NEEDED = {"message.send": {"text"}}  # by the model's own rules
@@ -52,6 +54,7 @@ BODIES: dict[str, Any] = {
     "POST /v1/sessions": lambda: {"team": "scripted"},
     "PATCH /v1/sessions/{id}": lambda: {"title": "matrix"},
     "PUT /v1/sessions/{id}/members/{user}": lambda: {"role": "viewer"},
+    "POST /v1/sessions/{id}/inputs/{request}": lambda: {"decision": "approve"},
     "POST /v1/sessions/{id}/messages": lambda: {"text": "/script turns=1 tokens=1"},
 }
 FORMS = {"POST /v1/auth/token", "POST /v1/auth/revoke"}
@@ -325,6 +328,7 @@ async def test_routes(world: World) -> None:
                 told = set()
                 for about, id_ in ids_of(path, own, world.foreign):
                     url = path.replace("{id}", quote(id_)).replace("{user}", world.names["spare"])
+                    url = url.replace("{request}", WRONG_IDS["unknown"])
                     wanted = caller.may(rule, about)
                     status, code, text = await answer_of(rest, route, url)
                     if route in WRONG_CONTENT and wanted == "allowed":

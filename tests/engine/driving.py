@@ -4,10 +4,13 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import orjson
+
 from hub.domain.ids import RunId, SessionId
 from hub.domain.team import TeamSpec
 from hub.engine.base import (
     AgentStarted,
+    CallResult,
     Engine,
     EngineEvent,
     Input,
@@ -19,6 +22,7 @@ from hub.engine.base import (
 )
 from hub.engine.catalog import Catalog
 from hub.engine.models.registry import Model, ModelDeadlines, Models, ScriptedModel
+from hub.engine.tools.ask_person import AskPerson
 from hub.engine.tools.clock import Clock
 from hub.engine.tools.counter import Counter
 from hub.engine.tools.registry import Tool, Tools
@@ -82,7 +86,7 @@ def catalog(
 ) -> Catalog:
     """A catalogue with the scripted model and any others; the last one is the default."""
     known: dict[str, Model] = {"scripted": ScriptedModel(), **dict(models)}
-    available: list[Tool] = [Clock(), Counter((counts or Counts()).increment), Transfer(), *tools]
+    available: list[Tool] = [Clock(), Counter((counts or Counts()).increment), Transfer(), AskPerson(), *tools]
     return Catalog(
         Models(known, default=list(known)[-1]),
         Tools(available, timeout_s=tool_timeout_s),
@@ -100,11 +104,24 @@ def request(
     inputs: Sequence[Input] | None = None,
     to: str | None = None,
     timeout_s: float = 20,
+    results: Sequence[CallResult] | None = None,
 ) -> TurnRequest:
-    """A turn; the prompt is the input of the first one."""
+    """A turn; the prompt is the input of the first one. With `results` it is one that goes on after its calls."""
     if inputs is None:
-        inputs = [Input("bob", prompt)] if turn == 0 else []
-    return TurnRequest(SESSION, RUN, team, turn, state, tuple(inputs), prompt, to, timeout_s)
+        inputs = [Input("bob", prompt)] if turn == 0 and results is None else []
+    return TurnRequest(
+        SESSION,
+        RUN,
+        team,
+        turn,
+        state,
+        tuple(inputs),
+        prompt,
+        to,
+        timeout_s,
+        results=tuple(results or ()),
+        goes_on=results is not None,
+    )
 
 
 async def one_turn(engine: Engine, asked: TurnRequest, told: Told, stop: asyncio.Event | None = None) -> TurnResult:
@@ -120,15 +137,37 @@ async def one_turn(engine: Engine, asked: TurnRequest, told: Told, stop: asyncio
     return result
 
 
+async def carry_out(result: TurnResult, tools: Tools) -> list[CallResult]:
+    """What a run does with the calls a turn asks for, when nobody minds."""
+    results = list[CallResult]()
+    for asked in result.calls:
+        outcome = await tools.call(asked.name, orjson.loads(asked.arguments))
+        results.append(CallResult(asked.call, asked.name, outcome.text, outcome.is_error))
+    return results
+
+
 async def whole_run(
-    engine: Engine, team: TeamSpec, prompt: str, *, state: str | None = None, to: str | None = None
+    engine: Engine,
+    team: TeamSpec,
+    prompt: str,
+    *,
+    state: str | None = None,
+    to: str | None = None,
+    tools: Tools | None = None,
 ) -> tuple[Told, list[TurnResult]]:
-    """All turns of a run that succeeds."""
+    """All turns of a run that succeeds; `tools` carries out what it asks for."""
     told, results = Told(), list[TurnResult]()
-    while not results or results[-1].outcome is Outcome.NEXT:
-        asked = request(team, prompt, turn=len(results), state=state, to=to)
-        results.append(await one_turn(engine, asked, told))
-        state = results[-1].state
+    turn, called = 0, None
+    while not results or results[-1].outcome in (Outcome.NEXT, Outcome.CALLS):
+        asked = request(team, prompt, turn=turn, state=state, to=to, results=called)
+        result = await one_turn(engine, asked, told)
+        results.append(result)
+        called, state = None, result.state
+        if result.outcome is Outcome.CALLS:
+            assert tools is not None, result.calls
+            called = await carry_out(result, tools)
+        else:
+            turn += 1
     assert results[-1].outcome is Outcome.DONE, results[-1]
     return told, results
 

@@ -59,6 +59,8 @@ ANSWERS: dict[str, list[Json | str]] = {
     "list-arguments": [call(0, "counter", "[1]"), finish("tool_calls")],
     "broken-arguments": [call(0, "counter", '{"key"'), finish("tool_calls")],
     "unknown-tool": [call(0, "hammer", "{}"), finish("tool_calls")],
+    "watching": [call(0, "clock", "{}"), finish("tool_calls")],
+    "twins": [call(0, "clock", "{}"), call(1, "counter", '{"key":"t"}'), finish("tool_calls")],
     "unwilling": [call(0, "counter", '{"key":"u"}'), finish("tool_calls")],
     "empty": [delta("", role="assistant"), finish()],
     "filtered": [delta("a "), finish("content_filter")],
@@ -160,7 +162,11 @@ class FakeOpenAi:
 
     def _script(self, body: Json, mode: str) -> list[Json | str]:
         answered = body["messages"][-1]["role"] == "tool"
-        return ANSWERS["good"] if answered and mode != "unwilling" else ANSWERS.get(mode, ANSWERS["good"])
+        return (
+            ANSWERS["good"]
+            if answered and mode not in ("unwilling", "watching")
+            else ANSWERS.get(mode, ANSWERS["good"])
+        )
 
 
 @asynccontextmanager

@@ -3,12 +3,14 @@
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import orjson
 import pytest
 
 from hub.domain.team import AgentSpec, TeamKind, TeamSpec
 from hub.engine.autogen.agent import MAX_TOOL_ROUNDS
+from hub.engine.autogen.state import NOT_CARRIED_OUT
 from hub.engine.base import (
     Engine,
     Failure,
@@ -22,8 +24,9 @@ from hub.engine.base import (
 )
 from hub.engine.catalog import Catalog
 from hub.engine.models.registry import HostedModel, ModelDeadlines, openai_model
-from hub.engine.tools.registry import Tool
-from tests.engine.driving import Counts, Told, catalog, one_turn, request, until_streaming, whole_run
+from hub.engine.tools.counter import Counter
+from hub.engine.tools.registry import Tool, ToolKind, Tools
+from tests.engine.driving import Counts, Told, carry_out, catalog, one_turn, request, until_streaming, whole_run
 from tests.engine.fake_openai import FakeOpenAi, fake_openai
 
 ALPHA = AgentSpec("alpha", "Alpha", instructions="You are Alpha.", tools=("clock", "counter"))
@@ -55,14 +58,12 @@ async def engine_on(
     mode: str,
     team: TeamSpec,
     *,
-    counts: Counts | None = None,
     tools: Sequence[Tool] = (),
     tool_timeout_s: float = 5,
 ) -> AsyncIterator[Engine]:
     model = HostedModel(fake.url, mode)
     made: Catalog = catalog(
         ("fake", model),
-        counts=counts,
         teams=[team],
         tools=tools,
         tool_timeout_s=tool_timeout_s,
@@ -101,15 +102,11 @@ async def test_agents_answer_each_other(fake: FakeOpenAi) -> None:
 
 async def test_tools_are_called_and_their_results_read(fake: FakeOpenAi) -> None:
     team, counts = pair(max_turns=1), Counts()
-    async with engine_on(fake, "tools", team, counts=counts) as engine:
-        told, results = await whole_run(engine, team, "Count!")
-    assert told.kinds == [
-        "AgentStarted",
-        *["ToolStarted"] * 2,
-        *["ToolEnded"] * 2,
-        "TextDelta",
-        "MessageEnded",
-    ]
+    async with engine_on(fake, "tools", team) as engine:
+        told, results = await whole_run(engine, team, "Count!", tools=_counting(counts))
+    # The clock is safe and looked at within the turn; counting is left to the run.
+    assert told.kinds == ["AgentStarted", "ToolStarted", "ToolEnded", "AgentStarted", "TextDelta", "MessageEnded"]
+    assert [(call.name, call.arguments) for call in results[0].calls] == [("counter", '{"key":"a"}')]
     assert counts.values == {"a": 1}
     assert [message["role"] for message in fake.requests[1]["messages"]] == [
         "system",
@@ -118,22 +115,15 @@ async def test_tools_are_called_and_their_results_read(fake: FakeOpenAi) -> None
         "tool",
         "tool",
     ]
-    assert results[0].usage.completion_tokens == 14  # of both calls of the model
+    assert [message["content"] for message in fake.requests[1]["messages"][3:4]] == ["1"]
+    assert [result.usage.completion_tokens for result in results] == [7, 7]
 
 
 async def test_words_beside_a_tool_call_are_a_message_of_their_own(fake: FakeOpenAi) -> None:
     team = pair(max_turns=1)
     async with engine_on(fake, "both", team) as engine:
-        told, _ = await whole_run(engine, team, "Count!")
-    assert told.kinds == [
-        "AgentStarted",
-        "TextDelta",
-        "MessageEnded",
-        "ToolStarted",
-        "ToolEnded",
-        "TextDelta",
-        "MessageEnded",
-    ]
+        told, _ = await whole_run(engine, team, "Count!", tools=_counting(Counts()))
+    assert told.kinds == ["AgentStarted", "TextDelta", "MessageEnded"] * 2
     assert told.texts == ["Let me see. Now.", "Hello from fake"]
     messages = [event.message for event in told.events if isinstance(event, TextDelta)]
     assert len(set(messages)) == 2
@@ -160,10 +150,37 @@ async def test_odd_tool_calls_do_not_hang_the_team(fake: FakeOpenAi, mode: str) 
 
 
 async def test_a_model_that_only_calls_tools_ends_with_their_results(fake: FakeOpenAi) -> None:
-    told, result = await turn_on(fake, "unwilling", pair(max_turns=1))
+    team = pair(max_turns=1)
+    async with engine_on(fake, "unwilling", team) as engine:
+        told, results = await whole_run(engine, team, "Count!", tools=_counting(Counts()))
+    assert [result.outcome for result in results] == [*[Outcome.CALLS] * MAX_TOOL_ROUNDS, Outcome.DONE]
+    assert told.texts == [told.streamed] == [str(MAX_TOOL_ROUNDS)]
+    assert len(fake.requests) == MAX_TOOL_ROUNDS
+
+
+async def test_a_model_that_looks_at_the_clock_for_ever_ends_with_the_time(fake: FakeOpenAi) -> None:
+    told, result = await turn_on(fake, "watching", pair(max_turns=1))
     assert result.outcome is Outcome.DONE
     assert told.kinds.count("ToolStarted") == MAX_TOOL_ROUNDS
-    assert told.texts == [told.streamed] == [str(MAX_TOOL_ROUNDS)]
+    assert told.texts == [told.streamed]
+
+
+async def test_two_calls_with_one_id_are_malformed(fake: FakeOpenAi) -> None:
+    _, result = await turn_on(fake, "twins", pair(max_turns=1))
+    assert (result.outcome, result.failure) == (Outcome.FAILED, Failure.MALFORMED_OUTPUT)
+
+
+async def test_what_a_stopped_turn_had_called_is_known_to_the_next_run(fake: FakeOpenAi) -> None:
+    team, told = pair(max_turns=1), Told()
+    async with engine_on(fake, "tools", team) as engine:
+        stopped = await one_turn(engine, request(team, "Count!"), told)
+        assert stopped.outcome is Outcome.CALLS
+        for results, content in (((), NOT_CARRIED_OUT), (await carry_out(stopped, _counting(Counts())), "1")):
+            asked = replace(request(team, "And now?", state=stopped.state), results=tuple(results))
+            await one_turn(engine, asked, told)
+            sent = fake.requests[-1]["messages"]
+            assert [message["role"] for message in sent] == ["system", "user", "assistant", "tool", "tool", "user"]
+            assert sent[3]["content"] == content
 
 
 @pytest.mark.parametrize(
@@ -201,10 +218,14 @@ async def test_a_stop_closes_the_connection_to_the_model(fake: FakeOpenAi) -> No
     assert fake.closed == 1
 
 
+def _counting(counts: Counts) -> Tools:
+    return Tools([Counter(counts.increment)])
+
+
 class Waiting:
     """A tool that never ends, and shrugs off `stubborn` cancellations."""
 
-    name, description, needs_approval = "waiting", "Waits.", False
+    name, description, kind = "waiting", "Waits.", ToolKind.SAFE
     parameters: Mapping[str, object] = {"type": "object", "properties": {}, "required": []}
 
     def __init__(self, stubborn: int) -> None:

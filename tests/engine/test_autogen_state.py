@@ -11,6 +11,7 @@ from autogen_core import CancellationToken, SingleThreadedAgentRuntime
 
 from hub.domain.team import AgentSpec, TeamKind, TeamSpec
 from hub.engine.autogen import state as checkpoint
+from hub.engine.autogen.asking import Asking
 from hub.engine.autogen.build import build_team
 from hub.engine.autogen.killing import kill
 from hub.engine.autogen.telling import Telling
@@ -76,7 +77,7 @@ async def _drain(team: RoundRobinGroupChat) -> None:
 
 
 async def test_a_checkpoint_fits_its_team_only() -> None:
-    text = checkpoint.seal(await _saved(), TEAM)
+    text = checkpoint.seal(await _saved(), TEAM, Asking())
     assert checkpoint.unseal(text, TEAM).team is not None
     assert checkpoint.unseal(text, replace(TEAM, agents=(BETA, ALPHA), stop_phrase="x")).team is not None
     said = (Said("user", "hi"), Said("alpha", "t0.0 "))
@@ -118,6 +119,7 @@ async def test_pruning_leaves_no_result_without_its_call() -> None:
     answer = {"type": "FunctionExecutionResultMessage", "content": [{"content": "r", "call_id": "1"}]}
     said = {"type": "AssistantMessage", "source": "alpha", "content": "said"}
     context["messages"] = [call, answer, said] * (checkpoint.KEPT_MESSAGES // 3 + 1)
-    kept = orjson.loads(checkpoint.seal(saved, TEAM))["team"]["agent_states"]["alpha"]["agent_state"]["llm_context"]
+    pruned = orjson.loads(checkpoint.seal(saved, TEAM, Asking()))["team"]["agent_states"]
+    kept = pruned["alpha"]["agent_state"]["llm_context"]
     assert kept["messages"][0]["content"] == "said"
     assert checkpoint.KEPT_MESSAGES - 3 < len(kept["messages"]) <= checkpoint.KEPT_MESSAGES

@@ -69,7 +69,7 @@ def test_models_by_alias() -> None:
 
 
 async def test_a_catalogue_is_closed_before_it_was_used() -> None:
-    await Catalog(catalog()._models, catalog()._tools).aclose()
+    await Catalog(catalog()._models, catalog().tools).aclose()
 
 
 def test_a_framework_is_loaded_when_it_is_needed() -> None:

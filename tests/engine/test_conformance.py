@@ -6,7 +6,17 @@ import orjson
 import pytest
 
 from hub.domain.run import Usage
-from hub.engine.base import EngineEvent, Failure, Input, MessageEnded, Outcome, TextDelta, ToolEnded, ToolStarted
+from hub.engine.base import (
+    CallResult,
+    EngineEvent,
+    Failure,
+    Input,
+    MessageEnded,
+    Outcome,
+    TextDelta,
+    ToolEnded,
+    ToolStarted,
+)
 from hub.engine.catalog import Catalog
 from hub.engine.models.registry import ModelDeadlines
 from tests.engine.driving import Counts, Told, catalog, one_turn, request, until_streaming, whole_run
@@ -105,7 +115,8 @@ async def test_a_turn_done_again_from_its_checkpoint_says_the_same(teams: Catalo
     team = teams.get(name)
     assert team is not None
     prompt = "/script turns=4 tokens=3 tool=counter key=k"
-    told, results = await whole_run(teams.engine(team), team, prompt)
+    told, results = await whole_run(teams.engine(team), team, prompt, tools=teams.tools)
+    assert results.pop(0).outcome is Outcome.CALLS
     again = Told()
     for turn in range(1, 4):
         other = catalog()
@@ -113,47 +124,79 @@ async def test_a_turn_done_again_from_its_checkpoint_says_the_same(teams: Catalo
         result = await one_turn(other.engine(team), request(team, prompt, turn=turn, state=state), again)
         assert result.usage == results[turn].usage
     assert again.texts == told.texts[1:]
-    assert again.speakers == told.speakers[1:]
+    assert again.speakers == told.speakers[2:]  # alpha began twice: before the call and after it
     assert counts.values == {"k": 1}
 
 
-async def test_a_tool_is_told_before_it_is_called_and_after(teams: Catalog, counts: Counts, name: str) -> None:
+async def test_a_safe_tool_is_told_before_it_is_called_and_after(teams: Catalog, name: str) -> None:
     team = teams.get(name)
     assert team is not None
-    told, before = Told(), dict[str, int]()
-
-    async def emit(event: EngineEvent) -> None:
-        if isinstance(event, ToolStarted):
-            before.update(counts.values)
-        await told.emit(event)
-
-    prompt = "/script turns=1 tokens=2 tool=counter key=k"
-    result = await teams.engine(team).turn(request(team, prompt), emit, asyncio.Event())
+    told, _ = await whole_run(teams.engine(team), team, "/script turns=1 tokens=2 tool=clock key=k")
     assert told.kinds == ["AgentStarted", "ToolStarted", "ToolEnded", "TextDelta", "MessageEnded"]
     assert told.texts == ["t0.0 t0.1 "]
     started, ended = told.events[1], told.events[2]
     assert isinstance(started, ToolStarted)
     assert isinstance(ended, ToolEnded)
-    assert (before, counts.values) == ({}, {"k": 1})
     assert started.call == ended.call
     assert orjson.loads(started.arguments) == {"key": "k"}
-    assert (ended.name, ended.result, ended.is_error) == ("counter", "1", False)
-    assert result.outcome is Outcome.DONE
+    assert ended.name == "clock"
+    assert ended.result.endswith("Z")
+    assert not ended.is_error
+
+
+async def test_an_unknown_tool_does_not_end_the_turn(teams: Catalog, name: str) -> None:
+    team = teams.get(name)
+    assert team is not None
+    told, _ = await whole_run(teams.engine(team), team, "/script turns=1 tokens=1 tool=hammer key=k")
+    (ended,) = [event for event in told.events if isinstance(event, ToolEnded)]
+    assert "hammer" in ended.result
+    assert ended.is_error
+    assert told.texts == ["t0.0 "]
 
 
 @pytest.mark.parametrize(
-    ("tool", "text"), [("transfer", "needs approval: not supported yet"), ("hammer", "hammer"), ("clock", "Z")]
+    ("tool", "arguments"),
+    [("counter", '{"key":"k"}'), ("transfer", '{"key":"k"}'), ("ask_person", '{"question":"k"}')],
 )
-async def test_a_tool_that_is_refused_or_unknown_does_not_end_the_turn(
-    teams: Catalog, name: str, tool: str, text: str
+async def test_a_turn_ends_at_a_call_that_is_not_safe_and_goes_on_after_it(
+    teams: Catalog, counts: Counts, name: str, tool: str, arguments: str
 ) -> None:
     team = teams.get(name)
     assert team is not None
-    told, _ = await whole_run(teams.engine(team), team, f"/script turns=1 tokens=1 tool={tool} key=k")
-    (ended,) = [event for event in told.events if isinstance(event, ToolEnded)]
-    assert text in ended.result
-    assert ended.is_error == (tool != "clock")
-    assert told.texts == ["t0.0 "]
+    prompt = f"/script turns=2 tokens=2 tool={tool} key=k"
+    told, again = Told(), Told()
+    stopped = await one_turn(teams.engine(team), request(team, prompt), told)
+    assert (stopped.outcome, told.kinds) == (Outcome.CALLS, ["AgentStarted"])
+    (asked,) = stopped.calls
+    assert (asked.agent.name, asked.name, asked.arguments) == ("alpha", tool, arguments)
+    assert counts.values == {}
+    # Any worker may go on, at any time, with what came of it: in the same turn, and with the same agent.
+    results = [CallResult(asked.call, tool, "what came of it", is_error=False)]
+    other = catalog().engine(team)
+    resumed = await one_turn(other, request(team, prompt, state=stopped.state, results=results), again)
+    assert (resumed.outcome, again.speakers, again.texts) == (Outcome.NEXT, ["alpha"], ["t0.0 t0.1 "])
+    last = await one_turn(other, request(team, prompt, turn=1, state=resumed.state), again)
+    assert (last.outcome, again.speakers) == (Outcome.DONE, ["alpha", "beta"])
+    # Whoever waited for alpha knows what was said, once, and nothing of how alpha waited.
+    heard = Told()
+    await one_turn(other, request(team, "/script history", state=last.state, to="beta"), heard)
+    assert heard.texts[0].split("\n") == [
+        "4",
+        f"bob:{prompt[:20]}",
+        "alpha:t0.0 t0.1 ",
+        "beta:t1.0 t1.1 ",
+        "bob:/script history",
+    ]
+
+
+async def test_a_turn_that_was_stopped_at_a_call_leaves_a_state_for_the_next_run(teams: Catalog, name: str) -> None:
+    team = teams.get(name)
+    assert team is not None
+    engine, told = teams.engine(team), Told()
+    stopped = await one_turn(engine, request(team, "/script tool=transfer key=k"), Told())
+    result = await one_turn(engine, request(team, "/script history turns=1", state=stopped.state), told)
+    assert result.outcome is Outcome.DONE
+    assert told.texts[0].split("\n") == ["2", "bob:/script tool=transfe", "bob:/script history turn"]
 
 
 async def test_a_model_that_fails_ends_the_turn(teams: Catalog, name: str) -> None:

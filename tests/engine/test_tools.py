@@ -8,10 +8,12 @@ import pytest
 from autogen_core import CancellationToken
 
 from hub.domain.errors import Unavailable
+from hub.engine.autogen.asking import Asking
 from hub.engine.autogen.workbench import SafeWorkbench
+from hub.engine.tools.ask_person import AskPerson
 from hub.engine.tools.clock import Clock
 from hub.engine.tools.counter import Counter
-from hub.engine.tools.registry import NEEDS_APPROVAL, ToolOutcome, Tools
+from hub.engine.tools.registry import ToolKind, ToolOutcome, Tools, canonical
 from hub.engine.tools.transfer import Transfer
 from tests.engine.driving import Counts
 
@@ -19,7 +21,7 @@ from tests.engine.driving import Counts
 class Odd:
     """Does what its argument says."""
 
-    name, description, needs_approval = "odd", "Misbehaves.", False
+    name, description, kind = "odd", "Misbehaves.", ToolKind.SAFE
     parameters: Mapping[str, object] = {"type": "object", "properties": {"how": {"type": "string"}}, "required": []}
 
     async def run(self, arguments: Mapping[str, object], /) -> str:
@@ -60,7 +62,6 @@ async def test_counter_counts() -> None:
         ("counter", {}, "invalid arguments: key: Field required"),
         ("counter", {"key": [1]}, "invalid arguments: key: Input should be a valid string"),
         ("nothing", {}, "there is no tool 'nothing'"),
-        ("transfer", {"key": "a"}, NEEDS_APPROVAL),
         ("odd", {"how": "hang"}, "odd did not finish in 0.05 s"),
         ("odd", {"how": "unavailable"}, "the database did not answer"),
         ("odd", {}, "odd failed: RuntimeError"),
@@ -72,8 +73,27 @@ async def test_what_goes_wrong_is_an_error_that_names_no_internals(
     assert await _tools().call(name, arguments) == ToolOutcome(text, is_error=True)
 
 
-async def test_a_transfer_is_carried_out_once_it_is_allowed() -> None:
-    assert await Transfer().run({"key": "the house"}) == "transferred the house"
+async def test_a_transfer_tells_what_was_transferred() -> None:
+    assert await _tools().call("transfer", {"key": "the house"}) == ToolOutcome("transferred the house", is_error=False)
+
+
+async def test_what_to_ask_a_person_is_checked() -> None:
+    asking = Tools([AskPerson()])
+    assert await asking.call("ask_person", {"question": "Now?"}) == ToolOutcome("Now?", is_error=False)
+    assert (await asking.call("ask_person", {"question": ""})).is_error
+
+
+def test_canonical_arguments_are_one_text() -> None:
+    assert canonical({"b": {"d": 1, "c": [True, None]}, "a": "\u00e9"}) == '{"a":"\u00e9","b":{"c":[true,null],"d":1}}'
+    with pytest.raises(TypeError):
+        canonical({"a": "\ud800"})
+
+
+async def test_a_workbench_calls_safe_tools_only() -> None:
+    counts = Counts()
+    result = await SafeWorkbench(_tools(counts), Asking(), set()).call_tool("counter", {"key": "\ud800"}, None)
+    assert result.is_error
+    assert counts.values == {}
 
 
 def test_only_knows_its_own() -> None:
@@ -84,18 +104,18 @@ def test_only_knows_its_own() -> None:
 
 @pytest.mark.parametrize("how", ["hang", "exit", "cancelled", "raise"])
 async def test_a_workbench_answers_every_call(how: str) -> None:
-    result = await SafeWorkbench(_tools(), set()).call_tool("odd", {"how": how}, CancellationToken())
+    result = await SafeWorkbench(_tools(), Asking(), set()).call_tool("odd", {"how": how}, CancellationToken())
     assert result.is_error
 
 
 async def test_a_workbench_refuses_arguments_that_are_no_object() -> None:
-    result = await SafeWorkbench(_tools(), set()).call_tool("counter", [1], None)  # type: ignore[arg-type]
+    result = await SafeWorkbench(_tools(), Asking(), set()).call_tool("counter", [1], None)  # type: ignore[arg-type]
     assert result.is_error
     assert result.to_text() == "invalid arguments: they are not an object"
 
 
 async def test_a_cancelled_token_ends_a_call() -> None:
-    workbench = SafeWorkbench(Tools([Odd()], timeout_s=30), set())
+    workbench = SafeWorkbench(Tools([Odd()], timeout_s=30), Asking(), set())
     token = CancellationToken()
     asyncio.get_running_loop().call_later(0.01, token.cancel)
     async with asyncio.timeout(2):
@@ -104,7 +124,7 @@ async def test_a_cancelled_token_ends_a_call() -> None:
 
 
 async def test_a_workbench_describes_its_tools() -> None:
-    workbench = SafeWorkbench(_tools().only(["counter"]), set())
+    workbench = SafeWorkbench(_tools().only(["counter"]), Asking(), set())
     (schema,) = await workbench.list_tools()
     assert schema["name"] == "counter"
     assert schema["parameters"]["required"] == ["key"]

@@ -169,9 +169,6 @@ async def test_what_comes_later_says_so(hub: Door) -> None:
             ("message.edit", {"message": "m", "text": "x"}),
             ("message.regenerate", {"message": "m"}),
             ("session.fork", {"at_seq": 1}),
-            ("run.pause", {}),
-            ("run.resume", {}),
-            ("input.respond", {"request": "r", "decision": "approve"}),
         ]
         for type_, fields in later:
             error = await error_of(person, type_, session=session, **fields)

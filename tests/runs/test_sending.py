@@ -129,9 +129,6 @@ async def test_the_addressed_agent_answers(hub: Door) -> None:
         ("message.edit", {"message": "m", "text": "t"}),
         ("message.regenerate", {"message": "m"}),
         ("session.fork", {"at_seq": 1}),
-        ("run.pause", {}),
-        ("run.resume", {}),
-        ("input.respond", {"request": "r", "decision": "approve"}),
     ],
 )
 async def test_what_is_not_supported_yet_says_so(hub: Door, command: str, fields: dict[str, object]) -> None:

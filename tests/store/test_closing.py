@@ -26,7 +26,9 @@ def closed(lease: Lease, seq: int, state: str | None = "{}", turns: int = 1) -> 
 
 async def close(store: Store, turn: ClosedTurn, total: Usage = NOTHING) -> list[PendingInput]:
     async with store.transaction() as db:
-        return await closing.go_on(db, turn, total)
+        went_on = await closing.go_on(db, turn, total)
+        assert not went_on.paused
+        return list(went_on.pending)
 
 
 async def test_a_finished_turn_is_recorded_whole(store: Store, session: SessionId, alice: UserId) -> None:
@@ -39,7 +41,7 @@ async def test_a_finished_turn_is_recorded_whole(store: Store, session: SessionI
         [logged] = await log.append(db, session, [event(run=lease.run)], lease=lease)
         turn = replace(closed(lease, logged.seq), said=[spoken(message, logged.seq, "words")], taken_in=[own, earlier])
         # What the next turn is given: not what this one was given, or has said.
-        given = await closing.go_on(db, turn, Usage(11, 22))
+        given = list((await closing.go_on(db, turn, Usage(11, 22))).pending)
         assert [m.message for m in given] == [aside]
         assert given == await pending.pending(db, session, lease.run)
     async with store.transaction() as db:

@@ -76,7 +76,7 @@ async def test_a_run_whose_lease_ran_out_is_taken_over(store: Store, session: Se
     async with store.transaction() as db:
         assert await runs.renew(db, [old], 15) == set()
         assert await runs.stops(db, [old, taken.lease]) == {old: None}
-        await runs.release(db, old)  # nothing of his any more
+        await runs.release(db, old, clean=True)  # nothing of his any more
     assert await claim(store) == []
     with pytest.raises(LeaseLost):
         async with store.transaction() as db:
@@ -94,7 +94,7 @@ async def test_a_renewed_lease_is_kept(store: Store, session: SessionId, alice: 
 async def test_a_released_lease_can_be_taken_at_once(store: Store, session: SessionId, alice: UserId) -> None:
     lease = await make_lease(store, session, alice)
     async with store.transaction() as db:
-        await runs.release(db, lease)
+        await runs.release(db, lease, clean=True)
     assert [c.lease.run for c in await claim(store)] == [lease.run]
 
 
@@ -103,12 +103,12 @@ async def test_stopping(store: Store, session: SessionId, alice: UserId) -> None
     async with store.transaction() as db:
         queued = await enqueue(db, session, alice, 2)
         assert await runs.stops(db, [lease]) == {}
-        assert not await runs.finish_queued(db, lease.run, "late")
+        assert not await runs.finish_idle(db, lease.run, "late")
         assert not await runs.ask_stop(db, queued, "early")
         assert await runs.ask_stop(db, lease.run, "first")
         assert await runs.ask_stop(db, lease.run, "second")
         assert await runs.stops(db, [lease]) == {lease: "first"}
-        assert await runs.finish_queued(db, queued, "cancelled")
+        assert await runs.finish_idle(db, queued, "cancelled")
         await runs.finish(db, lease, replace(DONE, status=RunStatus.CANCELLED, error='{"code":"x"}'))
         assert not await runs.ask_stop(db, lease.run, "too late")
         assert await runs.open_runs(db, session) == []

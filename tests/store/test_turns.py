@@ -39,7 +39,7 @@ async def test_a_run_is_given_its_own_input_and_what_nobody_else_will_take(
         assert [m.message for m in await pending.pending(db, session, lease.run)] == [spoken]
         # The next run finds its own message, and what a run that has ended did not take in.
         await runs.finish(db, lease, DONE)
-        await runs.finish_queued(db, queued, "cancelled")
+        await runs.finish_idle(db, queued, "cancelled")
         assert [m.message for m in await pending.pending(db, session, RunId(new_id()))] == [others, spoken]
 
 

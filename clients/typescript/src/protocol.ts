@@ -298,12 +298,15 @@ export interface AgentHandoff {
   data: AgentHandoffData;
 }
 
+/** A run asks a person. `arguments_sha256` is of the call's `arguments` as canonical JSON. Open until it is resolved or its run has finished. */
 export interface InputRequestedData {
   request: string;
   kind: "approval" | "question" | "retry";
   agent: string;
   prompt: string;
   call?: string | null;
+  tool?: string | null;
+  arguments?: Record<string, unknown> | null;
   arguments_sha256?: string | null;
   expires_at: string;
 }
@@ -317,11 +320,12 @@ export interface InputRequested {
   data: InputRequestedData;
 }
 
+/** The answer. `by` has the id `hub` when the hub gave it itself, because nobody did in time. */
 export interface InputResolvedData {
   request: string;
-  decision: "approve" | "reject" | "expired" | null;
+  decision: "approve" | "reject" | null;
   text: string | null;
-  by: Person | null;
+  by: Person;
 }
 
 export interface InputResolved {

@@ -22,11 +22,18 @@ ClientFor = Callable[[AgentSpec | None], ChatCompletionClient]
 """A client of the team's model for an agent, or for a question of the hub's own."""
 
 
-def build_team(request: TurnRequest, model: Model, client: ClientFor, tools: Tools, telling: Telling) -> BaseGroupChat:
+def build_team(
+    request: TurnRequest,
+    model: Model,
+    client: ClientFor,
+    tools: Tools,
+    telling: Telling,
+    speaker: str | None = None,
+) -> BaseGroupChat:
     """A team that ends after one turn of the agent whose turn it is. It is used once: state is loaded into it, and
     AutoGen's objects are not consistent after an error, a cancel or a timeout.
 
-    ValueError for a kind of team that AutoGen does not make.
+    `speaker` names the agent in whose turn it goes on. ValueError for a kind of team that AutoGen does not make.
     """
     spec = request.team
     shown = model.context_characters if isinstance(model, HostedModel) else None
@@ -34,7 +41,7 @@ def build_team(request: TurnRequest, model: Model, client: ClientFor, tools: Too
         HubAgent(
             agent,
             SpeakingClient(client(agent), telling, agent),
-            SafeWorkbench(tools.only(agent.tools), telling.calls),
+            SafeWorkbench(tools.only(agent.tools), telling.asking, telling.calls),
             RecentContext(shown),
             telling,
         )
@@ -42,11 +49,12 @@ def build_team(request: TurnRequest, model: Model, client: ClientFor, tools: Too
     ]
     match spec.kind:
         case TeamKind.ROUND_ROBIN:
-            first = _speaker(request)
+            first = _speaker(request, speaker)
             return RoundRobinGroupChat(agents[first:] + agents[:first], max_turns=1)
         case TeamKind.SELECTOR:
             selecting = MeteredClient(client(None), telling)
-            choose = speaker_selection(spec, model, selecting, request.to if request.turn == 0 else None)
+            wanted = speaker or (request.to if request.turn == 0 else None)
+            choose = speaker_selection(spec, model, selecting, wanted)
             return SelectorGroupChat(agents, selecting, max_turns=1, selector_func=choose)
         case TeamKind.SCRIPTED:
             raise ValueError("a scripted team is not AutoGen's")
@@ -54,8 +62,10 @@ def build_team(request: TurnRequest, model: Model, client: ClientFor, tools: Too
             assert_never(spec.kind)
 
 
-def _speaker(request: TurnRequest) -> int:
+def _speaker(request: TurnRequest, speaker: str | None) -> int:
     """The agent addressed begins a run, else the first one; the others follow in turn."""
     agents = request.team.agents
+    if speaker is not None:
+        return next(i for i, agent in enumerate(agents) if agent.name == speaker)
     first = next((i for i, agent in enumerate(agents) if agent.name == request.to), 0)
     return (first + request.turn) % len(agents)

@@ -99,8 +99,11 @@ class _Turn:
         """Do the turn. Raises nothing but CancelledError."""
         request, telling = self._request, self._telling
         try:
-            opened = unseal(request.state, request.team)
-            team = build_team(request, self._model, self._client, tools, telling)
+            opened = unseal(request.state, request.team, request.results)
+            speaker = None
+            if request.goes_on and opened.asked is not None:
+                speaker, telling.asking.rounds = opened.asked.agent, opened.asked.rounds
+            team = build_team(request, self._model, self._client, tools, telling, speaker)
             self.team = team
             if opened.team is not None:
                 await team.load_state(opened.team)
@@ -108,9 +111,11 @@ class _Turn:
                 task=_task(opened, request), cancellation_token=self.token, output_task_messages=False
             ):
                 pass  # everything was told at the agents, in order
-            state = seal(await team.save_state(), request.team)
+            state = seal(await team.save_state(), request.team, telling.asking)
         except Exception as e:  # noqa: BLE001 - boundary: whatever breaks a turn is its outcome
             return self._failed(e)
+        if calls := telling.asking.calls:
+            return TurnResult(Outcome.CALLS, telling.usage, state=state, calls=calls)
         reason = self._end()
         return TurnResult(Outcome.NEXT if reason is None else Outcome.DONE, telling.usage, state=state, reason=reason)
 

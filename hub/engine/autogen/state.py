@@ -3,7 +3,7 @@
 AutoGen checks nothing when it loads: unknown agents are ignored, and a missing one is noticed half way.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,8 @@ import autogen_agentchat
 import orjson
 
 from hub.domain.team import TeamKind, TeamSpec
+from hub.engine.autogen.asking import Asking
+from hub.engine.base import CallResult
 from hub.engine.script import Said
 
 NAME = "autogen"
@@ -20,21 +22,43 @@ KEPT_CHARACTERS = 400_000
 KEPT_FOR_SELECTION = 20
 
 _TOOL_RESULT = "FunctionExecutionResultMessage"
+NOT_CARRIED_OUT = "This call was not carried out: the turn was stopped."
+
 _SPOKEN = ("UserMessage", "AssistantMessage", "TextMessage", "ToolCallSummaryMessage")
 
 
 @dataclass(frozen=True, slots=True)
+class Asked:
+    """Calls in a state that await their results: whose, and after how many rounds of calls in that turn."""
+
+    agent: str
+    rounds: int
+
+
+@dataclass(frozen=True, slots=True)
 class Opened:
-    """A checkpoint as it is to be used: a team's state to load, or else what was said, to be told to a new team."""
+    """A checkpoint as it is to be used: a team's state to load, or else what was said, to be told to a new team.
+    `asked` is there when the state was that of a turn that goes on after calls."""
 
     team: Mapping[str, Any] | None
     said: tuple[Said, ...] = ()
+    asked: Asked | None = None
 
 
-def seal(team: Mapping[str, Any], spec: TeamSpec) -> str:
+def seal(team: Mapping[str, Any], spec: TeamSpec, asking: Asking) -> str:
     """A team's state, pruned, as JSON text."""
     agents = team["agent_states"]
+    asked = None
+    if asking.calls:
+        asked = {
+            "agent": asking.calls[0].agent.name,
+            "rounds": asking.rounds,
+            "calls": [call.call for call in asking.calls],
+        }
     for name, state in agents.items():
+        for kept in ("message_buffer", "message_thread"):
+            if asking.hidden is not None and kept in state:
+                state[kept] = [message for message in state[kept] if message["id"] != asking.hidden]
         if "message_thread" in state:
             _prune_manager(state, spec)
         elif name in {agent.name for agent in spec.agents}:
@@ -47,23 +71,31 @@ def seal(team: Mapping[str, Any], spec: TeamSpec) -> str:
         "schema": SCHEMA,
         "shape": _shape(spec),
         "team": team,
+        "asked": asked,
     }
     return orjson.dumps(envelope).decode()
 
 
-def unseal(text: str | None, spec: TeamSpec) -> Opened:
-    """Read a checkpoint. ValueError when it is no checkpoint of an engine of ours.
+def unseal(text: str | None, spec: TeamSpec, results: Sequence[CallResult] = ()) -> Opened:
+    """Read a checkpoint, with the results of the calls it awaits. ValueError when it is no checkpoint of an engine of
+    ours.
 
-    One that another engine or version wrote, or a team of other agents, is not loaded; what was said is kept.
+    One that another engine or version wrote, or a team of other agents, is not loaded; what was said is kept, and what
+    calls came to is told as their agent's words.
     """
     if text is None:
         return Opened(team=None)
     envelope = orjson.loads(text)
     match envelope:
         case {"engine": "autogen", "version": version, "schema": int(schema), "shape": shape, "team": dict(team)}:
+            asked = envelope.get("asked")
             if (version, schema, shape) == (autogen_agentchat.__version__, SCHEMA, _shape(spec)):
-                return Opened(team=team)
-            return Opened(team=None, said=_said(team))
+                if asked is None:
+                    return Opened(team=team)
+                _settle(team, asked, results)
+                return Opened(team=team, asked=Asked(asked["agent"], asked["rounds"]))
+            told = [Said(asked["agent"], f"({result.name}: {result.text})") for result in results] if asked else ()
+            return Opened(team=None, said=(*_said(team), *told))
         case {"engine": "scripted", "history": list(history)}:
             return Opened(team=None, said=tuple(Said(source, words) for source, words in history))
         case _:
@@ -73,6 +105,23 @@ def unseal(text: str | None, spec: TeamSpec) -> Opened:
 def _shape(spec: TeamSpec) -> str:
     """What must be equal for a state to fit; instructions and models may change between two turns."""
     return f"{spec.kind}:{','.join(sorted(agent.name for agent in spec.agents))}"
+
+
+def _settle(team: Mapping[str, Any], asked: Mapping[str, Any], results: Sequence[CallResult]) -> None:
+    """Put results where the placeholders are: in the last answer to calls that the agent has in its context."""
+    known = {result.call: result for result in results}
+    for entry in _last_results(team["agent_states"][asked["agent"]]["agent_state"]["llm_context"]["messages"]):
+        if (call := entry["content"]) in asked["calls"]:
+            result = known.get(call)
+            entry["content"] = result.text if result is not None else NOT_CARRIED_OUT
+            entry["is_error"] = result.is_error if result is not None else True
+
+
+def _last_results(messages: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+    for message in reversed(messages):
+        if message["type"] == _TOOL_RESULT:
+            yield from message["content"]
+            return
 
 
 def _prune_manager(state: dict[str, Any], spec: TeamSpec) -> None:

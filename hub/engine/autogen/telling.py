@@ -3,6 +3,7 @@
 import asyncio
 
 from hub.domain.run import Usage
+from hub.engine.autogen.asking import Asking
 from hub.engine.base import Emit, EngineEvent
 from hub.engine.tools.registry import ToolOutcome
 
@@ -11,7 +12,7 @@ class Telling:
     """The way out of a turn for everything below the team: events, tokens used, the fault that broke it.
 
     AutoGen hands exceptions on as text, with paths and tracebacks; the real one is kept here. `calls` are the tool
-    calls under way: AutoGen forgets them when it is cancelled.
+    calls under way: AutoGen forgets them when it is cancelled. `asking` are those left to the run.
     """
 
     def __init__(self, emit: Emit) -> None:
@@ -21,6 +22,7 @@ class Telling:
         self.fault: Exception | None = None
         self.last_text = ""
         self.calls: set[asyncio.Task[ToolOutcome]] = set()
+        self.asking = Asking()
 
     async def tell(self, event: EngineEvent) -> None:
         """Emit an event. After the turn is over, whoever still speaks is cancelled."""

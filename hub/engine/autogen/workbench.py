@@ -7,24 +7,27 @@ from typing import Any
 from autogen_core import CancellationToken
 from autogen_core.tools import ParametersSchema, TextResultContent, ToolResult, ToolSchema, Workbench
 
-from hub.engine.tools.registry import ToolOutcome, Tools
+from hub.engine.autogen.asking import Asking
+from hub.engine.tools.registry import ToolKind, ToolOutcome, Tools
 
 
 class SafeWorkbench(Workbench):
-    """Every call has a result: failed, refused, cancelled or out of time, too.
+    """Every call has a result: failed, refused, cancelled or out of time, too. Only safe tools are called here; a call
+    that is the run's gets its placeholder.
 
     An agent waits for each of its calls for ever; one that raises, even CancelledError, would hang the whole team.
     """
 
-    def __init__(self, tools: Tools, calls: set[asyncio.Task[ToolOutcome]]) -> None:
+    def __init__(self, tools: Tools, asking: Asking, calls: set[asyncio.Task[ToolOutcome]]) -> None:
         """Calls under way are put into `calls`, for whoever ends the turn."""
-        self._tools = tools
+        self.tools = tools
+        self._asking = asking
         self._calls = calls
 
     async def list_tools(self) -> list[ToolSchema]:
         return [
             ToolSchema(name=tool.name, description=tool.description, parameters=_parameters(tool.parameters))
-            for tool in self._tools
+            for tool in self.tools
         ]
 
     async def call_tool(
@@ -32,8 +35,10 @@ class SafeWorkbench(Workbench):
         name: str,
         arguments: Mapping[str, Any] | None = None,
         cancellation_token: CancellationToken | None = None,
-        call_id: str | None = None,  # noqa: ARG002 - AutoGen's signature
+        call_id: str | None = None,
     ) -> ToolResult:
+        if (asked := self._asking.by_provider_id.get(call_id or "")) is not None:
+            return ToolResult(name=name, result=[TextResultContent(content=asked.call)], is_error=False)
         try:
             outcome = await self._call(name, arguments, cancellation_token)
         except BaseException as e:  # noqa: BLE001 - boundary: a call that raises hangs its agent
@@ -45,8 +50,10 @@ class SafeWorkbench(Workbench):
     ) -> ToolOutcome:
         if arguments is not None and not isinstance(arguments, dict):  # models do send lists
             return ToolOutcome("invalid arguments: they are not an object", is_error=True)
+        if self.tools.kind(name) is not ToolKind.SAFE:
+            return ToolOutcome("invalid arguments: they cannot be read", is_error=True)
         async with asyncio.TaskGroup() as tasks:
-            call = tasks.create_task(self._tools.call(name, arguments or {}))
+            call = tasks.create_task(self.tools.call(name, arguments or {}))
             self._calls.add(call)
             call.add_done_callback(self._calls.discard)
             if cancellation_token is not None:

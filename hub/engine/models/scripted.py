@@ -37,7 +37,7 @@ class ScriptedClient(StreamingClient):
         prompt_tokens = sum(len(said.text.split()) for said in context)
         answered = bool(messages) and isinstance(messages[-1], FunctionExecutionResultMessage)
         if self._script.calls_tool(self._turn) and not answered:
-            arguments = json.dumps({"key": self._script.key})
+            arguments = json.dumps(self._script.arguments)
             call = FunctionCall(id=new_id(), name=self._script.tool, arguments=arguments)
             yield _result([call], RequestUsage(prompt_tokens=0, completion_tokens=0))
             return

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from hub.domain.team import AgentSpec, TeamKind, TeamSpec
 from hub.engine.script import MAX_TURNS
 
-SCRIPTED_TOOLS = ("clock", "counter", "transfer")
+SCRIPTED_TOOLS = ("clock", "counter", "transfer", "ask_person")
 SCRIPTED_TURN_S = 3600.0  # a paced script of many tokens is meant to take its time
 
 

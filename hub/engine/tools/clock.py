@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
+from hub.engine.tools.registry import ToolKind
+
 
 class Clock:
     """Tells the time in UTC."""
@@ -10,7 +12,7 @@ class Clock:
     name = "clock"
     description = "Tells the present date and time in UTC."
     parameters: Mapping[str, object] = {"type": "object", "properties": {}, "required": []}
-    needs_approval = False
+    kind = ToolKind.SAFE
 
     async def run(self, _arguments: Mapping[str, object], /) -> str:
         """RFC 3339, to the second. Arguments are ignored."""

@@ -5,6 +5,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field
 
+from hub.engine.tools.registry import ToolKind
+
 Increment = Callable[[str], Awaitable[int]]
 """Adds 1 to the counter of that name, durably, and returns its new value."""
 
@@ -18,7 +20,7 @@ class Counter:
 
     name = "counter"
     description = "Adds 1 to the counter with the given key and tells its new value."
-    needs_approval = False
+    kind = ToolKind.EFFECT
 
     def __init__(self, increment: Increment) -> None:
         self._increment = increment

@@ -5,6 +5,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field
 
+from hub.engine.tools.registry import ToolKind
+
 
 class TransferArguments(BaseModel):
     key: Annotated[str, Field(max_length=200, description="What to transfer")]
@@ -15,7 +17,7 @@ class Transfer:
 
     name = "transfer"
     description = "Transfers what the key names. A person must approve it first."
-    needs_approval = True
+    kind = ToolKind.APPROVAL
 
     def __init__(self) -> None:
         self.parameters: Mapping[str, object] = TransferArguments.model_json_schema()

@@ -122,20 +122,20 @@ interface AnsweredProps {
 
 function Answered({ kind, state }: AnsweredProps) {
   if (state === "abandoned") return <p class="resolved">The run ended before anybody answered.</p>;
+  const expired = state.by.id === "hub";
   const good = state.decision === "approve" || state.decision === null;
   return (
     <div class={`resolved ${good ? "good" : "bad"}`}>
       <p>
         {good ? <Check /> : <Close />}
         <span>
-          {OUTCOMES[kind][state.decision ?? "approve"]}
-          {state.by ? ` by ${state.by.name}` : ""}
+          {expired ? OUTCOMES[kind].expired : `${OUTCOMES[kind][state.decision ?? "approve"]} by ${state.by.name}`}
         </span>
         <time dateTime={state.at} title={moment(state.at)}>
           {clock(state.at)}
         </time>
       </p>
-      {state.text && <blockquote>{state.text}</blockquote>}
+      {state.text && !expired && <blockquote>{state.text}</blockquote>}
     </div>
   );
 }

@@ -1,0 +1,48 @@
+"""Calls that an agent asks for and the run carries out.
+
+AutoGen wants a result for every call at once. It gets a placeholder, the call's own id, and its agent's turn ends
+there, with a message that nobody is to see. When the turn goes on, the results stand where the placeholders were, and
+the same agent's model reads them.
+"""
+
+import json
+from dataclasses import dataclass, field
+
+from autogen_core import FunctionCall
+
+from hub.domain.ids import new_id
+from hub.domain.team import AgentSpec
+from hub.engine.base import AskedCall
+from hub.engine.tools.registry import ToolKind, Tools, canonical
+
+
+@dataclass(slots=True)
+class Asking:
+    """What an agent has asked for in this turn. `hidden` is the id of the message that ended it. `rounds` counts the
+    answers of its model that called tools, those before the turn went on included."""
+
+    rounds: int = 0
+    hidden: str | None = None
+    by_provider_id: dict[str, AskedCall] = field(default_factory=dict)
+
+    @property
+    def calls(self) -> tuple[AskedCall, ...]:
+        return tuple(self.by_provider_id.values())
+
+    def take(self, agent: AgentSpec, tools: Tools, call: FunctionCall) -> bool:
+        """Whether this call is the run's to carry out; it is kept then."""
+        kind = tools.kind(call.name)
+        arguments = _readable(call.arguments)
+        if kind in (None, ToolKind.SAFE) or arguments is None:
+            return False
+        self.by_provider_id[call.id] = AskedCall(new_id(), agent, call.name, arguments)
+        return True
+
+
+def _readable(arguments: str) -> str | None:
+    """A model's arguments as canonical JSON; None for what is no object or cannot be written as JSON again."""
+    try:
+        parsed = json.loads(arguments)  # as AutoGen reads them
+        return canonical(parsed) if isinstance(parsed, dict) else None
+    except (ValueError, TypeError):
+        return None

@@ -1,0 +1,278 @@
+"""Tool calls that a run carries out: each recorded before and after, none of them twice unless a person says so.
+
+A turn that asks for such calls ends there, with a checkpoint; it goes on when all of them have results. Until then
+nothing but rows holds it, so it may go on in any worker.
+"""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import assert_never
+
+import orjson
+
+from hub.domain.calls import Call, CallStatus, InputRequest, RequestKind
+from hub.domain.ids import CallId, SessionId
+from hub.domain.run import ClaimedRun, RunStatus
+from hub.domain.team import TeamSpec
+from hub.engine.base import AskedCall, CallResult, Outcome
+from hub.engine.tools.registry import ToolKind, ToolOutcome, Tools
+from hub.engine.watch import watch
+from hub.protocol.events import AgentStatusData
+from hub.protocol.frames import LoggedEvent, NewEvent
+from hub.protocol.results import session_updated
+from hub.protocol.text import storable
+from hub.runs import requests
+from hub.runs.journal import Also, Journal
+from hub.runs.lease import HeldLease
+from hub.runs.turn import tool_called, tool_returned
+from hub.store import calls, input_requests, runs, sessions
+from hub.store.database import Db, Store
+from hub.store.log import LeaseLost
+
+LETTING_GO_S = 1.0  # a stop is effective within 2 s, whatever a tool does about it
+
+NOT_ALLOWED = "This call was not made: nobody has allowed it with these arguments."
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Calls that a turn has come to, what is asked about them, and the events that tell it all."""
+
+    calls: tuple[Call, ...]
+    asked: tuple[InputRequest, ...]
+    events: tuple[NewEvent, ...]
+
+
+class Calls:
+    """The calls of one run, in one worker's hands.
+
+    `known` are those the newest checkpoint awaits. `tasks` owns the calls; `expires_s` is how long people have to
+    answer.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        journal: Journal,
+        tools: Tools,
+        held: HeldLease,
+        run: ClaimedRun,
+        team: TeamSpec,
+        known: Sequence[Call],
+        tasks: asyncio.TaskGroup,
+        *,
+        expires_s: float,
+    ) -> None:
+        self._store = store
+        self._journal = journal
+        self._tools = tools
+        self._held = held
+        self._run = run
+        self._team = team
+        self._known = {call.slot: call for call in known}
+        self._tasks = tasks
+        self._expires_s = expires_s
+        self.left = False
+        """The run waits for a person now, or is paused: it is not this worker's any more."""
+
+    @property
+    def results(self) -> tuple[CallResult, ...]:
+        """What the calls have come to; those that were not made are missing."""
+        return tuple(
+            CallResult(call.slot, call.tool, call.result, call.is_error)
+            for call in self._known.values()
+            if call.status is CallStatus.DONE and call.result is not None
+        )
+
+    # ---- asking
+
+    async def step(self, asked: Iterable[AskedCall], turn: int) -> Step:
+        """What a turn that ends with calls leaves; `record` writes it, in the transaction of the turn's end.
+
+        The first call that needs no person is told of, and counts as begun, with the end of the turn.
+        """
+        prompts = dict[str, tuple[RequestKind, str]]()
+        made = list[Call]()
+        for wanted in asked:
+            call = Call(
+                slot=wanted.call,
+                id=CallId(wanted.call),
+                run=self._run.lease.run,
+                turn=turn,
+                agent=wanted.agent.name,
+                tool=wanted.name,
+                arguments=wanted.arguments,
+                status=CallStatus.READY,
+            )
+            match self._of(call.agent).kind(call.tool):
+                case ToolKind.APPROVAL:
+                    call = replace(call, status=CallStatus.ASKED)
+                    prompts[call.slot] = RequestKind.APPROVAL, requests.approval(call)
+                case ToolKind.QUESTION:
+                    words = await self._of(call.agent).call(call.tool, orjson.loads(call.arguments))
+                    if words.is_error:
+                        call = replace(call, status=CallStatus.DONE, result=words.text, is_error=True)
+                    else:
+                        call = replace(call, status=CallStatus.ASKED)
+                        prompts[call.slot] = RequestKind.QUESTION, words.text
+                case ToolKind.EFFECT | ToolKind.SAFE | None:
+                    pass
+                case never:
+                    assert_never(never)
+            made.append(call)
+        first = next((n for n, call in enumerate(made) if call.status is CallStatus.READY), None)
+        begun = list[NewEvent]()
+        if first is not None:
+            made[first] = replace(made[first], status=CallStatus.CALLED)
+            begun.append(self._called(made[first]))
+        questions = await self._requests([(call, *prompts[call.slot]) for call in made if call.slot in prompts])
+        return Step(tuple(made), questions, (*map(requests.requested, questions), *begun))
+
+    async def record(self, db: Db, step: Step) -> Sequence[NewEvent]:
+        """Write a step beside its checkpoint. When nothing can be called now, the run waits from here on; gives what is
+        to be logged about that."""
+        await calls.replace(db, self._run.lease.session, step.calls)
+        await input_requests.insert(db, step.asked)
+        self._known = {call.slot: call for call in step.calls}
+        if step.asked and not any(call.status is CallStatus.CALLED for call in step.calls):
+            return await self._leave(db)
+        return ()
+
+    async def ask_about_lost(self, started: NewEvent) -> bool:
+        """After a takeover: ask about calls whose outcome is unknown, if there are any, and let the run wait."""
+        lost = [call for call in self._known.values() if call.status is CallStatus.CALLED]
+        if not lost:
+            return False
+        questions = await self._requests([(call, RequestKind.RETRY, requests.retry(call)) for call in lost])
+
+        async def write(db: Db, _: list[LoggedEvent]) -> Sequence[NewEvent]:
+            await input_requests.insert(db, questions)
+            for call in lost:
+                await calls.ask(db, call.slot)
+            return await self._leave(db)
+
+        await self._journal.append([started, *map(requests.requested, questions)], write)
+        self._known |= {call.slot: replace(call, status=CallStatus.ASKED) for call in lost}
+        return True
+
+    async def forget(self, db: Db) -> None:
+        """A checkpoint that holds all results is being written."""
+        if self._known:
+            await calls.forget(db, self._run.lease.session)
+            self._known = {}
+
+    # ---- carrying out
+
+    async def carry_out(self) -> tuple[CallResult, ...] | None:
+        """Make what may be made, one after the other. None when the turn cannot go on now: the run was left to people
+        or paused (`left`), or it is to stop."""
+        current = self._next(CallStatus.CALLED)
+        while not self.left and not self._held.stop.is_set():
+            if current is None and (current := self._next(CallStatus.READY)) is not None:
+                await self._journal.append([self._called(current)], self._begin(current))
+            if current is not None:
+                outcome = await self._make(current)
+                if outcome is None:
+                    return None
+                current = await self._finish(current, outcome)
+            elif self._next(CallStatus.ASKED) is None:
+                return self.results
+            else:
+                await self._look_again()
+        return None
+
+    async def _finish(self, call: Call, outcome: ToolOutcome) -> Call | None:
+        """Record an outcome, and begin the next call with it."""
+        result = storable(outcome.text)
+        returned = tool_returned(call.id, call.tool, result, is_error=outcome.is_error)
+        following = self._next(CallStatus.READY)
+        events = [NewEvent(returned, self._run.lease.run)]
+        if following is not None:
+            events.append(self._called(following))
+
+        async def write(db: Db, logged: list[LoggedEvent]) -> Sequence[NewEvent]:
+            await calls.finish(db, call.slot, result, is_error=outcome.is_error)
+            return await self._begin(following)(db, logged) if following is not None else ()
+
+        await self._journal.append(events, write)
+        self._known[call.slot] = replace(call, status=CallStatus.DONE, result=result, is_error=outcome.is_error)
+        return following
+
+    def _begin(self, call: Call) -> Also:
+        async def write(db: Db, _: list[LoggedEvent]) -> Sequence[NewEvent]:
+            await calls.begin(db, call.slot)
+            self._known[call.slot] = replace(call, status=CallStatus.CALLED)
+            return ()
+
+        return write
+
+    async def _make(self, call: Call) -> ToolOutcome | None:
+        """Call the tool; None when the run was stopped meanwhile."""
+        tools = self._of(call.agent)
+        if tools.kind(call.tool) is ToolKind.APPROVAL and call.allowed_sha256 != requests.digest(call.arguments):
+            return ToolOutcome(NOT_ALLOWED, is_error=True)
+        self._journal.live(AgentStatusData(agent=call.agent, status="calling"))
+        work = self._tasks.create_task(tools.call(call.tool, orjson.loads(call.arguments)), name=f"call {call.id}")
+        try:
+            early = await watch(work, self._held.stop, self._team.turn_timeout_s)
+        finally:
+            if not work.done():
+                work.cancel()
+                await asyncio.wait({work}, timeout=LETTING_GO_S)  # who shrugs that off is left behind
+        match early:
+            case None:
+                return work.result()
+            case Outcome.TIMEOUT:
+                return ToolOutcome(f"{call.tool} did not finish in {self._team.turn_timeout_s:g} s", is_error=True)
+            case _:
+                return None
+
+    async def _look_again(self) -> None:
+        """People may have answered while calls were made; if something is still open, the run waits."""
+
+        async def write(db: Db, _: list[LoggedEvent]) -> Sequence[NewEvent]:
+            if await sessions.lock(db, self._run.lease.session) is None:
+                raise LeaseLost
+            self._known = {call.slot: call for call in await calls.of_session(db, self._run.lease.session)}
+            if self._next(CallStatus.ASKED) is not None and self._next(CallStatus.READY) is None:
+                return await self._leave(db)
+            return ()
+
+        await self._journal.append([], write)
+
+    async def _leave(self, db: Db) -> Sequence[NewEvent]:
+        status, stop_reason = await runs.wait(db, self._run.lease)
+        if status is RunStatus.RUNNING:
+            self._held.stop_reason = stop_reason
+            self._held.stop.set()
+            return ()
+        self.left = True
+        return await paused(db, self._run.lease.session) if status is RunStatus.PAUSED else ()
+
+    # ---- pieces
+
+    def _next(self, status: CallStatus) -> Call | None:
+        return next((call for call in self._known.values() if call.status is status), None)
+
+    def _of(self, agent: str) -> Tools:
+        """The tools this agent may have called, as the team is now."""
+        return self._tools.only(next((spec.tools for spec in self._team.agents if spec.name == agent), ()))
+
+    def _called(self, call: Call) -> NewEvent:
+        return NewEvent(tool_called(call.id, call.agent, call.tool, call.arguments, call.turn), self._run.lease.run)
+
+    async def _requests(self, asked: Sequence[tuple[Call, RequestKind, str]]) -> tuple[InputRequest, ...]:
+        if not asked:
+            return ()
+        async with self._store.statements() as db:
+            now = await input_requests.now(db)
+        return tuple(
+            requests.request(kind, prompt, call, self._run.lease, now, self._expires_s) for call, kind, prompt in asked
+        )
+
+
+async def paused(db: Db, session: SessionId) -> Sequence[NewEvent]:
+    """What is to be told, as the last event of the transaction, when a run was paused."""
+    found = await sessions.get(db, session)
+    return [NewEvent(session_updated(found, found.last_seq + 1))] if found is not None else []
