@@ -8,6 +8,8 @@ import pytest
 from hub.protocol.events import (
     AnyEvent,
     DurableEvent,
+    InputRequested,
+    InputResolved,
     MessageCompleted,
     MessageCreated,
     MessageDelta,
@@ -256,3 +258,25 @@ async def test_no_hub_there_is_said_plainly() -> None:
     async with Rest("http://127.0.0.1:9") as rest:
         with pytest.raises(Unreachable, match=r"no hub answers at http://127\.0\.0\.1:9"):
             await rest.sign_in("a", "b")
+
+
+async def test_a_client_answers_pauses_and_resumes(hub: Door) -> None:
+    async with await sign_in(hub) as client:
+        session = await client.join((await client.create_session("scripted-tools")).id, after_seq=0)
+        sent = await session.send("/script turns=2 tokens=2 tool=transfer key=k")
+        async with asyncio.timeout(DEADLINE_S):
+            async for event in session.events():
+                if isinstance(event, InputRequested):
+                    request = event
+                    break
+        assert (await session.pause()).status == "paused"
+        seq = (await session.respond(request.data.request, decision="approve")).seq
+        assert (await session.respond(request.data.request, decision="approve")).seq == seq
+        with pytest.raises(RequestFailed) as refused:
+            await session.respond(request.data.request, decision="reject")
+        assert refused.value.code == "conflict"
+        assert (await session.resume()).run == sent.run
+        events = await until_finished(session)
+        assert [e.seq for e in events if isinstance(e, InputResolved)] == [seq]
+        assert isinstance(events[-1], RunFinished)
+        assert events[-1].data.status == "completed"

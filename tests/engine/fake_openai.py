@@ -59,6 +59,13 @@ ANSWERS: dict[str, list[Json | str]] = {
     "list-arguments": [call(0, "counter", "[1]"), finish("tool_calls")],
     "broken-arguments": [call(0, "counter", '{"key"'), finish("tool_calls")],
     "unknown-tool": [call(0, "hammer", "{}"), finish("tool_calls")],
+    "mixed": [
+        call(0, "transfer", '{"key": "m"}'),
+        call(1, "counter", '{"key":"m"}', "call_2"),
+        call(2, "clock", "{}", "call_3"),
+        call(3, "counter", '{"key":"m"}', "call_4"),
+        finish("tool_calls"),
+    ],
     "watching": [call(0, "clock", "{}"), finish("tool_calls")],
     "twins": [call(0, "clock", "{}"), call(1, "counter", '{"key":"t"}'), finish("tool_calls")],
     "unwilling": [call(0, "counter", '{"key":"u"}'), finish("tool_calls")],

@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from hub.store.database import Store
 from tests.conftest import running_worker, settings_for
 from tests.driver import Door, Person, Refused, seqs
+from tests.engine.fake_openai import fake_openai
 from tests.runs.conversation import finish, known, log_of
 from tests.runs.test_sending import room_for
 
@@ -310,3 +312,38 @@ async def test_a_request_outlives_every_worker(dsn: str, redis_url: str) -> None
         frames = await finish(back, sent["run"])
         assert types(frames, "tool.called", "tool.returned") == ["tool.called", "tool.returned"]
         assert next(f["data"]["node"] for f in frames if f["type"] == "run.started") == "test:2:b"
+
+
+TEAM = """
+name: bank
+description: Asks for everything at once.
+kind: round_robin
+agents:
+  - name: teller
+    tools: [clock, counter, transfer]
+limits:
+  max_turns: 1
+"""
+
+
+async def test_calls_that_need_nobody_are_made_while_others_wait(dsn: str, redis_url: str, tmp_path: Path) -> None:
+    (tmp_path / "bank.yaml").write_text(TEAM)
+    async with fake_openai() as fake:
+        settings = settings_for(
+            dsn, redis_url, teams_dir=tmp_path, default_model="openai", openai_base_url=fake.url, openai_model="mixed"
+        )
+        async with running_worker(settings) as hub, await hub.person() as ada:
+            session = await room_for(ada, "bank")
+            sent, request = await asked(ada, session, "Do it")
+            assert request["data"]["tool"] == "transfer"
+            assert (await ada.expect("tool.returned", result="2"))["data"]["name"] == "counter"
+            await answer(ada, request, decision="approve")
+            frames = await finish(ada, sent["run"])
+            assert frames[-1]["data"]["status"] == "completed", frames[-1]
+            log = await log_of(hub, ada, session)
+            called = [f["data"]["name"] for f in log if f["type"] == "tool.called"]
+            assert called == ["clock", "counter", "counter", "transfer"]
+            assert len({f["data"]["call"] for f in log if f["type"] == "tool.returned"}) == 4
+            # The model reads what came of each where it asked for it.
+            told = [m["content"] for m in fake.requests[-1]["messages"] if m["role"] == "tool"]
+            assert [told[0], told[1], told[3]] == ["transferred m", "1", "2"]

@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING, Literal, Self
 
 from hub.domain.session import OnBusy
-from hub.protocol.commands import MessageSend, PresenceSet, RunCancel, TextPart
+from hub.protocol.commands import InputRespond, MessageSend, PresenceSet, RunCancel, RunPause, RunResume, TextPart
 from hub.protocol.events import AnyDurableEvent, AnyEvent, DurableEvent, PresenceChanged, PresenceData, Resync
-from hub.protocol.results import JoinResult, RunCommandResult, SendResult
+from hub.protocol.results import JoinResult, RunCommandResult, SendResult, SeqResult
 from hub_client.assembly import OpenMessages
 from hub_client.mailbox import Mailbox
 
@@ -96,6 +96,27 @@ class Session:
         """Stop a run; without `run`, the live one."""
         reply = await self._hub.ask(RunCancel, repeatable=run is not None, session=self.id, run=run)
         return RunCommandResult.model_validate(reply)
+
+    async def pause(self) -> RunCommandResult:
+        """Pause the run: at once when it is doing nothing, else after its present turn (`pausing`)."""
+        return RunCommandResult.model_validate(await self._hub.ask(RunPause, repeatable=True, session=self.id))
+
+    async def resume(self) -> RunCommandResult:
+        """Let a paused run go on."""
+        return RunCommandResult.model_validate(await self._hub.ask(RunResume, repeatable=True, session=self.id))
+
+    async def respond(
+        self, request: str, *, decision: Literal["approve", "reject"] | None = None, text: str | None = None
+    ) -> SeqResult:
+        """Answer an `input.requested`: a decision for an approval or a retry, a text for a question.
+
+        It is sent again after a lost connection: the same answer counts once. Raises `RequestFailed`, among others
+        `conflict` when somebody has answered differently, or too late.
+        """
+        reply = await self._hub.ask(
+            InputRespond, repeatable=True, session=self.id, request=request, decision=decision, text=text
+        )
+        return SeqResult.model_validate(reply)
 
     async def set_presence(self, status: Literal["active", "idle", "typing"]) -> None:
         """Tell the others what this user is doing."""

@@ -1,0 +1,161 @@
+"""Runners that are killed outright while a run waits, is paused, or is in the middle of a tool call.
+
+Sockets are held by a gateway of this process, which lives on; the runners are processes, named by `run.started`.
+"""
+
+import os
+import shutil
+import signal
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import asyncpg
+import pytest
+
+from hub.store.database import Store
+from tests.conftest import Cluster, running_worker, settings_for, short_dir
+from tests.driver import Door, Person, seqs
+from tests.process.serving import SECRET, serving
+from tests.runs.conversation import finish, known, log_of
+from tests.runs.test_inputs import answer, asked, counted, types
+from tests.runs.test_sending import room_for
+
+Frame = dict[str, Any]
+pytestmark = pytest.mark.timeout(120)
+
+
+@pytest.fixture(scope="module")
+async def dsn(cluster: Cluster) -> AsyncIterator[str]:
+    dsn = await cluster.clone()
+    yield dsn
+    await cluster.drop(dsn)
+
+
+@pytest.fixture(scope="module")
+def runners(dsn: str, valkey_server: str) -> Iterator[None]:
+    """Two runners, under a supervisor that starts a killed one anew."""
+    folder = short_dir()
+    outside = {"HUB_DATABASE_URL": dsn, "HUB_REDIS_URL": valkey_server, "HUB_SECRET_KEYS": SECRET, "HUB_LEASE_S": "1"}
+    with serving(folder / "data", "--workers", "2", "--role", "runner", **outside):
+        yield
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+async def gateway(runners: None, dsn: str, valkey_server: str) -> AsyncIterator[Door]:
+    async with running_worker(settings_for(dsn, valkey_server, role="gateway"), "test:1:gateway") as door:
+        yield door
+
+
+def kill(started: Frame) -> None:
+    """Kill the worker that said so."""
+    os.kill(int(started["data"]["node"].split(":")[1]), signal.SIGKILL)
+
+
+@asynccontextmanager
+async def locked_counter(dsn: str, key: str) -> AsyncIterator[None]:
+    """Whoever counts this key has to wait."""
+    connection = await asyncpg.connect(dsn)
+    try:
+        async with connection.transaction():
+            await connection.execute("INSERT INTO counters (key, value) VALUES ($1, 0)", key)
+            yield
+    finally:
+        await connection.close()
+
+
+async def lost_call(ada: Person, dsn: str, key: str) -> tuple[str, Frame, Frame, Frame]:
+    """A session whose runner was killed in a call: its run, what was called, and what is asked about it."""
+    session = await room_for(ada, "scripted-tools")
+    async with locked_counter(dsn, key):
+        sent = await ada.say(session, f"/script turns=2 tokens=3 tool=counter key={key}")
+        started = await ada.expect("run.started", attempt=1)
+        called = await ada.expect("tool.called")
+        kill(started)
+    return session, sent, called, await ada.expect("input.requested")
+
+
+async def test_a_call_that_was_lost_is_made_again_when_a_person_says_so(gateway: Door, store: Store, dsn: str) -> None:
+    async with await gateway.person() as ada:
+        session, sent, called, request = await lost_call(ada, dsn, "again")
+        assert request["data"]["kind"] == "retry"
+        assert (request["data"]["call"], request["data"]["tool"]) == (called["data"]["call"], "counter")
+        assert '{"key":"again"}' in request["data"]["prompt"]
+        await answer(ada, request, decision="approve")
+        frames = await finish(ada, sent["run"])
+        (again,) = [f["data"] for f in frames if f["type"] == "tool.called"]
+        assert again["call"] != called["data"]["call"]
+        (returned,) = [f["data"] for f in frames if f["type"] == "tool.returned"]
+        assert (returned["call"], returned["result"]) == (again["call"], "1")
+        assert await counted(store, "again") == 1
+        said = [f["data"]["text"] for f in frames if f["type"] == "message.completed"]
+        assert said == ["t0.0 t0.1 t0.2 ", "t1.0 t1.1 t1.2 "]
+        log = await log_of(gateway, ada, session)
+        assert seqs(log) == list(range(1, len(log) + 1))
+        assert types(log, "turn.superseded") == []  # nothing was shown that is not in the checkpoint
+
+
+async def test_a_call_that_was_lost_is_left_alone_when_a_person_says_so(gateway: Door, store: Store, dsn: str) -> None:
+    async with await gateway.person() as ada:
+        session, sent, called, request = await lost_call(ada, dsn, "alone")
+        await answer(ada, request, decision="reject")
+        frames = await finish(ada, sent["run"])
+        assert types(frames, "tool.called") == []
+        (returned,) = [f["data"] for f in frames if f["type"] == "tool.returned"]
+        assert (returned["call"], returned["is_error"]) == (called["data"]["call"], True)
+        assert "unknown" in returned["result"]
+        assert frames[-1]["data"]["status"] == "completed"
+        assert await counted(store, "alone") == 0
+        assert (await known(ada, session))[-1] == "alpha:t1.0 t1.1 t1.2 "
+
+
+async def test_what_came_of_a_call_outlives_the_runner_that_made_it(gateway: Door, store: Store) -> None:
+    async with await gateway.person() as ada:
+        session = await room_for(ada, "scripted-tools")
+        sent = await ada.say(session, "/script turns=1 tokens=60 rate=50 tool=counter key=kept")
+        started = await ada.expect("run.started", attempt=1)
+        first = await ada.expect("message.delta", index=3)
+        kill(started)
+        void = await ada.expect("turn.superseded")
+        assert void["data"]["messages"] == [first["data"]["message"]]
+        await finish(ada, sent["run"])
+        log = await log_of(gateway, ada, session)
+        assert types(log, "tool.called", "tool.returned") == ["tool.called", "tool.returned"]
+        assert await counted(store, "kept") == 1
+        (said,) = [f["data"] for f in log if f["type"] == "message.completed"]
+        assert said["text"] == "".join(f"t0.{n} " for n in range(60))
+
+
+async def test_a_safe_call_is_simply_repeated(gateway: Door) -> None:
+    async with await gateway.person() as ada:
+        session = await room_for(ada, "scripted-tools")
+        sent = await ada.say(session, "/script turns=1 tokens=40 rate=50 tool=clock")
+        started = await ada.expect("run.started", attempt=1)
+        await ada.expect("message.delta", index=3)
+        kill(started)
+        await ada.expect("turn.superseded")
+        assert (await finish(ada, sent["run"]))[-1]["data"]["status"] == "completed"
+        log = await log_of(gateway, ada, session)
+        assert types(log, "tool.called", "tool.returned", "input.requested") == ["tool.called", "tool.returned"] * 2
+
+
+async def test_an_approval_and_a_pause_outlive_the_runners(gateway: Door) -> None:
+    async with await gateway.person() as ada:
+        session = await room_for(ada, "scripted-tools")
+        sent, request = await asked(ada, session, "/script turns=3 tokens=20 rate=50 tool=transfer key=gold")
+        kill(await ada.expect("run.started", attempt=1))
+        await answer(ada, request, decision="approve")
+        again = await ada.expect("run.started", attempt=2)
+        await ada.expect("message.delta", turn=0, index=2)
+        assert (await ada.ask("run.pause", session=session))["status"] == "pausing"
+        await ada.expect("session.updated", status="paused")
+        kill(again)
+        assert (await ada.ask("run.pause", session=session))["status"] == "paused"
+        assert await ada.ask("run.resume", session=session) == {"run": sent["run"], "status": "running"}
+        await finish(ada, sent["run"])
+        log = await log_of(gateway, ada, session)
+        assert types(log, "tool.called", "tool.returned", "turn.superseded") == ["tool.called", "tool.returned"]
+        assert [f["data"]["turn"] for f in log if f["type"] == "turn.started"] == [0, 1, 2]
+        assert [f["data"]["turn"] for f in log if f["type"] == "message.completed"] == [0, 1, 2]
+        assert [f["data"]["attempt"] for f in log if f["type"] == "run.started"] == [1, 2, 3]
