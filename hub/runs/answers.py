@@ -4,6 +4,7 @@ from hub.domain.calls import Decision, InputRequest, RequestKind, Resolution
 from hub.domain.ids import CallId, new_id
 from hub.protocol.events import InputResolvedData, Person
 from hub.protocol.frames import LoggedEvent, NewEvent
+from hub.runs.requests import UNKNOWN_OUTCOME
 from hub.runs.turn import tool_returned
 from hub.store import calls, input_requests, log, runs
 from hub.store.database import Db
@@ -12,8 +13,6 @@ HUB = Person(id="hub", name="hub")
 """Who resolves what nobody has answered in time."""
 
 EXPIRED = "expired"
-
-_UNKNOWN = "The outcome of this call is unknown: the hub was interrupted while it was made."
 
 
 async def resolve(
@@ -27,7 +26,7 @@ async def resolve(
     data = InputResolvedData(request=request.id, decision=_wire(decision), text=text, by=by)
     told = [NewEvent(data, request.run)]
     if request.kind is RequestKind.RETRY and decision is not Decision.APPROVE:
-        told.append(NewEvent(tool_returned(request.call, request.tool, _UNKNOWN, is_error=True), request.run))
+        told.append(NewEvent(tool_returned(request.call, request.tool, UNKNOWN_OUTCOME, is_error=True), request.run))
     events = await log.append(db, request.session, told)
     answer = Resolution(events[0].seq, decision, text, None if by is HUB else by.id)
     await input_requests.resolve(db, request.id, answer)
@@ -38,7 +37,7 @@ async def resolve(
         case RequestKind.APPROVAL:
             await calls.finish(db, request.slot, _refusal("Nobody allowed this call", text, by), is_error=True)
         case RequestKind.RETRY:
-            await calls.finish(db, request.slot, _UNKNOWN, is_error=True)
+            await calls.finish(db, request.slot, UNKNOWN_OUTCOME, is_error=True)
         case RequestKind.QUESTION if decision is not Decision.REJECT and text is not None:
             await calls.finish(db, request.slot, text, is_error=False)
         case RequestKind.QUESTION:

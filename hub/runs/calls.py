@@ -78,12 +78,17 @@ class Calls:
 
     @property
     def results(self) -> tuple[CallResult, ...]:
-        """What the calls have come to; those that were not made are missing."""
-        return tuple(
-            CallResult(call.slot, call.tool, call.result, call.is_error)
-            for call in self._known.values()
-            if call.status is CallStatus.DONE and call.result is not None
-        )
+        """What the calls have come to, for the engine; those that were not made are missing."""
+        results = list[CallResult]()
+        for call in self._known.values():
+            match call.status:
+                case CallStatus.DONE:
+                    results.append(CallResult(call.slot, call.tool, call.result or "", call.is_error))
+                case CallStatus.CALLED:  # by a run that was stopped meanwhile
+                    results.append(CallResult(call.slot, call.tool, requests.UNKNOWN_OUTCOME, is_error=True))
+                case CallStatus.ASKED | CallStatus.READY:
+                    pass
+        return tuple(results)
 
     # ---- asking
 

@@ -11,6 +11,9 @@ from hub.protocol.frames import NewEvent, timestamp
 from hub.protocol.text import storable
 from hub.runs.turn import arguments_of
 
+UNKNOWN_OUTCOME = "The outcome of this call is unknown: the hub was interrupted while it was made."
+"""What an agent is told of a call that was begun and has no result."""
+
 SHOWN_ARGUMENTS = 2000  # characters in a prompt; the whole of them is beside it
 
 

@@ -14,6 +14,7 @@ from hub.engine.autogen.state import NOT_CARRIED_OUT
 from hub.engine.base import (
     Engine,
     Failure,
+    Input,
     MessageEnded,
     Outcome,
     ReasoningDelta,
@@ -216,6 +217,25 @@ async def test_a_stop_closes_the_connection_to_the_model(fake: FakeOpenAi) -> No
         async with asyncio.timeout(5):
             await fake.more.wait()
     assert fake.closed == 1
+
+
+async def test_who_stood_at_a_call_goes_on_and_no_model_is_asked_who_is_next(fake: FakeOpenAi) -> None:
+    agents = tuple(AgentSpec(name, name.title(), tools=("counter",)) for name in ("alpha", "beta", "gamma"))
+    team = replace(pair(*agents), kind=TeamKind.SELECTOR)
+    async with engine_on(fake, "tools", team) as engine:
+        first = await one_turn(engine, request(team, "Count!", to="alpha"), Told())
+        spoken = replace(request(team, "Count!", state=first.state, to="alpha", results=()), goes_on=True)
+        state = (await one_turn(engine, spoken, told := Told())).state
+        assert told.speakers == ["alpha"]
+        inputs = [Input("bob", "Again!")]
+        stopped = await one_turn(engine, request(team, "Again!", turn=1, state=state, inputs=inputs), told := Told())
+        assert (stopped.outcome, told.speakers) == (Outcome.CALLS, ["beta"])
+        before = len(fake.requests)
+        results = await carry_out(stopped, _counting(Counts()))
+        again = request(team, "Again!", turn=1, state=stopped.state, results=results)
+        assert (await one_turn(engine, again, told := Told())).outcome is not Outcome.FAILED
+        assert told.speakers == ["beta"]
+        assert len(fake.requests) == before + 1
 
 
 def _counting(counts: Counts) -> Tools:

@@ -7,8 +7,13 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import pytest
 
+from hub.domain.calls import CallStatus
+from hub.domain.ids import SessionId
+from hub.runs.requests import UNKNOWN_OUTCOME
+from hub.store import calls
 from hub.store.database import Store
 from tests.conftest import running_worker, settings_for
 from tests.driver import Door, Person, Refused, seqs
@@ -54,6 +59,18 @@ async def counted(store: Store, key: str) -> int:
     async with store.transaction() as db:
         row = await db.connection.fetchval("SELECT value FROM counters WHERE key = $1", key)
         return row or 0
+
+
+@asynccontextmanager
+async def locked_counter(dsn: str, key: str) -> AsyncIterator[None]:
+    """Whoever counts this key has to wait."""
+    connection = await asyncpg.connect(dsn)
+    try:
+        async with connection.transaction():
+            await connection.execute("INSERT INTO counters (key, value) VALUES ($1, 0)", key)
+            yield
+    finally:
+        await connection.close()
 
 
 @pytest.mark.parametrize("team", TEAMS)
@@ -121,7 +138,7 @@ async def test_a_rejected_call_is_not_made_and_the_team_goes_on(hub: Door, team:
         sent, request = await asked(ada, session)
         await answer(ada, request, decision="reject", text="too much")
         frames = await finish(ada, sent["run"])
-        assert types(frames, "tool.called", "tool.returned") == []
+        assert types(frames, "tool.called", "tool.returned", "turn.superseded") == []
         assert frames[-1]["data"]["status"] == "completed"
         assert types(frames, "message.completed") == ["message.completed"] * 2
 
@@ -161,6 +178,28 @@ async def test_a_call_with_a_side_effect_is_recorded_before_and_after(hub: Door,
         assert next(f["data"] for f in frames if f["type"] == "tool.returned")["result"] == "1"
         assert await counted(store, "once") == 1
         assert (await known(ada, session))[-1] == "alpha:t0.0 t0.1 "
+
+
+async def test_a_run_is_stopped_in_the_middle_of_a_call(hub: Door, store: Store, dsn: str) -> None:
+    async with await hub.person() as ada:
+        session = await room_for(ada, "scripted-tools")
+        async with locked_counter(dsn, "stopped"):
+            sent = await ada.say(session, "/script turns=1 tokens=1 tool=counter key=stopped")
+            await ada.expect("tool.called")
+            asked_at = asyncio.get_running_loop().time()
+            assert (await ada.ask("run.cancel", session=session))["status"] == "cancelling"
+            ended = await ada.expect("run.finished")
+            assert asyncio.get_running_loop().time() - asked_at < 2
+            assert (ended["run"], ended["data"]["status"]) == (sent["run"], "cancelled")
+        assert await counted(store, "stopped") == 0
+        async with store.transaction() as db:
+            (left,) = await calls.of_session(db, SessionId(session))
+        assert left.status is CallStatus.CALLED
+        assert len(await known(ada, session)) == 1  # the next run has a state to begin with
+        async with store.transaction() as db:
+            assert await calls.of_session(db, SessionId(session)) == []
+            state = await db.connection.fetchval("SELECT state FROM checkpoints ORDER BY seq DESC LIMIT 1")
+        assert UNKNOWN_OUTCOME in state
 
 
 async def test_who_may_answer(hub: Door) -> None:

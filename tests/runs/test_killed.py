@@ -7,10 +7,8 @@ import os
 import shutil
 import signal
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
 from typing import Any
 
-import asyncpg
 import pytest
 
 from hub.store.database import Store
@@ -18,7 +16,7 @@ from tests.conftest import Cluster, running_worker, settings_for, short_dir
 from tests.driver import Door, Person, seqs
 from tests.process.serving import SECRET, serving
 from tests.runs.conversation import finish, known, log_of
-from tests.runs.test_inputs import answer, asked, counted, types
+from tests.runs.test_inputs import answer, asked, counted, locked_counter, types
 from tests.runs.test_sending import room_for
 
 Frame = dict[str, Any]
@@ -51,18 +49,6 @@ async def gateway(runners: None, dsn: str, valkey_server: str) -> AsyncIterator[
 def kill(started: Frame) -> None:
     """Kill the worker that said so."""
     os.kill(int(started["data"]["node"].split(":")[1]), signal.SIGKILL)
-
-
-@asynccontextmanager
-async def locked_counter(dsn: str, key: str) -> AsyncIterator[None]:
-    """Whoever counts this key has to wait."""
-    connection = await asyncpg.connect(dsn)
-    try:
-        async with connection.transaction():
-            await connection.execute("INSERT INTO counters (key, value) VALUES ($1, 0)", key)
-            yield
-    finally:
-        await connection.close()
 
 
 async def lost_call(ada: Person, dsn: str, key: str) -> tuple[str, Frame, Frame, Frame]:
