@@ -42,8 +42,8 @@ _GET = text(f"""
 _OPEN = text(f"""
     SELECT {_COLUMNS} FROM input_requests q JOIN runs r ON r.id = q.run_id AND {_LIVE}
     WHERE q.session_id = CAST(:session AS uuid) AND q.resolved_at IS NULL
-      AND (CAST(:after AS uuid) IS NULL OR q.id > CAST(:after AS uuid))
-    ORDER BY q.id LIMIT :limit
+      AND (CAST(:time AS timestamptz) IS NULL OR (q.created_at, q.id) > (:time, CAST(:id AS uuid)))
+    ORDER BY q.created_at, q.id LIMIT :limit
 """)
 
 _EXPIRED = text(f"""
@@ -117,9 +117,11 @@ async def open_page(
     db: Db, session: SessionId, *, limit: int, cursor: str | None = None
 ) -> tuple[list[InputRequest], str | None]:
     """What the session waits for, oldest first, and the cursor of the next page. `BadRequest` for a foreign cursor."""
-    after = pages.parse_id_cursor(cursor) if cursor is not None else None
-    rows = await db.execute(_OPEN, {"session": session, "after": after, "limit": limit + 1})
-    return pages.cut([_request_of(row) for row in rows], limit, lambda last: pages.only_id(last.id))
+    time, id_ = pages.parse_time_and_id(cursor) if cursor is not None else (None, None)
+    rows = await db.execute(_OPEN, {"session": session, "time": time, "id": id_, "limit": limit + 1})
+    return pages.cut(
+        [_request_of(row) for row in rows], limit, lambda last: pages.time_and_id(last.created_at, last.id)
+    )
 
 
 async def expired(db: Db, *, limit: int) -> list[InputRequest]:
