@@ -21,6 +21,7 @@ from hub.auth.api_keys import ApiKeys
 from hub.auth.authenticator import Authenticator
 from hub.auth.keys import Key, key_set, pem_key, secret_key
 from hub.auth.passwords import Passwords
+from hub.auth.sign_ins import SignIns
 from hub.auth.tickets import Tickets
 from hub.auth.tokens import Tokens
 from hub.domain.errors import HubError
@@ -125,6 +126,7 @@ class Worker:
         self.keys = signing_keys(settings)
         tokens = Tokens(self.keys, lifetime_s=settings.access_token_s)
         self.api_keys = ApiKeys(self.store, announce=self.broadcast.credentials_changed)
+        self.sign_ins = SignIns(self.store, announce=self.broadcast.credentials_changed)
         self.tickets = Tickets(TicketStore(self.redis))
         self.authenticator = Authenticator(self.store, tokens, self.api_keys, self.tickets)
         self.accounts = Accounts(
@@ -183,6 +185,7 @@ class Worker:
                 authenticator=self.authenticator,
                 accounts=self.accounts,
                 api_keys=self.api_keys,
+                sign_ins=self.sign_ins,
                 tickets=self.tickets,
                 sessions=self.sessions,
                 members=self.members,

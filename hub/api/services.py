@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from hub.auth.accounts import Accounts
 from hub.auth.api_keys import ApiKeys
 from hub.auth.authenticator import Authenticator
+from hub.auth.sign_ins import SignIns
 from hub.auth.tickets import Tickets
 from hub.engine.catalog import Catalog
 from hub.sessions.control import Control
@@ -38,6 +39,7 @@ class Services:
     authenticator: Authenticator
     accounts: Accounts
     api_keys: ApiKeys
+    sign_ins: SignIns
     tickets: Tickets
     sessions: Sessions
     members: Members

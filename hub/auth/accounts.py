@@ -9,9 +9,11 @@ from datetime import UTC, datetime, timedelta
 from hub.auth.attempts import Attempts
 from hub.auth.names import clean_name
 from hub.auth.passwords import Passwords
+from hub.auth.sign_ins import end_credentials
 from hub.auth.tokens import Tokens
-from hub.domain.errors import Forbidden, Unauthenticated
+from hub.domain.errors import Conflict, Forbidden, Unauthenticated
 from hub.domain.ids import UserId, new_id
+from hub.domain.principal import Principal
 from hub.relay.limits import Limits
 from hub.store import audit, refresh_tokens, users
 from hub.store.database import Db, Store
@@ -110,9 +112,38 @@ class Accounts:
         if usable is None or not matches:
             raise Unauthenticated("wrong name or password")
         async with self._store.transaction() as db:
-            grant = new_id()
-            pair = await self._issue(db, usable, grant, datetime.now(UTC) + self._refresh_life)
-            await audit.add(db, actor=usable.id, action="user.sign_in", object=f"user:{usable.id}", address=address)
+            # While the hash was computed the password may have been changed, or the user suspended.
+            now = await users.by_id(db, usable.id, lock=True)
+            if now is None or now.disabled_at is not None or now.auth_version != usable.auth_version:
+                raise Unauthenticated("wrong name or password")
+            pair = await self._issue(db, now, new_id(), datetime.now(UTC) + self._refresh_life)
+            await audit.add(db, actor=now.id, action="user.sign_in", object=f"user:{now.id}", address=address)
+        return pair
+
+    async def change_password(
+        self, principal: Principal, password: str, new_password: str, *, address: str | None
+    ) -> TokenPair:
+        """Another password for the caller, who gives the present one. Every sign-in ends, with its tokens and
+        connections; the caller gets tokens of a new one. API keys stay.
+
+        Raises `Forbidden` for a wrong password, `BadRequest` for a new one that will not do, `RateLimited`.
+        """
+        await self._attempts.sign_in(principal.name, address)
+        async with self._store.statements() as db:
+            user = await users.by_id(db, principal.user)
+        matches = await self._passwords.verify(password, user.password_hash if user is not None else None)
+        if user is None or not matches:
+            raise Forbidden("wrong password")
+        password_hash = await self._passwords.hash(new_password)
+        async with self._store.transaction() as db:
+            await end_credentials(db, user.id, keys=False)
+            changed = await users.by_id(db, user.id)
+            if changed is None or changed.disabled_at is not None or changed.auth_version != user.auth_version + 1:
+                raise Conflict("the account was changed at the same time: sign in again")
+            await users.set_password(db, user.id, password_hash)
+            pair = await self._issue(db, changed, new_id(), datetime.now(UTC) + self._refresh_life)
+            await audit.add(db, actor=user.id, action="user.password", object=f"user:{user.id}", address=address)
+        self._ended(user.id)
         return pair
 
     async def refresh(self, refresh_token: str, *, address: str | None) -> TokenPair:

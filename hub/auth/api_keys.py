@@ -58,7 +58,7 @@ class ApiKeys:
         wanted = _known_scopes(scopes)
         if principal.scopes is not None and not principal.scopes.issuperset(wanted):
             raise Forbidden("an API key cannot make one with more scopes than its own")
-        return await self._insert(principal.user, principal.user, name, wanted, expires_at, address)
+        return await self._insert(principal, principal.user, name, wanted, expires_at, address)
 
     async def create_for(
         self,
@@ -123,7 +123,7 @@ class ApiKeys:
 
     async def _insert(
         self,
-        actor: UserId | None,
+        maker: Principal | None,
         user: UserId,
         name: str,
         scopes: tuple[str, ...],
@@ -136,12 +136,16 @@ class ApiKeys:
         ends = expires_at or now + DEFAULT_LIFETIME
         id_, secret = new_id(), secrets.token_urlsafe(SECRET_BYTES)
         async with self._store.transaction() as db:
+            owner = await users.by_id(db, user, lock=True)
+            # Who is just being signed out everywhere must not come back by a key made in the same moment.
+            if maker is not None and (owner is None or owner.auth_version != maker.auth_version):
+                raise Unauthenticated("the credential has ended")
             await api_keys.create(
                 db, id=id_, user=user, name=name, secret_hash=_hash(secret), scopes=list(scopes), expires_at=ends
             )
             await audit.add(
                 db,
-                actor=actor,
+                actor=maker.user if maker is not None else None,
                 action="key.create",
                 object=f"key:{id_}",
                 address=address,

@@ -69,11 +69,13 @@ async def _ended(db: Db, principals: Collection[Principal]) -> set[str]:
     ended_grants = await refresh_tokens.revoked_families(db, grants) if grants else set()
     keys = {p.credential.removeprefix("key:") for p in principals if p.credential.startswith("key:")}
     ended_keys = await api_keys.revoked(db, keys) if keys else set()
-    return {
-        p.credential
-        for p in principals
-        # A user who is disabled or gone has no version.
-        if versions.get(p.user) != p.auth_version
-        or p.grant in ended_grants
-        or p.credential.removeprefix("key:") in ended_keys
-    }
+
+    def has_ended(p: Principal) -> bool:
+        version = versions.get(p.user)
+        if version is None:  # the user is suspended or gone
+            return True
+        if p.credential.startswith("key:"):  # it ends by itself: another password is none of its business
+            return p.credential.removeprefix("key:") in ended_keys
+        return version != p.auth_version or p.grant in ended_grants
+
+    return {p.credential for p in principals if has_ended(p)}

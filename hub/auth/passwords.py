@@ -21,6 +21,7 @@ class Passwords:
     """Hashes and checks passwords in a few threads; a storm of sign-ins waits in a bounded queue, then is turned away.
 
     `threads` is how many hashes are computed at once (about 20 ms and 19 MiB each), `waiting` how many may wait.
+    `computed` counts the hashes; `dummy` is what a password is compared with when there is none.
     """
 
     def __init__(self, *, threads: int = 2, waiting: int = 64) -> None:
@@ -30,7 +31,8 @@ class Passwords:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="password")
         self._limit = threads + waiting
         self._pending = 0
-        self._dummy = self._hasher.hash("nobody's password")
+        self.computed = 0
+        self.dummy = self._hasher.hash("nobody's password")
 
     async def hash(self, password: str) -> str:
         """The hash to keep. `BadRequest` when the password is too short or too long, `RateLimited` in a storm."""
@@ -44,7 +46,7 @@ class Passwords:
     async def verify(self, password: str, password_hash: str | None) -> bool:
         """Whether it is the password; takes as long for a user who does not exist (None). `RateLimited` in a storm."""
         prepared = _prepare(password)[: MAX_BYTES + 1]
-        known = password_hash or self._dummy
+        known = password_hash or self.dummy
         matches = await self._run(lambda: self._hasher.verify(prepared, known))
         return matches and password_hash is not None and len(prepared) <= MAX_BYTES
 
@@ -56,6 +58,7 @@ class Passwords:
         if self._pending >= self._limit:
             raise RateLimited("too many sign-ins at once", retry_after=1.0)
         self._pending += 1
+        self.computed += 1
         future = asyncio.get_running_loop().run_in_executor(self._pool, work)
         # Not in a `finally` of the waiting caller: one that gives up leaves its hash in the queue.
         future.add_done_callback(self._done)

@@ -32,6 +32,10 @@ _REVOKE = text("""
     WHERE id = CAST(:id AS uuid) AND user_id = CAST(:user AS uuid) AND revoked_at IS NULL
 """)
 
+_REVOKE_ALL = text("""
+    UPDATE api_keys SET revoked_at = clock_timestamp() WHERE user_id = CAST(:user AS uuid) AND revoked_at IS NULL
+""")
+
 _VALID = text("SELECT id::text FROM api_keys WHERE id = ANY(CAST(:ids AS uuid[])) AND revoked_at IS NULL")
 
 _TOUCH = text("UPDATE api_keys SET last_used_at = clock_timestamp() WHERE id = CAST(:id AS uuid)")
@@ -95,6 +99,11 @@ async def page(db: Db, user: UserId, *, limit: int, cursor: str | None = None) -
 async def revoke(db: Db, user: UserId, key: str) -> bool:
     """Revoke a key of this user. False when they have no such key that is still valid."""
     return bool((await db.execute(_REVOKE, {"user": user, "id": key})).rowcount)
+
+
+async def revoke_all(db: Db, user: UserId) -> None:
+    """Revoke every key of this user."""
+    await db.execute(_REVOKE_ALL, {"user": user})
 
 
 async def revoked(db: Db, keys: Collection[str]) -> set[str]:

@@ -36,6 +36,20 @@ _REVOKE_USER = text("""
     UPDATE refresh_tokens SET revoked_at = clock_timestamp() WHERE user_id = CAST(:user AS uuid) AND revoked_at IS NULL
 """)
 
+_REVOKE_SIGN_IN = text("""
+    UPDATE refresh_tokens SET revoked_at = clock_timestamp()
+    WHERE family = CAST(:family AS uuid) AND user_id = CAST(:user AS uuid) AND revoked_at IS NULL
+      AND expires_at > clock_timestamp()
+""")
+
+_SIGN_INS = text("""
+    SELECT family::text, min(created_at) AS created_at, max(created_at) AS used_at, max(expires_at) AS expires_at
+    FROM refresh_tokens WHERE user_id = CAST(:user AS uuid)
+    GROUP BY family
+    HAVING max(revoked_at) IS NULL AND max(expires_at) > clock_timestamp()
+    ORDER BY max(created_at) DESC, family LIMIT 200
+""")
+
 _REVOKED_FAMILIES = text("""
     SELECT DISTINCT family::text FROM refresh_tokens
     WHERE family = ANY(CAST(:families AS uuid[])) AND revoked_at IS NOT NULL
@@ -52,6 +66,16 @@ class StoredRefreshToken:
     expires_at: datetime
     used_at: datetime | None
     revoked_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class SignIn:
+    """A family of refresh tokens: one sign-in with a password. `used_at` is when it last got new tokens."""
+
+    id: str
+    created_at: datetime
+    used_at: datetime
+    expires_at: datetime
 
 
 async def insert(
@@ -85,6 +109,17 @@ async def mark_used(db: Db, token: str) -> None:
 async def revoke_family(db: Db, family: str) -> None:
     """End a sign-in: all its tokens."""
     await db.execute(_REVOKE_FAMILY, {"family": family})
+
+
+async def revoke_sign_in(db: Db, user: UserId, family: str) -> bool:
+    """End a sign-in of this user. False when they have no such sign-in that lasts."""
+    return bool((await db.execute(_REVOKE_SIGN_IN, {"user": user, "family": family})).rowcount)
+
+
+async def sign_ins(db: Db, user: UserId) -> list[SignIn]:
+    """The user's sign-ins that last, at most 200, the last used one first."""
+    rows = await db.execute(_SIGN_INS, {"user": user})
+    return [SignIn(row.family, row.created_at, row.used_at, row.expires_at) for row in rows]
 
 
 async def revoke_user(db: Db, user: UserId) -> None:

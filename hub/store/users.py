@@ -27,6 +27,10 @@ _BUMP = text("""
     UPDATE users SET auth_version = auth_version + 1 WHERE id = CAST(:id AS uuid) RETURNING auth_version
 """)
 
+_BY_ID_LOCKED = text(f"{_BY_ID.text} FOR SHARE")
+
+_SET_PASSWORD = text("UPDATE users SET password_hash = :password_hash WHERE id = CAST(:id AS uuid)")
+
 _AUTH_VERSIONS = text("""
     SELECT id::text, auth_version FROM users WHERE id = ANY(CAST(:ids AS uuid[])) AND disabled_at IS NULL
 """)
@@ -65,9 +69,9 @@ async def create(
         raise Conflict("the name is taken")
 
 
-async def by_id(db: Db, user: UserId) -> StoredUser | None:
-    """The user with this id, or None."""
-    return _user((await db.execute(_BY_ID, {"id": user})).one_or_none())
+async def by_id(db: Db, user: UserId, *, lock: bool = False) -> StoredUser | None:
+    """The user with this id, or None. `lock`: until the end of this transaction nobody changes what they may do."""
+    return _user((await db.execute(_BY_ID_LOCKED if lock else _BY_ID, {"id": user})).one_or_none())
 
 
 async def by_name(db: Db, name: str) -> StoredUser | None:
@@ -82,6 +86,11 @@ async def bump_auth_version(db: Db, user: UserId) -> int | None:
     """Revoke every credential the user has shown so far; the new version, or None when there is no such user."""
     version: int | None = (await db.execute(_BUMP, {"id": user})).scalar_one_or_none()
     return version
+
+
+async def set_password(db: Db, user: UserId, password_hash: str) -> None:
+    """From now on this is the password's hash."""
+    await db.execute(_SET_PASSWORD, {"id": user, "password_hash": password_hash})
 
 
 async def auth_versions(db: Db, users: Collection[UserId]) -> dict[UserId, int]:

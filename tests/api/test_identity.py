@@ -58,6 +58,37 @@ async def test_signing_out_by_the_calls_own_token(hub: Door) -> None:
         problem(await rest.post("/v1/auth/revoke"), 400, "bad_request")
 
 
+async def test_another_password_and_signing_out_everywhere(hub: Door) -> None:
+    name = fresh("ann")
+    async with hub.rest(await hub.register(name)) as rest:
+        listed = (await rest.get("/v1/auth/sign-ins")).json()
+        assert [one["current"] for one in listed["items"]] == [True]
+        body = {"password": "wrong password", "new_password": "another password"}
+        problem(await rest.post("/v1/auth/password", json=body), 403, "forbidden")
+        changed = await rest.post("/v1/auth/password", json={**body, "password": PASSWORD})
+        assert (changed.status_code, changed.headers["cache-control"]) == (200, "no-store")
+        problem(await rest.get("/v1/me"), 401, "unauthenticated")
+        rest.headers["Authorization"] = f"Bearer {changed.json()['access_token']}"
+        (mine,) = (await rest.get("/v1/auth/sign-ins")).json()["items"]
+        assert mine["current"]
+        problem(await rest.delete("/v1/auth/sign-ins/x"), 404, "not_found")
+        key = (await rest.post("/v1/api-keys", json={"name": "bot"})).json()["key"]
+        assert (await rest.post("/v1/auth/signout-all", json={"api_keys": True})).json() == {}
+        problem(await rest.get("/v1/me"), 401, "unauthenticated")
+        rest.headers["Authorization"] = f"Bearer {key}"
+        problem(await rest.get("/v1/me"), 401, "unauthenticated")
+
+
+async def test_ending_one_sign_in(hub: Door) -> None:
+    name = fresh("ann")
+    async with hub.rest(await hub.register(name)) as rest, hub.rest(await hub.sign_in(name)) as other:
+        listed = (await rest.get("/v1/auth/sign-ins")).json()["items"]
+        theirs = next(one["id"] for one in listed if not one["current"])
+        assert (await rest.delete(f"/v1/auth/sign-ins/{theirs}")).status_code == 204
+        problem(await other.get("/v1/me"), 401, "unauthenticated")
+        assert (await rest.get("/v1/me")).status_code == 200
+
+
 @pytest.mark.parametrize(
     "form",
     [

@@ -2,29 +2,32 @@
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Form, Request, Response
+from fastapi import APIRouter, Form, Path, Request, Response
 from pydantic import ConfigDict, Field
 
 from hub.api.caller import Address, Caller, Wired
 from hub.api.openapi import problems
-from hub.api.shapes import NO_NUL, Body
+from hub.api.shapes import NO_NUL, Body, Page
+from hub.auth.accounts import TokenPair
 from hub.auth.header import bearer_token
 from hub.auth.names import MAX_CHARACTERS, PATTERN
 from hub.auth.passwords import MAX_BYTES, MIN_CHARACTERS
 from hub.auth.tickets import LIFETIME_S
 from hub.domain.errors import BadRequest
 from hub.protocol.events import Wire
+from hub.protocol.frames import timestamp
 from hub.protocol.results import Empty
 from hub.protocol.text import Storable
 
 Secret = Annotated[str, Field(max_length=8192)]
+NewPassword = Annotated[
+    Storable, Field(min_length=MIN_CHARACTERS, max_length=MAX_BYTES, json_schema_extra={"pattern": NO_NUL})
+]
 
 
 class RegisterBody(Body):
     name: Annotated[Storable, Field(min_length=1, max_length=MAX_CHARACTERS, json_schema_extra={"pattern": PATTERN})]
-    password: Annotated[
-        Storable, Field(min_length=MIN_CHARACTERS, max_length=MAX_BYTES, json_schema_extra={"pattern": NO_NUL})
-    ]
+    password: NewPassword
 
 
 class Registered(Wire):
@@ -68,6 +71,29 @@ class RevokeForm(Body):
     client_secret: Secret | None = None
 
 
+class PasswordBody(Body):
+    """`password` is the present one."""
+
+    password: Annotated[Storable, Field(max_length=MAX_BYTES, json_schema_extra={"pattern": NO_NUL})]
+    new_password: NewPassword
+
+
+class SignOutBody(Body):
+    """`api_keys`: end the caller's API keys, too."""
+
+    api_keys: bool = False
+
+
+class SignInItem(Wire):
+    """`used_at` is when it last got new tokens; `current`: the one this call belongs to."""
+
+    id: str
+    created_at: str
+    used_at: str
+    expires_at: str
+    current: bool
+
+
 class Ticket(Wire):
     ticket: str
     expires_in: int
@@ -90,7 +116,7 @@ async def token(form: Annotated[TokenForm, Form()], wired: Wired, address: Addre
         if form.username is None or form.password is None:
             raise BadRequest("the grant password needs username and password")
         pair = await wired.accounts.sign_in(form.username, form.password, address=address)
-    return TokenAnswer(access_token=pair.access_token, expires_in=pair.expires_in, refresh_token=pair.refresh_token)
+    return _answer(pair)
 
 
 async def revoke(form: Annotated[RevokeForm, Form()], wired: Wired, address: Address, request: Request) -> Empty:
@@ -107,6 +133,51 @@ async def ticket(caller: Caller, wired: Wired, request: Request, response: Respo
     _not_stored(response)
     origin = request.headers.get("origin")
     return Ticket(ticket=await wired.tickets.mint(caller, origin=origin), expires_in=LIFETIME_S)
+
+
+async def change_password(
+    body: PasswordBody, caller: Caller, wired: Wired, address: Address, response: Response
+) -> TokenAnswer:
+    """Change the password. Every sign-in of the caller ends, with its tokens and connections; the answer begins a new
+    one. API keys stay."""
+    _not_stored(response)
+    pair = await wired.accounts.change_password(caller, body.password, body.new_password, address=address)
+    return _answer(pair)
+
+
+async def sign_out_everywhere(body: SignOutBody, caller: Caller, wired: Wired, address: Address) -> Empty:
+    """End every sign-in of the caller, this one too, with all tokens and open connections."""
+    await wired.sign_ins.end_all(caller, keys=body.api_keys, address=address)
+    return Empty()
+
+
+async def sign_ins(caller: Caller, wired: Wired) -> Page[SignInItem]:
+    """Where the caller is signed in: always one page, the last used one first."""
+    items = [
+        SignInItem(
+            id=one.id,
+            created_at=timestamp(one.created_at),
+            used_at=timestamp(one.used_at),
+            expires_at=timestamp(one.expires_at),
+            current=one.id == caller.grant,
+        )
+        for one in await wired.sign_ins.list(caller)
+    ]
+    return Page(items=items)
+
+
+async def end_sign_in(
+    sign_in: Annotated[str, Path(alias="id", description="The sign-in's id.")],
+    caller: Caller,
+    wired: Wired,
+    address: Address,
+) -> None:
+    """End one sign-in, with its tokens and open connections."""
+    await wired.sign_ins.end(caller, sign_in, address=address)
+
+
+def _answer(pair: TokenPair) -> TokenAnswer:
+    return TokenAnswer(access_token=pair.access_token, expires_in=pair.expires_in, refresh_token=pair.refresh_token)
 
 
 def _not_stored(response: Response) -> None:
@@ -128,4 +199,12 @@ def router() -> APIRouter:
         openapi_extra={"requestBody": {"required": False}},
     )
     routes.add_api_route("/tickets", ticket, methods=["POST"], responses=problems(400, 401, 413))
+    routes.add_api_route(
+        "/password", change_password, methods=["POST"], responses=problems(400, 401, 403, 409, 413, 429)
+    )
+    routes.add_api_route("/signout-all", sign_out_everywhere, methods=["POST"], responses=problems(400, 401, 403, 413))
+    routes.add_api_route("/sign-ins", sign_ins, methods=["GET"], responses=problems(401, 403))
+    routes.add_api_route(
+        "/sign-ins/{id}", end_sign_in, methods=["DELETE"], status_code=204, responses=problems(401, 403, 404)
+    )
     return routes
