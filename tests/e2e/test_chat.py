@@ -149,7 +149,7 @@ async def test_the_commands(hub: Door, places: Places, here: Path) -> None:
     async with at_terminal(options(hub.url, await registered(hub.url, "ada")), places) as (terminal, ended):
         await terminal.shows("with scripted")
         terminal.enter("/help")
-        await terminal.shows(r"/resume \[which\]")
+        await terminal.shows(r"/open \[which\]")
         await terminal.shows("Alt-Enter")
         terminal.enter("/title My plans")
         terminal.enter("/teams")
@@ -173,7 +173,7 @@ async def test_the_commands(hub: Door, places: Places, here: Path) -> None:
         terminal.enter("/sessions")
         await terminal.shows("Second one · scripted-autogen · idle · .* · you are here")
         await terminal.shows("My plans · scripted")
-        terminal.enter("/resume my pl")
+        terminal.enter("/open my pl")
         await terminal.shows("with scripted:")
         await terminal.shows("› hello there")
         terminal.enter("/new no-such-team")

@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 from prompt_toolkit.formatted_text import fragment_list_to_text
 
+from hub.domain.session import OnBusy
 from hub.protocol.events import Person, SessionData
 from hub.protocol.results import AgentResult, TeamResult
 from hub_client import FixedToken, NotSignedIn, RequestFailed, Rest, SignIn, State, Status, Tokens
-from hub_client.chat import commands
+from hub_client.chat import intents
 from hub_client.chat.choice import LastSessions, choose_session, choose_team
 from hub_client.chat.commands import parse
-from hub_client.chat.conversation import AgentSaid, Conversation, Entry, Notice, Tone, ToolUsed, UserSaid
+from hub_client.chat.conversation import AgentSaid, Asked, Conversation, Entry, Notice, Tone, ToolUsed, UserSaid
 from hub_client.chat.face import ChatFace
 from hub_client.chat.identity import identify
 from hub_client.chat.options import Options
@@ -50,40 +51,74 @@ def fresh() -> Conversation:
 @pytest.mark.parametrize(
     ("line", "intent"),
     [
-        ("hello", commands.Say("hello")),
-        ("  hello\nyou  ", commands.Say("hello\nyou")),
-        ("@critic why?", commands.Say("why?", "critic")),
-        ("@Critic: why?", commands.Say("why?", "critic")),
-        ("@nobody why?", commands.Say("@nobody why?")),
-        ("//new is a word", commands.Say("/new is a word")),
-        ("/script turns=1", commands.Say("/script turns=1")),
-        ("/new", commands.New("", "")),
-        ("/new duo The title", commands.New("duo", "The title")),
-        ("/resume 2", commands.Resume("2")),
-        ("/sessions", commands.ListSessions()),
-        ("/teams", commands.ListTeams()),
-        ("/who", commands.Agents()),
-        ("/title A b", commands.Rename("A b")),
-        ("/invite bea viewer", commands.Invite("bea", "viewer")),
-        ("/invite bea", commands.Invite("bea", "editor")),
-        ("/stop", commands.Stop()),
-        ("/export x.jsonl", commands.Export("x.jsonl")),
-        ("/HELP", commands.Help()),
-        ("/quit", commands.Exit()),
+        ("hello", intents.Say("hello")),
+        ("  hello\nyou  ", intents.Say("hello\nyou")),
+        ("@critic why?", intents.Say("why?", "critic")),
+        ("@Critic: why?", intents.Say("why?", "critic")),
+        ("@nobody why?", intents.Say("@nobody why?")),
+        ("//new is a word", intents.Say("/new is a word")),
+        ("/script turns=1", intents.Say("/script turns=1")),
+        ("/new", intents.New("", "")),
+        ("/new duo The title", intents.New("duo", "The title")),
+        ("/open 2", intents.Open("2")),
+        ("/resume my plans", intents.Open("my plans")),
+        ("/resume", intents.Resume()),
+        ("/pause", intents.Pause()),
+        ("/steer shorter", intents.Say("shorter", None, OnBusy.STEER)),
+        ("/steer @critic shorter", intents.Say("shorter", "critic", OnBusy.STEER)),
+        ("/interrupt no, wait", intents.Say("no, wait", None, OnBusy.INTERRUPT)),
+        ("/edit", intents.Edit("")),
+        ("/edit better words", intents.Edit("better words")),
+        ("/retry", intents.Retry()),
+        ("/regenerate", intents.Retry()),
+        ("/fork", intents.Fork(None)),
+        ("/fork 12", intents.Fork(12)),
+        ("/approve", intents.Respond("approve", None, "")),
+        ("/approve 2 fine with me", intents.Respond("approve", 2, "fine with me")),
+        ("/reject too much", intents.Respond("reject", None, "too much")),
+        ("/reject #3", intents.Respond("reject", 3, "")),
+        ("/answer 42", intents.Respond("answer", None, "42")),
+        ("/answer 2 forty two", intents.Respond("answer", 2, "forty two")),
+        ("/search green ideas", intents.Search("green ideas")),
+        ("/sessions", intents.ListSessions()),
+        ("/teams", intents.ListTeams()),
+        ("/who", intents.Agents()),
+        ("/title A b", intents.Rename("A b")),
+        ("/invite bea viewer", intents.Invite("bea", "viewer")),
+        ("/invite bea", intents.Invite("bea", "editor")),
+        ("/stop", intents.Stop()),
+        ("/export x.jsonl", intents.Export("x.jsonl")),
+        ("/HELP", intents.Help()),
+        ("/quit", intents.Exit()),
     ],
 )
-def test_what_a_line_means(line: str, intent: commands.Intent) -> None:
+def test_what_a_line_means(line: str, intent: intents.Intent) -> None:
     assert parse(line, ("writer", "critic")) == intent
 
 
-@pytest.mark.parametrize("line", ["/title", "/invite", "@critic", "/resum", "/nonsense", ""])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "/title",
+        "/invite",
+        "@critic",
+        "/resum",
+        "/nonsense",
+        "",
+        "/steer",
+        "/answer",
+        "/search",
+        "/fork x",
+        "/steer @critic",
+    ],
+)
 def test_a_line_that_means_nothing_says_what_to_do(line: str) -> None:
-    assert isinstance(parse(line, ("critic",)), commands.Misread)
+    assert isinstance(parse(line, ("critic",)), intents.Misread)
 
 
 def test_a_mistyped_command_is_guessed() -> None:
     intent = parse("/sesions")
-    assert isinstance(intent, commands.Misread)
+    assert isinstance(intent, intents.Misread)
     assert "Did you mean /sessions?" in intent.why
 
 
@@ -144,18 +179,13 @@ def test_a_tool_call_is_told_with_its_result() -> None:
             "Writer hands over to Critic: done",
         ),
         (play.event("run.started", 2, team="duo", attempt=2, node="n"), "another worker"),
-        (play.event("message.steered", 2, message="m", outcome="follow_up"), "comes next"),
+        (play.event("message.steered", 2, message="m", outcome="follow_up"), "answered next"),
+        (play.event("message.steered", 2, message="m", outcome="consumed", turn=1), "heard it at turn 2"),
         (play.event("message.redacted", 2, message="m", by={"id": "u2", "name": "bea"}), "bea removed"),
         (play.event("budget.reached", 2, scope="run", limit=100, used=101), "budget (run)"),
         (
-            play.event(
-                "input.requested", 2, request="r", kind="approval", agent="writer", prompt="May I?", expires_at="x"
-            ),
-            "Writer asks: May I?",
-        ),
-        (
             play.event("input.resolved", 2, request="r", decision="approve", text=None, by={"id": "u", "name": "bea"}),
-            "bea: approve",
+            "bea approved",
         ),
     ],
 )
@@ -170,13 +200,68 @@ def test_what_happens_is_told_in_a_line(frame: dict[str, Any], text: str) -> Non
     [
         play.event("member.added", 2, user="u1", name="anna", role="owner"),
         play.event("run.started", 2, team="duo", attempt=1, node="n"),
-        play.event("message.steered", 2, message="m", outcome="consumed", turn=1),
         play.event("presence.changed", user="u2", name="bea", status="active", connections=1),
         play.event("agent.status", agent="critic", status="thinking"),
     ],
 )
 def test_what_is_shown_elsewhere_adds_no_line(frame: dict[str, Any]) -> None:
     assert talk(fresh(), frame) == []
+
+
+def asks(request: str, kind: str = "approval", seq: int = 4, **data: Any) -> dict[str, Any]:
+    prompt = "May I?" if kind == "approval" else "How many?"
+    more = {"agent": "writer", "prompt": prompt, "expires_at": "2026-01-01T10:30:00Z"}
+    return play.event("input.requested", seq, request=request, kind=kind, **{**more, **data})
+
+
+def answers(request: str, decision: str | None, text: str | None = None) -> dict[str, Any]:
+    by = {"id": "u2", "name": "bea"}
+    return play.event("input.resolved", 9, request=request, decision=decision, text=text, by=by)
+
+
+def test_what_is_asked_is_open_until_it_is_answered_or_the_run_ends() -> None:
+    view = fresh()
+    [first] = talk(view, play.turn(2), asks("r1", call="c1", tool="transfer", arguments={"to": "bea"}))
+    assert isinstance(first, Asked)
+    assert (first.number, first.tool, first.arguments) == (1, "transfer", {"to": "bea"})
+    [second] = talk(view, asks("r2", "question"))
+    assert list(view.requests.values()) == [first, second]
+    assert talk(view, answers("r1", "reject", "too much")) == [Notice("bea rejected #1: too much")]
+    assert list(view.requests) == ["r2"]
+    late = {"id": "hub", "name": "hub"}
+    late_answer = play.event("input.resolved", 9, request="r1", decision="reject", text=None, by=late)
+    assert talk(view, late_answer) == [Notice("nobody answered in time", Tone.WARNING)]
+    talk(view, play.finished(9, "cancelled"))
+    assert not view.requests
+
+
+def test_a_pause_is_known_until_it_ends() -> None:
+    view = fresh()
+    paused = {**session_data("s1", "The title").model_dump(), "status": "paused"}
+    talk(view, play.turn(2), play.event("session.updated", 3, **paused))
+    face = ChatFace("here:1", Palette(), view)
+    assert "paused: /resume" in fragment_list_to_text(face.above(80, 10))
+    talk(view, play.event("session.updated", 4, **{**paused, "status": "running"}))
+    assert "paused" not in fragment_list_to_text(face.above(80, 10))
+
+
+def test_what_waits_for_an_answer_is_shown_with_how_to_give_it() -> None:
+    view = fresh()
+    [approval] = talk(view, asks("r1", arguments={"to": "bea"}))
+    face = ChatFace("here:1", Palette(), view)
+    assert "Writer waits for you: /approve or /reject" in fragment_list_to_text(face.above(80, 10))
+    [question] = talk(view, asks("r2", "question"))
+    assert "(and 1 more)" in fragment_list_to_text(face.above(80, 10))
+    drawn = ansi([approval, question], Palette(), 80)
+    assert "May I?" in drawn
+    assert "/approve 1 or /reject 1" in drawn
+    assert "/answer 2 TEXT" in drawn
+
+
+def test_one_knows_what_one_said_last_and_what_was_answered() -> None:
+    view = fresh()
+    talk(view, said("anna", "hi"), said("bea", "ho", user="u2"), play.completed(4, "yes"))
+    assert (view.said, view.answered) == (("q", "hi"), "m1")
 
 
 def test_who_speaks_is_told_apart() -> None:
@@ -206,6 +291,7 @@ def test_text_cannot_act_upon_the_terminal() -> None:
         UserSaid(nasty, nasty, own=False, to=nasty),
         AgentSaid("m", "writer", nasty, f"`{nasty}`", nasty, "failed here"),
         ToolUsed("writer", nasty, nasty, {"a": nasty}, nasty, True),
+        Asked(1, "r", "approval", "writer", nasty, nasty, nasty, {nasty: nasty}, nasty),
         Notice(nasty, Tone.ERROR),
     ]
     view = fresh()
@@ -276,7 +362,7 @@ def test_the_status_line_fits_and_always_says_how_to_stop(width: int) -> None:
 
 def test_hints_complete_commands_and_agents() -> None:
     face = ChatFace("here:1", Palette(), fresh())
-    assert [name for name, _ in face.hints("/s")] == ["/sessions", "/stop"]
+    assert [name for name, _ in face.hints("/s")] == ["/steer", "/stop", "/sessions", "/search"]
     assert face.hints("@c") == [("@critic", "Critic")]
     assert face.hints("/new duo") == face.hints("hello") == face.hints("//x") == []
 

@@ -1,7 +1,7 @@
 """The client against a hub that the test plays: gaps, closes, resends, expiry, refusals."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Coroutine
 from typing import Any
 
 import pytest
@@ -162,6 +162,38 @@ async def test_a_send_under_way_is_sent_again_with_the_same_key(there: PlayedHub
         await again.reply(second, seq=1, message="m", run="r")
         assert (await sending).seq == 1
         await again.accept_join(1)
+
+
+async def test_every_command_of_a_session_says_what_it_was_called_for(there: PlayedHub) -> None:
+    async with connect(there.url, token="t") as hub, asyncio.TaskGroup() as tasks:
+        peer = await there.connection()
+        session = await joined(hub, peer, 7, after_seq=7)
+        seq, run, status = {"seq": 9}, {"run": "r"}, {"run": "r", "status": "paused"}
+        opened = {
+            **{"id": "s2", "title": "", "team": "duo", "role": "owner", "status": "idle", "last_seq": 3},
+            **{"on_busy": "queue", "created_at": "x", "updated_at": "x", "metadata": {}},
+        }
+        calls: list[tuple[Coroutine[Any, Any, Any], str, dict[str, Any], dict[str, Any]]] = [
+            (session.edit("m", "better"), "message.edit", {"message": "m", "text": "better"}, seq | run),
+            (session.regenerate("m"), "message.regenerate", {"message": "m"}, seq | run),
+            (session.pause(), "run.pause", {}, status),
+            (session.resume(), "run.resume", {}, status),
+            (
+                session.respond("q", decision="approve", text="fine"),
+                "input.respond",
+                {"request": "q", "decision": "approve", "text": "fine"},
+                seq,
+            ),
+            (session.respond("q", text="42"), "input.respond", {"request": "q", "text": "42"}, seq),
+            (session.fork(), "session.fork", {"at_seq": 7}, opened),
+            (session.fork(5), "session.fork", {"at_seq": 5}, opened),
+        ]
+        for asking, type_, fields, result in calls:
+            answer = tasks.create_task(asking)
+            command = await peer.expect(type_)
+            assert {k: v for k, v in command.items() if k != "id"} == {"type": type_, "session": SESSION, **fields}
+            await peer.reply(command, **result)
+            assert (await answer).model_dump(exclude_unset=True) == result
 
 
 async def test_a_command_that_cannot_be_repeated_fails_honestly(there: PlayedHub) -> None:

@@ -1,14 +1,17 @@
 """The hub's REST interface, as far as a client of sessions needs it: sign-in, lists, export."""
 
+import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import quote
 
 import httpx2
 
-from hub.protocol.events import Person, SessionData
-from hub.protocol.results import TeamResult, TranscriptMessage
+from hub.protocol.events import AnyDurableEvent, DurableEvent, Person, SessionData
+from hub.protocol.frames import parse_server_frame
+from hub.protocol.results import MemberResult, RunResult, TeamResult, TranscriptMessage
 from hub_client.errors import NotSignedIn, RequestFailed, Unreachable
 
 TIMEOUT_S = 10.0
@@ -93,7 +96,35 @@ class Rest:
 
     async def add_member(self, session: str, user: str, role: str) -> None:
         """Let a user (id or name) into a session, or change the role."""
-        await self._signed("PUT", f"/v1/sessions/{session}/members/{user}", json={"role": role})
+        await self._signed("PUT", f"/v1/sessions/{session}/members/{quote(user, safe='')}", json={"role": role})
+
+    async def members(self, session: str) -> list[MemberResult]:
+        """Who may be in a session, and as what."""
+        return [MemberResult.model_validate(item) for item in await self._items(f"/v1/sessions/{session}/members")]
+
+    async def remove_member(self, session: str, user: str) -> None:
+        """Take a user's (id or name) membership away."""
+        await self._signed("DELETE", f"/v1/sessions/{session}/members/{quote(user, safe='')}")
+
+    async def delete(self, session: str) -> None:
+        """Delete a session, for everybody."""
+        await self._signed("DELETE", f"/v1/sessions/{session}")
+
+    async def run(self, run: str) -> RunResult:
+        """A run: its status, and what it has used."""
+        return RunResult.model_validate((await self._signed("GET", f"/v1/runs/{run}")).json())
+
+    async def events(self, session: str, after_seq: int = 0, limit: int = 200) -> list[AnyDurableEvent]:
+        """Up to `limit` (1,000 at most) events of the log after `after_seq`, without following the session. Events of
+        types that this client does not know are left out."""
+        params = {"after_seq": after_seq, "limit": limit}
+        answer = await self._signed("GET", f"/v1/sessions/{session}/events", params=params)
+        parsed = [parse_server_frame(json.dumps(item)) for item in answer.json()["items"]]
+        return [event for event in parsed if isinstance(event, DurableEvent)]
+
+    async def search(self, words: str, limit: int = 20) -> list[dict[str, Any]]:
+        """Messages in the caller's transcripts that hold these words, the best first."""
+        return await self._items("/v1/search", q=words, limit=limit)
 
     async def transcript(self, session: str) -> list[TranscriptMessage]:
         """All finished messages of a session."""

@@ -5,9 +5,28 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING, Literal, Self
 
 from hub.domain.session import OnBusy
-from hub.protocol.commands import InputRespond, MessageSend, PresenceSet, RunCancel, RunPause, RunResume, TextPart
-from hub.protocol.events import AnyDurableEvent, AnyEvent, DurableEvent, PresenceChanged, PresenceData, Resync
-from hub.protocol.results import JoinResult, RunCommandResult, SendResult, SeqResult
+from hub.protocol.commands import (
+    InputRespond,
+    MessageEdit,
+    MessageRegenerate,
+    MessageSend,
+    PresenceSet,
+    RunCancel,
+    RunPause,
+    RunResume,
+    SessionFork,
+    TextPart,
+)
+from hub.protocol.events import (
+    AnyDurableEvent,
+    AnyEvent,
+    DurableEvent,
+    PresenceChanged,
+    PresenceData,
+    Resync,
+    SessionData,
+)
+from hub.protocol.results import JoinResult, RunCommandResult, SendResult, SeqResult, SeqRunResult
 from hub_client.assembly import OpenMessages
 from hub_client.mailbox import Mailbox
 
@@ -97,12 +116,27 @@ class Session:
         reply = await self._hub.ask(RunCancel, repeatable=run is not None, session=self.id, run=run)
         return RunCommandResult.model_validate(reply)
 
+    async def edit(self, message: str, text: str) -> SeqRunResult:
+        """Replace a message of this user: the conversation is cut there, what runs is ended, and the team answers the
+        new text.
+
+        Raises `RequestFailed`, among others `forbidden` for a message of somebody else, `conflict` for one that does
+        not count any more.
+        """
+        reply = await self._hub.ask(MessageEdit, session=self.id, message=message, text=text)
+        return SeqRunResult.model_validate(reply)
+
+    async def regenerate(self, message: str) -> SeqRunResult:
+        """Have the team answer again: `message` is a user's, or any of the answers to it. Raises as `edit` does."""
+        reply = await self._hub.ask(MessageRegenerate, session=self.id, message=message)
+        return SeqRunResult.model_validate(reply)
+
     async def pause(self) -> RunCommandResult:
         """Pause the run: at once when it is doing nothing, else after its present turn (`pausing`)."""
         return RunCommandResult.model_validate(await self._hub.ask(RunPause, repeatable=True, session=self.id))
 
     async def resume(self) -> RunCommandResult:
-        """Let a paused run go on."""
+        """Let a paused run go on, or take a pause back that has not begun."""
         return RunCommandResult.model_validate(await self._hub.ask(RunResume, repeatable=True, session=self.id))
 
     async def respond(
@@ -117,6 +151,13 @@ class Session:
             InputRespond, repeatable=True, session=self.id, request=request, decision=decision, text=text
         )
         return SeqResult.model_validate(reply)
+
+    async def fork(self, at_seq: int | None = None) -> SessionData:
+        """A new session, owned by this user, with the conversation up to and with event `at_seq` (None: all that was
+        received). It is not joined yet."""
+        position = self.seq if at_seq is None else at_seq
+        reply = await self._hub.ask(SessionFork, session=self.id, at_seq=position or 0)
+        return SessionData.model_validate(reply)
 
     async def set_presence(self, status: Literal["active", "idle", "typing"]) -> None:
         """Tell the others what this user is doing."""

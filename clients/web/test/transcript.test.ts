@@ -55,7 +55,8 @@ function script() {
       event("turn.superseded", { turn: 0, attempt: 2, messages, reason: "worker_lost" }),
     called: (call: string) => event("tool.called", { call, agent: "alpha", name: "clock", arguments: {}, turn: 0 }),
     returned: (call: string) => event("tool.returned", { call, name: "clock", result: "noon", is_error: false }),
-    redacted: (message: string) => event("message.redacted", { message, by: { id: "u", name: "Ada" } }),
+    redacted: (message: string, more: object = {}) =>
+      event("message.redacted", { message, by: { id: "u", name: "Ada" }, ...more }),
     finished: (status = "completed", run = "r1", error?: object) =>
       event(
         "run.finished",
@@ -203,6 +204,8 @@ test("an edited message sets aside what stood there, also what is loaded later",
     play.completed("m2", "hi"),
     play.said("m3", "typo"),
     play.completed("m4", "eh?"),
+    play.redacted("m3", { reason: "edited" }),
+    play.redacted("m4", { reason: "edited" }),
     play.said("m5", "no typo", { replaces: "m3" }),
     play.completed("m6", "ah"),
   ];
@@ -217,6 +220,23 @@ test("an edited message sets aside what stood there, also what is loaded later",
   assert.deepEqual(lines(late), ["branch [alpha complete eh?]", ...rest]);
   late.prepend(events.slice(0, 3));
   assert.deepEqual(lines(late), [...whole, ...rest]);
+});
+
+test("an answer that is made again is set aside with what led to it", () => {
+  const [view, play] = [transcript(), script()];
+  view.apply(play.said("m1", "what time is it?"));
+  view.apply(play.started());
+  view.apply(play.called("c1"));
+  view.apply(play.returned("c1"));
+  view.apply(play.completed("m2", "noon"));
+  view.apply(play.completed("m3", "indeed", "complete", "beta"));
+  view.apply(play.redacted("m2", { reason: "regenerated" }));
+  view.apply(play.redacted("m3", { reason: "regenerated" }));
+  view.apply(play.completed("m4", "one"));
+  const set = 'tool {"result":"noon","isError":false}, alpha complete noon, beta complete indeed';
+  assert.deepEqual(lines(view), ["user what time is it?", `branch [${set}]`, "alpha complete one"]);
+  view.apply(play.redacted("m4", { reason: "regenerated" }));
+  assert.deepEqual(lines(view).slice(1), [`branch [${set}]`, "branch [alpha complete one]"]);
 });
 
 test("a request knows its call, and how it was answered", () => {

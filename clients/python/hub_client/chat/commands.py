@@ -1,102 +1,60 @@
 """What a line typed into the chat means: a message, or one of the slash commands."""
 
 import difflib
-from dataclasses import dataclass
+from dataclasses import replace
+from typing import Literal
+
+from hub.domain.session import OnBusy
+from hub_client.chat.intents import (
+    Agents,
+    Edit,
+    Exit,
+    Export,
+    Fork,
+    Help,
+    Intent,
+    Invite,
+    ListSessions,
+    ListTeams,
+    Misread,
+    New,
+    Open,
+    Pause,
+    Rename,
+    Respond,
+    Resume,
+    Retry,
+    Say,
+    Search,
+    Stop,
+)
 
 PASSED_ON = ("/script",)  # words of the scripted teams: messages, although they begin with a slash
 
 
-@dataclass(frozen=True, slots=True)
-class Say:
-    """Send this; `to` is the agent named with @ in front."""
-
-    text: str
-    to: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Help:
-    pass
-
-
-@dataclass(frozen=True, slots=True)
-class New:
-    team: str
-    title: str
-
-
-@dataclass(frozen=True, slots=True)
-class ListSessions:
-    pass
-
-
-@dataclass(frozen=True, slots=True)
-class Resume:
-    """`which` is a number of the list, an id or its beginning, or a part of the title; empty: the last session."""
-
-    which: str
-
-
-@dataclass(frozen=True, slots=True)
-class ListTeams:
-    pass
-
-
-@dataclass(frozen=True, slots=True)
-class Agents:
-    pass
-
-
-@dataclass(frozen=True, slots=True)
-class Rename:
-    title: str
-
-
-@dataclass(frozen=True, slots=True)
-class Invite:
-    user: str
-    role: str
-
-
-@dataclass(frozen=True, slots=True)
-class Stop:
-    pass
-
-
-@dataclass(frozen=True, slots=True)
-class Export:
-    path: str
-
-
-@dataclass(frozen=True, slots=True)
-class Exit:
-    pass
-
-
-@dataclass(frozen=True, slots=True)
-class Misread:
-    """A line that means nothing; `why` says what to do."""
-
-    why: str
-
-
-Intent = (
-    Say | Help | New | ListSessions | Resume | ListTeams | Agents | Rename | Invite | Stop | Export | Exit | Misread
-)
-
 HELP: tuple[tuple[str, str], ...] = (
+    ("@agent TEXT", "say it to one agent"),
+    ("/steer TEXT", "say it to agents at work: they hear it before their next turn"),
+    ("/interrupt TEXT", "stop the agents and have them answer this instead"),
+    ("/stop", "stop the agents (Ctrl-C does the same)"),
+    ("/pause", "let the agents stop after this turn; /resume lets them go on"),
+    ("/approve [N] [note]", "say yes to what an agent asks"),
+    ("/reject [N] [why]", "say no to it"),
+    ("/answer [N] TEXT", "answer an agent's question"),
+    ("/edit [TEXT]", "change your last message and have it answered anew"),
+    ("/retry", "have the agents answer again"),
+    ("/fork [SEQ]", "go on in a new session with what was said (up to event SEQ)"),
     ("/new [team] [title]", "open a new session"),
     ("/sessions", "your sessions"),
-    ("/resume [which]", "go on with a session: a number of /sessions, an id, or a part of its title"),
+    ("/open [which]", "go to a session: a number of the last list, an id, or a part of its title"),
+    ("/search WORDS", "look for words in everything that was said"),
     ("/teams", "the teams there are"),
     ("/agents", "this session's agents and who is here"),
     ("/title TEXT", "name this session"),
-    ("/invite NAME [role]", "let somebody in, as editor, viewer …"),
-    ("/stop", "stop the agents (Ctrl-C does the same)"),
+    ("/invite NAME [role]", "let somebody in: editor, approver, viewer or owner"),
     ("/export [file]", "save the transcript: .md, .json or .jsonl"),
     ("/help", "this"),
     ("/exit", "leave (Ctrl-D does the same); the agents go on"),
-    ("@agent TEXT", "say it to one agent"),
 )
 KEYS: tuple[tuple[str, str], ...] = (
     ("Enter", "send"),
@@ -104,8 +62,21 @@ KEYS: tuple[tuple[str, str], ...] = (
     ("Up, Ctrl-R", "earlier lines, search in them"),
     ("Ctrl-C", "stop the agents; otherwise clear the line; twice: leave"),
 )
-NAMES = ("new", "sessions", "resume", "teams", "agents", "title", "invite", "stop", "export", "help", "exit")
-_ALIASES = {"quit": "exit", "q": "exit", "h": "help", "?": "help", "cancel": "stop", "who": "agents"}
+NAMES = (*(usage.split()[0][1:] for usage, _ in HELP if usage.startswith("/")), "resume")
+_ALIASES = {
+    "quit": "exit",
+    "q": "exit",
+    "h": "help",
+    "?": "help",
+    "cancel": "stop",
+    "who": "agents",
+    "regenerate": "retry",
+    "deny": "reject",
+    "yes": "approve",
+    "no": "reject",
+    "find": "search",
+    "continue": "resume",
+}
 
 
 def parse(line: str, agents: tuple[str, ...] = ()) -> Intent:
@@ -114,7 +85,7 @@ def parse(line: str, agents: tuple[str, ...] = ()) -> Intent:
     if text.startswith("//"):
         return Say(text[1:])
     if text.startswith("/") and not text.startswith(PASSED_ON):
-        return _command(text)
+        return _command(text, agents)
     if text.startswith("@"):
         return _addressed(text, agents)
     return Say(text) if text else Misread("")
@@ -129,7 +100,7 @@ def _addressed(text: str, agents: tuple[str, ...]) -> Intent:
     return Say(rest.strip(), agent) if rest.strip() else Misread(f"what shall {agent} be told?")
 
 
-def _command(text: str) -> Intent:
+def _command(text: str, agents: tuple[str, ...]) -> Intent:  # noqa: C901 — one row per command
     word, _, rest = text[1:].partition(" ")
     rest = rest.strip()
     name = _ALIASES.get(word.casefold(), word.casefold())
@@ -141,8 +112,12 @@ def _command(text: str) -> Intent:
             return New(team, title.strip())
         case "sessions":
             return ListSessions()
+        case "open":
+            return Open(rest)
         case "resume":
-            return Resume(rest)
+            return Open(rest) if rest else Resume()
+        case "search":
+            return Search(rest) if rest else Misread("/search needs words to look for")
         case "teams":
             return ListTeams()
         case "agents":
@@ -154,6 +129,20 @@ def _command(text: str) -> Intent:
             return Invite(user, role.strip() or "editor") if user else Misread("/invite needs a name")
         case "stop":
             return Stop()
+        case "pause":
+            return Pause()
+        case "steer":
+            return _said(rest, agents, OnBusy.STEER)
+        case "interrupt":
+            return _said(rest, agents, OnBusy.INTERRUPT)
+        case "edit":
+            return Edit(rest)
+        case "retry":
+            return Retry()
+        case "fork":
+            return _fork(rest)
+        case "approve" | "reject" | "answer" as verb:
+            return _response(verb, rest)
         case "export":
             return Export(rest)
         case "exit":
@@ -162,3 +151,27 @@ def _command(text: str) -> Intent:
             near = difflib.get_close_matches(name, NAMES, n=1)
             hint = f"Did you mean /{near[0]}?" if near else "/help lists what there is."
             return Misread(f"There is no /{word}. {hint} (//{word} sends it as a message.)")
+
+
+def _said(text: str, agents: tuple[str, ...], on_busy: OnBusy) -> Intent:
+    if not text:
+        return Misread(f"/{on_busy} needs a text")
+    said = _addressed(text, agents) if text.startswith("@") else Say(text)
+    return replace(said, on_busy=on_busy) if isinstance(said, Say) else said
+
+
+def _fork(at: str) -> Intent:
+    if at and not at.isdecimal():
+        return Misread("/fork takes the number of an event, as /search shows it")
+    return Fork(int(at) if at else None)
+
+
+def _response(verb: Literal["approve", "reject", "answer"], rest: str) -> Intent:
+    first, _, more = rest.partition(" ")
+    number = first.removeprefix("#")
+    numbered = number.isdecimal() and len(number) < 4  # more is part of an answer
+    text = more.strip() if numbered else rest
+    if verb == "answer" and not text:
+        # "/answer 4" may well be the answer.
+        return Respond(verb, None, rest) if rest else Misread("/answer needs a text")
+    return Respond(verb, int(number) if numbered else None, text)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import assert_never
+from typing import Literal, assert_never
 
 from hub.protocol.events import (
     AgentAuthor,
@@ -80,6 +80,21 @@ class ToolUsed:
 
 
 @dataclass(frozen=True, slots=True)
+class Asked:
+    """The agents wait for an answer by `expires_at` (RFC 3339). `number` is how people here name the request."""
+
+    number: int
+    request: str
+    kind: Literal["approval", "question", "retry"]
+    agent: str
+    display_name: str
+    prompt: str
+    tool: str
+    arguments: dict[str, object]
+    expires_at: str
+
+
+@dataclass(frozen=True, slots=True)
 class Notice:
     """A line about the conversation."""
 
@@ -87,7 +102,7 @@ class Notice:
     tone: Tone = Tone.QUIET
 
 
-Entry = UserSaid | AgentSaid | ToolUsed | Notice
+Entry = UserSaid | AgentSaid | ToolUsed | Asked | Notice
 
 
 @dataclass(slots=True)
@@ -114,7 +129,9 @@ class _Call:
 class Conversation:
     """The view of one session for one user (`me` is the user's id).
 
-    Every event goes through `apply`, in order. `runs` are those that were asked for and have not finished.
+    Every event goes through `apply`, in order. `runs` are those that were asked for and have not finished, `requests`
+    what waits for an answer, by id. `said` is the user's last message (id, text), `answered` the id of the last one of
+    an agent.
     """
 
     me: str
@@ -122,9 +139,14 @@ class Conversation:
     title: str = ""
     lanes: dict[str, Lane] = field(default_factory=dict)
     runs: dict[str, None] = field(default_factory=dict)
+    requests: dict[str, Asked] = field(default_factory=dict)
+    paused: bool = False
+    said: tuple[str, str] | None = None
+    answered: str | None = None
     prompt_tokens: int = 0
     completion_tokens: int = 0
     _calls: dict[str, _Call] = field(default_factory=dict)
+    _asked: int = 0
 
     @property
     def busy(self) -> bool:
@@ -140,6 +162,7 @@ class Conversation:
         match event:
             case SessionCreated() | SessionUpdated():
                 self.title = event.data.title
+                self.paused = event.data.status == "paused"
             case MemberAdded():
                 # The owner's own membership comes with the session and is no news.
                 return [] if event.data.role == "owner" else [Notice(f"{event.data.name} joined as {event.data.role}")]
@@ -149,6 +172,8 @@ class Conversation:
                 return [Notice(f"{event.data.name} is {event.data.role} now")]
             case MessageCreated():
                 author = event.data.author
+                if author.id == self.me:
+                    self.said = (event.data.message, event.data.text)
                 return [UserSaid(author.name, event.data.text, author.id == self.me, event.data.to)]
             case RunQueued() | RunStarted():
                 self.runs[event.run or ""] = None
@@ -171,12 +196,13 @@ class Conversation:
                 reason = f": {event.data.reason}" if event.data.reason else ""
                 return [Notice(f"{self.display_name(event.data.source)} hands over to {there}{reason}")]
             case InputRequested():
-                return [Notice(f"{self.display_name(event.data.agent)} asks: {event.data.prompt}", Tone.WARNING)]
+                return [self._ask(event)]
             case InputResolved():
-                answer = event.data.decision or event.data.text or "answered"
-                return [Notice(f"{event.data.by.name if event.data.by else 'nobody'}: {answer}")]
+                return [self._resolved(event)]
             case MessageSteered():
-                return [] if event.data.outcome == "consumed" else [Notice("the message comes next")]
+                turn = f" at turn {event.data.turn + 1}" if event.data.turn is not None else ""
+                taken = event.data.outcome == "consumed"
+                return [Notice(f"the team has heard it{turn}" if taken else "too late to steer: it is answered next")]
             case MessageRedacted():
                 return [Notice(f"{event.data.by.name} removed a message")]
             case RunFinished():
@@ -227,12 +253,43 @@ class Conversation:
             del self.lanes[author.name]
         self.prompt_tokens += event.data.usage.prompt_tokens
         self.completion_tokens += event.data.usage.completion_tokens
+        self.answered = event.data.message
         note = {"complete": "", "interrupted": "stopped here", "failed": "failed here"}[event.data.status]
         return [
             AgentSaid(
                 event.data.message, author.name, author.display_name, event.data.text, event.data.reasoning or "", note
             )
         ]
+
+    # ---- what they ask, and what is taken back
+
+    def _ask(self, event: InputRequested) -> Asked:
+        data = event.data
+        self._asked += 1
+        asked = Asked(
+            number=self._asked,
+            request=data.request,
+            kind=data.kind,
+            agent=data.agent,
+            display_name=self.display_name(data.agent),
+            prompt=data.prompt,
+            tool=data.tool or "",
+            arguments=dict(data.arguments or {}),
+            expires_at=data.expires_at,
+        )
+        self.requests[data.request] = asked
+        return asked
+
+    def _resolved(self, event: InputResolved) -> Notice:
+        data = event.data
+        asked = self.requests.pop(data.request, None)
+        which = f" #{asked.number}" if asked else ""
+        if data.by.id == "hub":
+            return Notice(f"nobody answered{which} in time", Tone.WARNING)
+        said = {"approve": "approved", "reject": "rejected", None: "answered"}[data.decision]
+        return Notice(f"{data.by.name} {said}{which}" + (f": {data.text}" if data.text else ""))
+
+    # ---- tools
 
     def _called(self, event: ToolCalled) -> None:
         data = event.data
@@ -269,6 +326,8 @@ class Conversation:
         self.runs.pop(event.run or "", None)
         self.lanes.clear()
         self._calls.clear()
+        self.requests.clear()
+        self.paused = False
         data = event.data
         if data.status == "failed":
             why = data.error.message if data.error else data.reason

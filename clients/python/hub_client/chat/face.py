@@ -47,7 +47,11 @@ class ChatFace:
         """The lines above the input, each ended by a newline, about `height` at most."""
         tick = int(time.monotonic() * TICKS_PER_S)
         text = lanes(list(self.conversation.lanes.values()), self.palette, width, height - len(self.sending) - 2, tick)
-        if self.busy and not text:
+        if self.conversation.paused:
+            text.append(("class:warning", "‖ paused: /resume lets the agents go on\n"))
+        elif self.conversation.requests:
+            text.append(("class:warning", f"? {self._asks()}\n"))
+        elif self.busy and not text:
             text.append(("class:quiet", f"{SPINNER[tick % len(SPINNER)]} waiting for the agents …\n"))
         for waiting in self.sending:
             first = safe(waiting).strip().splitlines()[0]
@@ -77,6 +81,12 @@ class ChatFace:
             names = [(f"@{agent.name}", agent.display_name) for agent in self.conversation.agents]
             return [(name, about) for name, about in names if name.startswith(line) and name != line]
         return []
+
+    def _asks(self) -> str:
+        first = next(iter(self.conversation.requests.values()))
+        more = len(self.conversation.requests) - 1
+        how = "/answer TEXT" if first.kind == "question" else "/approve or /reject"
+        return f"{safe(first.display_name)} waits for you: {how}" + (f" (and {more} more)" if more else "")
 
     def _connection(self) -> StyleAndTextTuples:
         match self.status.state:

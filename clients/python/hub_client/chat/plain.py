@@ -7,7 +7,7 @@ streams; what others write meanwhile follows when it is done.
 from typing import TextIO
 
 from hub.protocol.events import AnyEvent, RunFinished, TurnSuperseded
-from hub_client.chat.conversation import AgentSaid, Conversation, Entry, Notice, Tone, ToolUsed, UserSaid
+from hub_client.chat.conversation import AgentSaid, Asked, Conversation, Entry, Notice, Tone, ToolUsed, UserSaid
 from hub_client.chat.safe import safe
 
 
@@ -66,6 +66,8 @@ class PlainView:
             case ToolUsed():
                 outcome = "failed with" if entry.is_error else "used"
                 self._note(f"{entry.display_name} {outcome} {entry.tool}: {entry.result}".strip())
+            case Asked():
+                self._note(f"{entry.display_name} asks (#{entry.number}): {entry.prompt}")
             case Notice():
                 if entry.tone is not Tone.QUIET:
                     self._note(entry.text)

@@ -3,6 +3,7 @@
 import io
 import itertools
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 
 from prompt_toolkit.formatted_text import StyleAndTextTuples
 from rich.console import Console, ConsoleRenderable, Group
@@ -10,7 +11,7 @@ from rich.markdown import Markdown
 from rich.padding import Padding
 from rich.text import Text
 
-from hub_client.chat.conversation import AgentSaid, Entry, Lane, Notice, Tone, ToolUsed, UserSaid
+from hub_client.chat.conversation import AgentSaid, Asked, Entry, Lane, Notice, Tone, ToolUsed, UserSaid
 from hub_client.chat.safe import safe
 
 # Names of the terminal's own palette, so that they fit light and dark themes alike.
@@ -107,6 +108,8 @@ def _entry(entry: Entry, palette: Palette) -> ConsoleRenderable:
             return _agent(entry, palette)
         case ToolUsed():
             return _tool(entry, palette)
+        case Asked():
+            return _asked(entry, palette)
         case Notice():
             return Padding(Text(safe(entry.text), style=_TONES[entry.tone]), (0, 0, 0, 2))
 
@@ -134,6 +137,33 @@ def _agent(entry: AgentSaid, palette: Palette) -> ConsoleRenderable:
     if entry.text.strip():
         parts.append(Padding(Markdown(safe(entry.text), code_theme="ansi_dark", hyperlinks=False), (0, 0, 0, 2)))
     return Group(*parts)
+
+
+def _asked(entry: Asked, palette: Palette) -> ConsoleRenderable:
+    head = Text("\n")
+    head.append("? ", style="bold yellow")
+    head.append(safe(entry.display_name), style=f"bold {palette.of(entry.agent)}")
+    what = {"approval": "needs your approval", "question": "asks", "retry": "does not know what happened"}[entry.kind]
+    head.append(f" {what}", style="bold")
+    head.append(f"  #{entry.number}, until {safe(_local_time(entry.expires_at))}", style="dim")
+    body = Text(safe(entry.prompt))
+    for name, value in entry.arguments.items():
+        body.append(f"\n{safe(name)}: ", style="dim")
+        body.append(safe(str(value)))
+    ways = {
+        "approval": f"/approve {entry.number} or /reject {entry.number} [why]",
+        "question": f"/answer {entry.number} TEXT",
+        "retry": f"/approve {entry.number} tries again, /reject {entry.number} gives up",
+    }[entry.kind]
+    tool = [Padding(Text(safe(entry.tool), style="bold"), (0, 0, 0, 2))] if entry.tool else []
+    return Group(head, *tool, Padding(body, (0, 0, 0, 2)), Padding(Text(ways, style="yellow"), (0, 0, 0, 2)))
+
+
+def _local_time(moment: str) -> str:
+    try:
+        return f"{datetime.fromisoformat(moment).astimezone():%H:%M}"
+    except ValueError:
+        return moment
 
 
 def _tool(entry: ToolUsed, palette: Palette) -> ConsoleRenderable:

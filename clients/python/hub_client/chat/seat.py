@@ -73,7 +73,7 @@ class Seat:
         await self._get_up()
         agents = next((tuple(team.agents) for team in self.teams if team.name == chosen.team), ())
         self._face.palette.reserve(agent.name for agent in agents)
-        conversation = Conversation(self._hub.user, agents, chosen.title)
+        conversation = Conversation(self._hub.user, agents, chosen.title, paused=chosen.status == "paused")
         session = await self._hub.join(chosen.id)
         self.session = self._face.session = session
         self._face.conversation, self._face.team = conversation, chosen.team

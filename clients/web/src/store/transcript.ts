@@ -119,16 +119,15 @@ export class Transcript {
   #fold(event: DurableEvent): void {
     switch (event.type) {
       case "message.created": {
-        const item = userItem(event);
-        if (item.replaces !== null) this.#cut(item.replaces, event.seq);
-        this.#add(item);
+        this.#add(userItem(event));
         break;
       }
       case "message.completed":
         this.#completed(event);
         break;
       case "message.redacted":
-        this.#redact(event.data.message, event.data.by.name);
+        if ((event.data as Redacted).reason) this.#cut(event.data.message, event.seq);
+        else this.#redact(event.data.message, event.data.by.name);
         break;
       case "tool.called": {
         const { call, agent, name, arguments: given } = event.data;
@@ -219,11 +218,16 @@ export class Transcript {
     else item.phase.value = "superseded";
   }
 
-  /** Folds away what was said from a message on: the conversation goes on from before it. */
+  /**
+   * A message is not part of the conversation any more, because it or one before it was edited or is answered again:
+   * it is folded away, with all that came after it. An answer takes along what led to it, such as calls of tools.
+   */
   #cut(message: string, seq: number): void {
-    const place = this.#settled.findIndex((item) => item.key === message);
-    // Not found: it stands before what is loaded, and so all that is loaded came after it.
-    if (place < 0 && this.firstSeq === 1) return;
+    let place = this.#settled.findIndex((item) => item.key === message);
+    // Known, but folded away already: with the first message that was cut. Not known: all that is loaded came after it.
+    if (place < 0 && this.#byKey.has(message)) return;
+    const isAnswer = this.#settled[place]?.kind === "agent";
+    while (isAnswer && !["user", "branch"].includes(this.#settled[place - 1]?.kind ?? "user")) place -= 1;
     const cut = this.#settled.splice(Math.max(0, place));
     if (cut.length > 0) this.#settled.push({ kind: "branch", key: `branch-${seq}`, items: cut });
   }
@@ -301,6 +305,8 @@ export class Transcript {
     this.#settled.push(item);
   }
 }
+
+type Redacted = { reason?: string | null };
 
 function userItem(event: MessageCreated): UserItem {
   const { message, author, text, to, client_id, replaces, steers } = event.data;
