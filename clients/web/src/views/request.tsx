@@ -30,11 +30,11 @@ export function Request({ item, conversation }: { item: RequestItem; conversatio
         {state === "open" && <Deadline at={request.expires_at} />}
       </header>
       <p class="prompt">{request.prompt}</p>
-      {item.tool !== null && (
+      {request.tool && request.kind !== "question" && (
         <div class="asked">
-          <code>{item.tool.name}</code>
+          <code>{request.tool}</code>
           <pre tabIndex={0} aria-label="Arguments">
-            {JSON.stringify(item.tool.arguments, null, 2)}
+            {JSON.stringify(request.arguments ?? {}, null, 2)}
           </pre>
         </div>
       )}
@@ -86,9 +86,14 @@ function Answering({ item, conversation }: { item: RequestItem; conversation: Co
       />
       <div class="choices">
         {kind === "question" ? (
-          <button type="submit" class="primary" disabled={off.value || text.value.trim() === ""}>
-            Answer
-          </button>
+          <>
+            <button type="submit" class="primary" disabled={off.value || text.value.trim() === ""}>
+              Answer
+            </button>
+            <button type="button" disabled={off.value} onClick={() => void respond("reject")}>
+              Decline
+            </button>
+          </>
         ) : (
           <>
             <button type="button" class="primary" disabled={off.value} onClick={() => void respond("approve")}>
