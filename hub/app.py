@@ -63,6 +63,7 @@ from hub.runs.executor import Executor
 from hub.runs.expiry import Expiry
 from hub.runs.lease import LeaseKeeper
 from hub.sessions.control import Control
+from hub.sessions.cutting import Cutting
 from hub.sessions.history import History
 from hub.sessions.inputs import Inputs
 from hub.sessions.lifecycle import Sessions
@@ -139,10 +140,11 @@ class Worker:
             announce=self.broadcast.credentials_changed,
         )
 
-        control = RunControl(self.broadcast)
+        control = RunControl(self.broadcast, self.deltas)
         self.sessions = Sessions(self.store, self.broadcast, self.catalog, control)
         self.members = Members(self.store, self.broadcast)
         self.messages = Messages(self.store, self.broadcast, self.catalog, control)
+        self.cutting = Cutting(self.store, self.broadcast, control)
         self.history = History(self.store, self.subscriber)
         self.control = Control(self.store, self.broadcast, control)
         self.inputs = Inputs(self.store, self.broadcast, control)
@@ -154,6 +156,7 @@ class Worker:
             authenticator=self.authenticator,
             sessions=self.sessions,
             messages=self.messages,
+            cutting=self.cutting,
             control=self.control,
             inputs=self.inputs,
             rooms=self.rooms,
@@ -190,6 +193,7 @@ class Worker:
                 sessions=self.sessions,
                 members=self.members,
                 messages=self.messages,
+                cutting=self.cutting,
                 history=self.history,
                 control=self.control,
                 inputs=self.inputs,

@@ -11,6 +11,7 @@ from hub.auth.sign_ins import SignIns
 from hub.auth.tickets import Tickets
 from hub.engine.catalog import Catalog
 from hub.sessions.control import Control
+from hub.sessions.cutting import Cutting
 from hub.sessions.history import History
 from hub.sessions.inputs import Inputs
 from hub.sessions.lifecycle import Sessions
@@ -44,6 +45,7 @@ class Services:
     sessions: Sessions
     members: Members
     messages: Messages
+    cutting: Cutting
     history: History
     control: Control
     inputs: Inputs

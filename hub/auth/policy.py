@@ -101,6 +101,8 @@ ROUTES: Mapping[str, Rule] = {
     "PUT /v1/sessions/{id}/members/{user}": Action.MANAGE_MEMBERS,
     "DELETE /v1/sessions/{id}/members/{user}": Action.MANAGE_MEMBERS,  # or Action.LEAVE, for oneself
     "POST /v1/sessions/{id}/messages": Action.SEND,
+    "PATCH /v1/sessions/{id}/messages/{message}": Action.EDIT,
+    "POST /v1/sessions/{id}/messages/{message}/regenerate": Action.REGENERATE,
     "GET /v1/sessions/{id}/events": Action.READ,
     "GET /v1/sessions/{id}/events/stream": Action.READ,
     "GET /v1/sessions/{id}/transcript": Action.READ,

@@ -77,6 +77,10 @@ class Dispatch:
                 return await sessions.leave(self._services, connection, command)
             case MessageSend():
                 return await messages.send(self._services, connection, command)
+            case MessageEdit():
+                return await messages.edit(self._services, connection, command)
+            case MessageRegenerate():
+                return await messages.regenerate(self._services, connection, command)
             case RunCancel():
                 return await runs.cancel(self._services, connection, command)
             case RunPause():
@@ -87,7 +91,7 @@ class Dispatch:
                 return await inputs.respond(self._services, connection, command)
             case PresenceSet():
                 return await presence.set_status(self._services, connection, command)
-            case MessageEdit() | MessageRegenerate() | SessionFork():
+            case SessionFork():
                 raise not_supported_yet(command.type)
             case _:
                 assert_never(command)

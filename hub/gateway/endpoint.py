@@ -28,6 +28,7 @@ from hub.protocol.frames import MAX_FRAME_BYTES, Hello, HelloLimits, live_frame,
 from hub.relay.broadcast import Notice
 from hub.relay.presence import Presence
 from hub.sessions.control import Control
+from hub.sessions.cutting import Cutting
 from hub.sessions.inputs import Inputs
 from hub.sessions.lifecycle import Sessions
 from hub.sessions.messages import Messages
@@ -47,6 +48,7 @@ class Gateway:
         authenticator: Authenticator,
         sessions: Sessions,
         messages: Messages,
+        cutting: Cutting,
         control: Control,
         inputs: Inputs,
         rooms: Rooms,
@@ -59,7 +61,9 @@ class Gateway:
         self._presence = presence
         self._node = node
         self._options = options
-        services = GatewayServices(authenticator, sessions, messages, control, inputs, rooms, presence, options)
+        services = GatewayServices(
+            authenticator, sessions, messages, cutting, control, inputs, rooms, presence, options
+        )
         self._dispatch = Dispatch(services)
         self._connections: set[Connection] = set()
         self._heartbeat = Heartbeat(options.heartbeat_s)

@@ -7,6 +7,7 @@ from hub.gateway.options import GatewayOptions
 from hub.gateway.rooms import Rooms
 from hub.relay.presence import Presence
 from hub.sessions.control import Control
+from hub.sessions.cutting import Cutting
 from hub.sessions.inputs import Inputs
 from hub.sessions.lifecycle import Sessions
 from hub.sessions.messages import Messages
@@ -19,6 +20,7 @@ class GatewayServices:
     authenticator: Authenticator
     sessions: Sessions
     messages: Messages
+    cutting: Cutting
     control: Control
     inputs: Inputs
     rooms: Rooms

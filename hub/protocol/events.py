@@ -216,9 +216,13 @@ class MessageSteeredData(DurableData):
 
 
 class MessageRedactedData(DurableData):
+    """The message is not part of the conversation any more: it was `edited`, or stood behind one that was, or is to be
+    `regenerated`."""
+
     TYPE = "message.redacted"
     message: str
     by: Person
+    reason: Annotated[Literal["edited", "regenerated"] | None, Optional] = None
 
 
 class RunFinishedData(DurableData):

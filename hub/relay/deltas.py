@@ -7,10 +7,11 @@ from hub.domain.errors import Unavailable
 from hub.domain.ids import SessionId
 from hub.domain.run import Lease
 from hub.protocol.events import AgentAuthor
-from hub.relay import scripts
+from hub.relay import fence, keys, scripts
 from hub.relay.message_stream import MessageStream, Outlet, forget
 from hub.relay.pipeline import Pipeline, ignored
 from hub.relay.subscriber import Subscriber
+from hub.relay.wire import encode
 
 REFENCE_PAUSE_S = 0.5
 
@@ -27,6 +28,7 @@ class DeltaPublisher:
         self._refence = refence
         self._tasks = tasks
         self._parked: dict[Lease, list[MessageStream]] = {}
+        self._silence = scripts.load("silence")
         self._outlet = Outlet(
             pipeline=pipeline,
             deliver=subscriber.deliver,
@@ -44,6 +46,12 @@ class DeltaPublisher:
         """Forgets open messages that have no stream any more: call it when what ends them has been published."""
         for command in forget(session, messages):
             self._pipeline.submit(command, ignored)
+
+    def silence(self, lease: Lease) -> None:
+        """Nobody holds this lease: older ones of its session write nothing more, and what they had open is gone."""
+        words = (keys.fence(lease.session), keys.open_messages(lease.session), b"%d" % lease.epoch, b"%d" % fence.TTL_S)
+        command = encode(b"EVALSHA", self._silence.digest, b"2", *words)
+        self._pipeline.evaluate(self._silence, command, ignored)
 
     def _park(self, stream: MessageStream) -> None:
         waiting = self._parked.setdefault(stream.lease, [])

@@ -221,13 +221,14 @@ class Execution:
                 taken_in=[message.message for message in given] + turn.recorded,
                 model=self._model,
                 usage=result.usage,
+                whole=step is None,
             )
             if step is None and result.state is not None:
                 await calls.forget(db)
             if end is not None:
                 left = await closing.finish(db, closed, finished_run(end, turns=number, usage=self._usage))
                 return await follow_up(db, lease.session, lease.run, left)
-            went_on = await closing.go_on(db, closed, self._usage, pausable=step is None)
+            went_on = await closing.go_on(db, closed, self._usage)
             if step is not None:
                 return await calls.record(db, step)
             return await paused(db, lease.session) if went_on.paused else ()

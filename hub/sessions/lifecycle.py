@@ -104,7 +104,7 @@ class Sessions:
         id_ = session_id(session)
         async with self._store.transaction() as db:
             await reach(db, principal, id_, Action.DELETE, lock=True)
-            stopped = await self._runs.end_all(db, id_, "session deleted")
+            stopped = await self._runs.end_from(db, id_, 0, "session deleted")
             leaving = await members.list(db, id_)
             events = await log.append(
                 db,

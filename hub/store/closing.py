@@ -19,7 +19,7 @@ from hub.store.messages import AgentMessage
 from hub.store.pending import PendingInput
 from hub.store.steering import WaitingMessage
 
-KEPT = 3  # newest checkpoints per session; older ones are only history, and their total size grows quadratically
+KEPT = 3  # newest whole checkpoints per session: what a cut goes back to; their total size would grow quadratically
 
 # The new checkpoint is not in the snapshot the DELETE sees, hence one less is kept of the others. Who pays for the
 # tokens is who asked for the run.
@@ -30,13 +30,13 @@ _WRITTEN = f"""
         WHERE session_id = CAST(:session AS uuid) AND id = ANY(CAST(:taken_in AS uuid[]))),
     pruned AS (
         DELETE FROM checkpoints
-        WHERE CAST(:state AS text) IS NOT NULL AND session_id = CAST(:session AS uuid) AND seq <= (
-            SELECT seq FROM checkpoints WHERE session_id = CAST(:session AS uuid)
-            ORDER BY seq DESC OFFSET :kept - 1 LIMIT 1)),
+        WHERE CAST(:state AS text) IS NOT NULL AND session_id = CAST(:session AS uuid) AND (NOT whole OR seq <= (
+            SELECT seq FROM checkpoints WHERE session_id = CAST(:session AS uuid) AND whole
+            ORDER BY seq DESC OFFSET :kept - 1 LIMIT 1))),
     saved AS (
-        INSERT INTO checkpoints (session_id, seq, run_id, turn, engine, state, created_at)
+        INSERT INTO checkpoints (session_id, seq, run_id, turn, engine, state, whole, created_at)
         SELECT CAST(:session AS uuid), CAST(:seq AS bigint), CAST(:run AS uuid), CAST(:turn AS int) - 1,
-               CAST(:engine AS text), CAST(:state AS text), clock_timestamp()
+               CAST(:engine AS text), CAST(:state AS text), CAST(:whole AS bool), clock_timestamp()
         WHERE CAST(:state AS text) IS NOT NULL),
     booked AS (
         INSERT INTO usage (session_id, run_id, user_id, turn, model, prompt_tokens, completion_tokens)
@@ -73,7 +73,7 @@ class ClosedTurn:
 
     `turns` is the number of finished turns after it, `seq` the log position at its end. `state` is the engine's, as
     JSON text, if the turn was finished; it holds the messages `said` and `taken_in` then. `usage` is that of this
-    turn, `model` the alias of what was used.
+    turn, `model` the alias of what was used. `whole`: the turn is over, and does not go on after calls.
     """
 
     lease: Lease
@@ -85,11 +85,12 @@ class ClosedTurn:
     taken_in: Sequence[MessageId]
     model: str
     usage: Usage
+    whole: bool = True
 
 
-async def go_on(db: Db, closed: ClosedTurn, total: Usage, *, pausable: bool = True) -> WentOn:
-    """Record the turn. `total` is the run's usage so far. Where it is `pausable`, a run that was asked to pause is
-    paused, and its lease given back.
+async def go_on(db: Db, closed: ClosedTurn, total: Usage) -> WentOn:
+    """Record the turn. `total` is the run's usage so far. After a whole turn, a run that was asked to pause is paused,
+    and its lease given back.
 
     Raises `LeaseLost` for an old lease.
     """
@@ -97,7 +98,7 @@ async def go_on(db: Db, closed: ClosedTurn, total: Usage, *, pausable: bool = Tr
         **_values(closed),
         "prompt": total.prompt_tokens,
         "completion": total.completion_tokens,
-        "pausable": pausable,
+        "pausable": closed.whole,
     }
     rows = (await db.execute(_GO_ON, values)).all()
     if not rows:
@@ -127,6 +128,7 @@ def _values(closed: ClosedTurn) -> dict[str, Any]:
         "seq": closed.seq,
         "engine": closed.engine,
         "state": closed.state,
+        "whole": closed.whole,
         "taken_in": list(closed.taken_in) if finished else [],
         "kept": KEPT,
         "model": closed.model,

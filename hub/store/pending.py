@@ -18,11 +18,13 @@ from hub.store.transaction import Row
 PENDING = """
     SELECT m.id::text, m.seq, m.state_seq, m.author_kind, m.author_id, m.author_name, m.text,
            m.steers IS NOT NULL AND m.steered IS NULL AS steering
-    FROM messages m LEFT JOIN runs r ON r.id = m.queued_run
+    FROM messages m
     WHERE m.session_id = CAST(:session AS uuid) AND NOT m.in_state AND m.voided_seq IS NULL
       AND m.status IN ('complete', 'interrupted')
-      AND (m.author_kind = 'agent' OR m.queued_run IS NULL OR m.queued_run = CAST(:run AS uuid)
-           OR r.status IN ('completed', 'failed', 'cancelled'))
+      AND (m.author_kind = 'agent' OR NOT EXISTS (
+            SELECT FROM runs r
+            WHERE r.session_id = m.session_id AND r.input_seq = m.seq AND r.id <> CAST(:run AS uuid)
+              AND r.status IN ('queued', 'running', 'waiting', 'paused')))
 """
 _PENDING = text(f"{PENDING} ORDER BY m.state_seq, m.seq")
 

@@ -127,10 +127,13 @@ _RESUME = text(f"""
     RETURNING status
 """)
 
-_END_ALL = text(f"""
-    UPDATE runs SET status = 'cancelled', reason = :reason, finished_at = clock_timestamp(), lease_until = NULL
-    WHERE session_id = CAST(:session AS uuid) AND status IN ('queued', 'running', 'waiting', 'paused')
-    RETURNING {_COLUMNS}
+# The new epoch is nobody's: it shuts out whoever holds a run, in Redis, too.
+_END_FROM = text(f"""
+    UPDATE runs SET status = 'cancelled', reason = :reason, finished_at = clock_timestamp(), lease_until = NULL,
+        lease_epoch = CASE WHEN status = 'queued' THEN lease_epoch ELSE nextval('lease_epochs') END
+    WHERE session_id = CAST(:session AS uuid)
+      AND (status IN ('running', 'waiting', 'paused') OR (status = 'queued' AND input_seq >= :seq))
+    RETURNING {_COLUMNS}, lease_epoch
 """)
 
 _ASK_STOP = text("""
@@ -260,9 +263,12 @@ async def resume(db: Db, run: RunId) -> RunStatus | None:
     return RunStatus(row.status) if row is not None else None
 
 
-async def end_all(db: Db, session: SessionId, reason: str) -> list[Run]:
-    """Cancel every run of the session here and now; whoever holds one finds its lease lost."""
-    return [_run_of(row) for row in await db.execute(_END_ALL, {"session": session, "reason": reason})]
+async def end_from(db: Db, session: SessionId, seq: int, reason: str) -> list[tuple[Run, Lease]]:
+    """Cancel the live run of the session here and now, and queued ones whose input is at `seq` or after it, the oldest
+    input first. Whoever holds a run finds its lease lost: a newer one, which is nobody's, comes with each."""
+    rows = await db.execute(_END_FROM, {"session": session, "seq": seq, "reason": reason})
+    ended = [(_run_of(row), Lease(RunId(row.id), session, row.lease_epoch)) for row in rows]
+    return sorted(ended, key=lambda of: of[0].input_seq)
 
 
 async def ask_stop(db: Db, run: RunId, reason: str) -> bool:

@@ -20,9 +20,7 @@ _BEFORE = sql(f"""
            busy.run::text, busy.run_status
     FROM ({sessions.SELECT} WHERE s.id = CAST(:session AS uuid) AND s.deleted_at IS NULL) AS seen
     LEFT JOIN LATERAL (
-        SELECT id AS message, seq AS message_seq, body_hash,
-               CASE WHEN steers IS NULL THEN queued_run END AS queued_run
-        FROM messages
+        SELECT id AS message, seq AS message_seq, body_hash, queued_run FROM messages
         WHERE session_id = CAST(:session AS uuid) AND author_id = :author AND client_id = :client_id) AS known ON true
     LEFT JOIN LATERAL (
         SELECT id AS run, status AS run_status FROM runs
@@ -34,15 +32,15 @@ _SEND = sql(f"""
     WITH {log.POSITION},
     said AS (
         INSERT INTO messages (id, session_id, seq, author_kind, author_id, author_name, text, parts, client_id,
-                              body_hash, queued_run, steers, to_agent, status, created_at)
-        SELECT CAST(:message AS uuid), CAST(:session AS uuid), before + 1, 'user', :author, :author_name, :text,
-               CAST(:parts AS jsonb), :client_id, :body_hash, CAST(:run AS uuid), CAST(:steers AS uuid), :to_agent,
-               'complete', ts
+                              body_hash, queued_run, steers, replaces, to_agent, status, created_at)
+        SELECT CAST(:message AS uuid), CAST(:session AS uuid), before + 1 + CAST(:at AS int), 'user', :author,
+               :author_name, :text, CAST(:parts AS jsonb), :client_id, :body_hash, CAST(:run AS uuid),
+               CAST(:steers AS uuid), CAST(:replaces AS uuid), :to_agent, 'complete', ts
         FROM position),
     queued AS (
         INSERT INTO runs (id, session_id, status, team, input_message, input_seq, to_agent, requested_by, created_at)
-        SELECT CAST(:run AS uuid), CAST(:session AS uuid), 'queued', :team, CAST(:message AS uuid), before + 1,
-               :to_agent, CAST(:user AS uuid), ts
+        SELECT CAST(:run AS uuid), CAST(:session AS uuid), 'queued', :team, CAST(:message AS uuid),
+               before + 1 + CAST(:at AS int), :to_agent, CAST(:user AS uuid), ts
         FROM position WHERE CAST(:run AS uuid) IS NOT NULL)
     SELECT before, ts FROM position
 """)
@@ -72,19 +70,20 @@ class Before:
 @dataclass(frozen=True, slots=True)
 class NewMessage:
     """A message of a user that asks for the new run `run`, or else is to steer the run `steers`. `body_hash` tells two
-    bodies under one `client_id` apart."""
+    bodies under one `client_id` apart. `replaces` is the message in whose place it stands."""
 
     id: MessageId
     run: RunId | None
-    steers: RunId | None
     team: str
     author: UserId
     author_name: str
     text: str
-    parts: Sequence[Mapping[str, object]]
     client_id: str
-    body_hash: bytes
     to: str | None
+    parts: Sequence[Mapping[str, object]] = ()
+    body_hash: bytes | None = None
+    steers: RunId | None = None
+    replaces: MessageId | None = None
 
 
 async def before(db: Db, session: SessionId, author: UserId, client_id: str) -> Before | None:
@@ -101,8 +100,11 @@ async def before(db: Db, session: SessionId, author: UserId, client_id: str) -> 
     return Before(sessions.session_of(row), known, busy, row.run_status in ("running", "waiting", "paused"))
 
 
-async def send(db: Db, session: SessionId, message: NewMessage, events: Sequence[NewEvent]) -> list[LoggedEvent]:
-    """Append `events`, the first of which is that of the message, and write the message and the run it asks for.
+async def send(
+    db: Db, session: SessionId, message: NewMessage, events: Sequence[NewEvent], *, at: int = 0
+) -> list[LoggedEvent]:
+    """Append `events`, of which number `at` (from 0) is that of the message, and write the message and the run it asks
+    for.
 
     Leaves the transaction with `Conflict` when this author has used the `client_id` in this session before.
     """
@@ -115,6 +117,8 @@ async def send(db: Db, session: SessionId, message: NewMessage, events: Sequence
                 "message": message.id,
                 "run": message.run,
                 "steers": message.steers,
+                "replaces": message.replaces,
+                "at": at,
                 "team": message.team,
                 "author": message.author,
                 "user": message.author,

@@ -23,7 +23,7 @@ _CONSUME = text("""
 # Who asks for the run is who wrote the message.
 _FOLLOW_UP = text("""
     WITH steered AS (
-        UPDATE messages m SET steered = 'follow_up', queued_run = f.run
+        UPDATE messages m SET steered = 'follow_up'
         FROM unnest(CAST(:messages AS uuid[]), CAST(:runs AS uuid[])) AS f(message, run)
         WHERE m.session_id = CAST(:session AS uuid) AND m.id = f.message
         RETURNING m.id, m.session_id, m.seq, m.author_id, m.to_agent, f.run)

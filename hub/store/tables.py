@@ -144,7 +144,7 @@ class EventRow(Base):
 
 class MessageRow(Base):
     """What users and agents said. `author_id` is a user's id or an agent's name. `client_id`, `body_hash` and
-    `queued_run` (the run the message asked for) make a repeated send give its first answer again.
+    `queued_run` (the run the message asked for first) make a repeated send give its first answer again.
 
     `in_state`: a committed checkpoint holds the message, so the team need not be given it. `state_seq` is the position
     of the first checkpoint that did: in the order (`state_seq`, `seq`) the team has heard the messages. It is null
@@ -228,7 +228,8 @@ class RunRow(Base):
 
 class CheckpointRow(Base):
     """An engine's state after a finished turn; `seq` is the log position it holds up to. `state` is the engine's own
-    JSON text and may be large."""
+    JSON text and may be large. One that is not `whole` stands in the middle of a turn, which goes on after calls: it
+    serves as long as it is the newest."""
 
     __tablename__ = "checkpoints"
     session_id: Mapped[str] = mapped_column(_UUID, ForeignKey("sessions.id", ondelete="CASCADE"), primary_key=True)
@@ -237,6 +238,7 @@ class CheckpointRow(Base):
     turn: Mapped[int]
     engine: Mapped[str]
     state: Mapped[str]
+    whole: Mapped[bool] = mapped_column(server_default=sql("true"))
     created_at: Mapped[datetime] = mapped_column(server_default=_NOW)
 
 

@@ -63,6 +63,7 @@ BODIES: dict[str, Any] = {
     "PUT /v1/sessions/{id}/members/{user}": lambda: {"role": "viewer"},
     "POST /v1/sessions/{id}/inputs/{request}": lambda: {"decision": "approve"},
     "POST /v1/sessions/{id}/messages": lambda: {"text": "/script turns=1 tokens=1"},
+    "PATCH /v1/sessions/{id}/messages/{message}": lambda: {"text": "/script turns=1 tokens=1 seed=2"},
 }
 FORMS = {"POST /v1/auth/token", "POST /v1/auth/revoke"}
 ENDS_CREDENTIALS = {"POST /v1/auth/password", "POST /v1/auth/signout-all"}
@@ -356,6 +357,7 @@ async def test_routes(world: World) -> None:
                 for about, id_ in ids_of(path, own, world.foreign):
                     url = path.replace("{id}", quote(id_)).replace("{user}", world.names["spare"])
                     url = url.replace("{request}", WRONG_IDS["unknown"])
+                    url = url.replace("{message}", own["message"])
                     wanted = caller.may(rule, about)
                     status, code, text = await answer_of(rest, route, url)
                     if route in WRONG_CONTENT and wanted == "allowed":

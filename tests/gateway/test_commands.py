@@ -166,8 +166,6 @@ async def test_what_comes_later_says_so(hub: Door) -> None:
     async with await hub.person() as person:
         session = await session_of(person)
         later: list[tuple[str, dict[str, Any]]] = [
-            ("message.edit", {"message": "m", "text": "x"}),
-            ("message.regenerate", {"message": "m"}),
             ("session.fork", {"at_seq": 1}),
         ]
         for type_, fields in later:

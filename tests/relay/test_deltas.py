@@ -369,3 +369,23 @@ async def test_a_full_redis_is_like_none(redis_url: str) -> None:
             stream.add("three")
             assert await stream.drain(5)
             await eventually(lambda: assembled(listener.heard) == "one two three")
+
+
+async def test_a_run_that_was_ended_elsewhere_shows_nothing_more(redis_url: str) -> None:
+    async with relay(redis_url) as one:
+        session = new_session()
+        stream = begin(one, await fenced(one, session, 5))
+        stream.add("shown ")
+        assert await stream.drain(5)
+        one.deltas.silence(new_lease(session, 6))
+        await eventually_so(lambda: nothing_open(one, session))
+        stream.add_reasoning("too late")
+        assert not await stream.drain(5)
+        assert stream.refused
+        successor = begin(one, await fenced(one, session, 7))
+        successor.add("of the next run")
+        assert await successor.drain(5)
+        one.deltas.silence(new_lease(session, 6))  # it comes too late to matter
+        successor.add(" and more")
+        assert await successor.drain(5)
+        assert not await nothing_open(one, session)

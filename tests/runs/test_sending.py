@@ -126,8 +126,6 @@ async def test_the_addressed_agent_answers(hub: Door) -> None:
 @pytest.mark.parametrize(
     ("command", "fields"),
     [
-        ("message.edit", {"message": "m", "text": "t"}),
-        ("message.regenerate", {"message": "m"}),
         ("session.fork", {"at_seq": 1}),
     ],
 )

@@ -119,9 +119,13 @@ async def test_ending_all(store: Store, session: SessionId, alice: UserId) -> No
     lease = await make_lease(store, session, alice)
     async with store.transaction() as db:
         queued = await enqueue(db, session, alice, 2)
-        ended = await runs.end_all(db, session, "session deleted")
-        assert {r.id for r in ended} == {lease.run, queued}
-        assert {r.status for r in ended} == {RunStatus.CANCELLED}
+        ended = await runs.end_from(db, session, 2, "session deleted")
+        assert [r.id for r, _ in ended] == [lease.run, queued]
+        assert {r.status for r, _ in ended} == {RunStatus.CANCELLED}
+        assert [held.epoch > lease.epoch for _, held in ended] == [True, False]
+        spared = await enqueue(db, session, alice, 3)
+        assert await runs.end_from(db, session, 4, "cut") == []
+        assert [r.id for r in await runs.open_runs(db, session)] == [spared]
         assert await runs.stops(db, [lease]) == {lease: None}
 
 

@@ -24,7 +24,7 @@ async def test_a_run_is_given_its_own_input_and_what_nobody_else_will_take(
 ) -> None:
     lease = await make_lease(store, session, alice)
     async with store.transaction() as db:
-        queued = await enqueue(db, session, alice, 9)
+        queued = await enqueue(db, session, alice, 2)
         own = await say(db, session, alice, "own", client_id="1", run=lease.run)
         others = await say(db, session, alice, "for the next run", client_id="2", run=queued)
         aside = await say(db, session, alice, "for nobody", client_id="3")

@@ -352,9 +352,11 @@ export interface MessageSteered {
   data: MessageSteeredData;
 }
 
+/** The message is not part of the conversation any more: it was `edited`, or stood behind one that was, or is to be `regenerated`. */
 export interface MessageRedactedData {
   message: string;
   by: Person;
+  reason?: "edited" | "regenerated" | null;
 }
 
 export interface MessageRedacted {

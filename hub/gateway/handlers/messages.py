@@ -2,8 +2,8 @@
 
 from hub.gateway.connection import Connection
 from hub.gateway.services import GatewayServices
-from hub.protocol.commands import MessageSend
-from hub.protocol.results import SendResult
+from hub.protocol.commands import MessageEdit, MessageRegenerate, MessageSend
+from hub.protocol.results import SendResult, SeqRunResult
 
 
 async def send(services: GatewayServices, connection: Connection, command: MessageSend) -> SendResult:
@@ -17,3 +17,13 @@ async def send(services: GatewayServices, connection: Connection, command: Messa
         to=command.to,
         on_busy=command.on_busy,
     )
+
+
+async def edit(services: GatewayServices, connection: Connection, command: MessageEdit) -> SeqRunResult:
+    """Put another text in the place of the caller's message, cut the conversation there and run again."""
+    return await services.cutting.edit(connection.principal, command.session, command.message, command.text)
+
+
+async def regenerate(services: GatewayServices, connection: Connection, command: MessageRegenerate) -> SeqRunResult:
+    """Have the team answer a message again."""
+    return await services.cutting.regenerate(connection.principal, command.session, command.message)
