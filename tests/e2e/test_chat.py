@@ -186,6 +186,47 @@ async def test_the_commands(hub: Door, places: Places, here: Path) -> None:
         assert await ended == OK
 
 
+async def test_what_agents_ask_is_answered(hub: Door, places: Places) -> None:
+    name = await registered(hub.url, "ada")
+    async with at_terminal(options(hub.url, name, team="scripted-tools"), places) as (terminal, _):
+        await terminal.shows("with scripted-tools")
+        terminal.enter("/approve")
+        await terminal.shows("nobody asks for anything")
+        terminal.enter("/script turns=1 tokens=3 tool=transfer key=bea")
+        await terminal.shows("Alpha needs your approval  #1, until")
+        await terminal.shows("transfer\n")
+        await terminal.shows("/approve 1 or /reject 1")
+        terminal.enter("/aprove")
+        await terminal.shows("Did you mean /approve")
+        terminal.enter("/approve 7")
+        await terminal.shows("which one\\? There are #1")
+        terminal.enter("/approve fine with me")
+        await terminal.shows("ada approved #1: fine with me")
+        await terminal.shows("transferred bea")
+        await terminal.shows("1 turn ·")
+        terminal.enter("/script turns=1 tokens=3 tool=transfer key=bob")
+        await terminal.shows("/approve 2 or /reject 2")
+        terminal.enter("/reject 2 too much")
+        await terminal.shows("ada rejected #2: too much")
+        await terminal.shows("1 turn ·")
+
+
+async def test_agents_at_work_are_paused_and_steered(hub: Door, places: Places) -> None:
+    async with at_terminal(options(hub.url, await registered(hub.url)), places) as (terminal, _):
+        await terminal.shows("with scripted")
+        terminal.enter("/script turns=3 tokens=20 rate=20")
+        await terminal.shows(r"t0\.0")
+        terminal.enter("/pause")
+        await terminal.shows("they pause after this turn")
+        await terminal.shows("paused: /resume")
+        terminal.enter("/steer shorter, please")
+        await terminal.shows("› shorter, please")
+        terminal.enter("/resume")
+        await terminal.shows("the team has heard it at turn 2")
+        await terminal.shows(r"● Beta\n")
+        await terminal.shows(r"3 turns ·")
+
+
 async def test_tab_completes_and_alt_enter_starts_a_new_line(hub: Door, places: Places) -> None:
     async with at_terminal(options(hub.url, await registered(hub.url)), places) as (terminal, _):
         await terminal.shows("with scripted")

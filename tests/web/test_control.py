@@ -1,0 +1,97 @@
+"""Taking part while a team is at work: answering what it asks, steering, pausing, waiting, reading further up."""
+
+from playwright.async_api import expect
+
+from tests.web.conftest import Visit
+from tests.web.test_conversation import words
+
+
+async def test_what_the_team_asks_is_answered_by_those_who_may(visit: Visit) -> None:
+    ada, eve = await visit("Ada"), await visit("Eve")
+    session = await ada.begin("scripted-tools", "/script turns=1 tokens=3 tool=transfer key=bea")
+    async with ada.door.rest(await ada.door.sign_in("Ada")) as rest:
+        await rest.put(f"/v1/sessions/{session}/members/Eve", json={"role": "viewer"})
+    await eve.open(session)
+    asked, watched = ada.page.locator(".request"), eve.page.locator(".request")
+    await expect(watched).to_contain_text("somebody else has to answer")
+    await expect(watched.get_by_role("button")).to_have_count(0)
+    await expect(asked).to_contain_text("transfer")
+    await expect(asked.locator("pre")).to_contain_text('"key": "bea"')
+    await expect(asked).to_contain_text(" left")
+    await expect(ada.page.get_by_role("img", name="waits for an answer")).to_be_visible()
+    await asked.get_by_label("A note to the team").fill("fine with me")
+    await asked.get_by_role("button", name="Approve").click()
+    for card in (asked, watched):
+        await expect(card).to_contain_text("Approved by Ada")
+        await expect(card.locator("blockquote")).to_have_text("fine with me")
+    await ada.run_ends("1 turn")
+    await expect(ada.page.locator("details.tool .tag")).to_have_text("done")
+    await eve.page.reload()
+    await expect(watched).to_contain_text("Approved by Ada")
+    assert await eve.texts() == [words(0, 3)]
+
+
+async def test_a_rejection_says_so(visit: Visit) -> None:
+    ada = await visit("Ada")
+    await ada.begin("scripted-tools", "/script turns=1 tokens=3 tool=transfer key=bea")
+    await ada.page.locator(".request").get_by_role("button", name="Reject").click()
+    await expect(ada.page.locator(".request")).to_contain_text("Rejected by Ada")
+    await ada.run_ends("1 turn")
+
+
+async def test_a_run_is_paused_goes_on_and_is_steered(visit: Visit) -> None:
+    ada = await visit("Ada")
+    await ada.begin("scripted", "/script turns=3 tokens=30 rate=30")
+    await expect(ada.messages("Alpha")).to_contain_text("t0.2")
+    await ada.page.get_by_role("button", name="Pause").click()
+    await expect(ada.page.locator(".paused")).to_contain_text("The team is paused.")
+    await expect(ada.page.get_by_role("img", name="paused")).to_be_visible()
+    await expect(ada.messages()).to_have_count(1)
+    await ada.page.reload()
+    await ada.page.locator(".paused").get_by_role("button", name="Resume").click()
+    await expect(ada.messages("Beta")).to_contain_text("t1.2")
+    await ada.page.get_by_label("What a message does").select_option("steer")
+    await ada.say("shorter, please")
+    await expect(ada.page.locator("article.user").last).to_contain_text("heard before the next turn")
+    await expect(ada.page.locator("article.user").last).to_contain_text("taken in at turn 3")
+    await ada.run_ends("3 turns")
+    await expect(ada.page.locator(".paused")).to_have_count(0)
+
+
+async def test_a_message_that_waits_can_be_taken_back_and_one_can_interrupt(visit: Visit) -> None:
+    ada = await visit("Ada")
+    await ada.begin("scripted", "/script turns=1 tokens=900 rate=20")
+    await expect(ada.messages("Alpha")).to_contain_text("t0.2")
+    await ada.say("later")
+    waiting = ada.page.locator("article.user", has_text="later")
+    await expect(waiting).to_contain_text("waits its turn")
+    await waiting.get_by_role("button", name="Withdraw").click()
+    await expect(waiting).not_to_contain_text("waits its turn")
+    await ada.page.get_by_label("What a message does").select_option("interrupt")
+    await ada.say("/script turns=1 tokens=2")
+    await expect(ada.messages("Alpha").first.locator(".tag")).to_have_text("stopped here")
+    await ada.run_ends("1 turn")
+    assert (await ada.texts())[-1] == words(0, 2)
+
+
+async def test_reading_further_up_is_not_disturbed(visit: Visit) -> None:
+    ada = await visit("Ada", viewport={"width": 900, "height": 500})
+    await ada.begin("scripted", "/script turns=30 tokens=60")
+    await ada.run_ends("30 turns")
+    scroller = ada.page.locator(".scroller")
+    gap = "element => element.scrollHeight - element.scrollTop - element.clientHeight"
+    assert await scroller.evaluate(gap) < 80
+    await ada.say("/script turns=4 tokens=60 rate=120")
+    await expect(ada.messages("Alpha").last).to_contain_text("t0.5")
+    await scroller.hover()
+    await ada.page.mouse.wheel(0, -2000)
+    await expect(ada.page.get_by_role("button", name="To the end")).to_be_visible()
+    place = await scroller.evaluate("element => element.scrollTop")
+    to_end = ada.page.locator(".to-end")
+    await expect(to_end).to_contain_text("new")
+    await expect(ada.page.locator(".notice", has_text="4 turns")).to_have_count(1, timeout=15_000)
+    assert await scroller.evaluate(gap) > 1000
+    assert abs(await scroller.evaluate("element => element.scrollTop") - place) < 500
+    await to_end.click()
+    await expect(to_end).to_have_count(0)
+    assert await scroller.evaluate(gap) < 80
