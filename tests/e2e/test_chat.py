@@ -211,6 +211,25 @@ async def test_what_agents_ask_is_answered(hub: Door, places: Places) -> None:
         await terminal.shows("1 turn ·")
 
 
+async def test_one_says_it_differently_and_asks_again(hub: Door, places: Places) -> None:
+    async with at_terminal(options(hub.url, await registered(hub.url, "ada")), places) as (terminal, _):
+        await terminal.shows("with scripted")
+        terminal.enter("/edit")
+        await terminal.shows("you have not said anything here")
+        terminal.enter("a typo")
+        await terminal.shows("2 turns ·")
+        terminal.enter("/edit")
+        await terminal.shows("/edit a typo")
+        terminal.press("\x17no typo\r")  # Ctrl-W takes the last word away
+        await terminal.shows("ada goes back and says it differently")
+        await terminal.shows("› a no typo")
+        await terminal.shows("2 turns ·")
+        terminal.enter("/retry")
+        await terminal.shows("ada wants another answer")
+        await terminal.shows("● Beta\n  a no typo")
+        await terminal.shows("2 turns ·")
+
+
 async def test_agents_at_work_are_paused_and_steered(hub: Door, places: Places) -> None:
     async with at_terminal(options(hub.url, await registered(hub.url)), places) as (terminal, _):
         await terminal.shows("with scripted")

@@ -178,7 +178,6 @@ def test_a_tool_call_is_told_with_its_result() -> None:
             play.event("agent.handoff", 2, to="critic", reason="done", **{"from": "writer"}),
             "Writer hands over to Critic: done",
         ),
-        (play.event("run.started", 2, team="duo", attempt=2, node="n"), "another worker"),
         (play.event("message.steered", 2, message="m", outcome="follow_up"), "answered next"),
         (play.event("message.steered", 2, message="m", outcome="consumed", turn=1), "heard it at turn 2"),
         (play.event("message.redacted", 2, message="m", by={"id": "u2", "name": "bea"}), "bea removed"),
@@ -200,6 +199,7 @@ def test_what_happens_is_told_in_a_line(frame: dict[str, Any], text: str) -> Non
     [
         play.event("member.added", 2, user="u1", name="anna", role="owner"),
         play.event("run.started", 2, team="duo", attempt=1, node="n"),
+        play.event("run.started", 2, team="duo", attempt=2, node="n"),
         play.event("presence.changed", user="u2", name="bea", status="active", connections=1),
         play.event("agent.status", agent="critic", status="thinking"),
     ],
@@ -233,6 +233,20 @@ def test_what_is_asked_is_open_until_it_is_answered_or_the_run_ends() -> None:
     assert talk(view, late_answer) == [Notice("nobody answered in time", Tone.WARNING)]
     talk(view, play.finished(9, "cancelled"))
     assert not view.requests
+
+
+def test_a_cut_is_told_once_however_much_it_cuts() -> None:
+    view, by = fresh(), {"id": "u2", "name": "bea"}
+
+    def cut(seq: int, reason: str) -> list[Entry]:
+        return talk(view, play.event("message.redacted", seq, message=f"m{seq}", by=by, reason=reason))
+
+    [edited] = cut(4, "edited") + cut(5, "edited")
+    [again] = cut(9, "regenerated") + cut(10, "regenerated")
+    assert isinstance(edited, Notice)
+    assert isinstance(again, Notice)
+    assert "bea goes back" in edited.text
+    assert "bea wants another answer" in again.text
 
 
 def test_a_pause_is_known_until_it_ends() -> None:

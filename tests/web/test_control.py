@@ -39,6 +39,45 @@ async def test_a_rejection_says_so(visit: Visit) -> None:
     await ada.run_ends("1 turn")
 
 
+async def test_a_message_is_edited_and_an_answer_made_again(visit: Visit) -> None:
+    ada, bob = await visit("Ada"), await visit("Bob")
+    session = await ada.begin("scripted", "first words")
+    await ada.run_ends()
+    async with ada.door.rest(await ada.door.sign_in("Ada")) as rest:
+        await rest.put(f"/v1/sessions/{session}/members/Bob", json={"role": "editor"})
+    await bob.open(session)
+    theirs = bob.page.locator("article.user")
+    await theirs.hover()
+    await expect(theirs.get_by_role("button", name="Edit")).to_have_count(0)
+    mine = ada.page.locator("article.user")
+    await mine.hover()
+    await mine.get_by_role("button", name="Edit and send again").click()
+    await ada.page.get_by_label("Edit your message").fill("better words")
+    await ada.page.keyboard.press("Escape")
+    await expect(mine.locator(".bubble")).to_have_text("first words")
+    await mine.get_by_role("button", name="Edit and send again").click()
+    await ada.page.get_by_label("Edit your message").fill("better words")
+    await ada.page.keyboard.press("Enter")
+    for one in (ada, bob):
+        await expect(one.page.locator(".fold.branch summary")).to_have_text("Earlier version · 3 messages")
+        await expect(one.messages("Beta")).to_contain_text("better words")
+        await expect(one.page.locator("article.user .bubble")).to_have_text("better words")
+    await ada.run_ends()
+    answer = ada.messages("Beta")
+    await answer.hover()
+    await answer.get_by_role("button", name="Answer again").click()
+    branches = ada.page.locator(".fold.branch")
+    await expect(branches).to_have_count(2)
+    await expect(branches.last.locator("summary")).to_have_text("Earlier version · 2 messages")
+    await ada.run_ends()
+    await expect(ada.messages()).to_have_count(2)
+    await branches.first.locator("summary").click()
+    await expect(branches.first).to_contain_text("first words")
+    await ada.page.reload()
+    await expect(branches).to_have_count(2)
+    await expect(ada.messages("Beta")).to_contain_text("better words")
+
+
 async def test_a_run_is_paused_goes_on_and_is_steered(visit: Visit) -> None:
     ada = await visit("Ada")
     await ada.begin("scripted", "/script turns=3 tokens=30 rate=30")

@@ -147,6 +147,7 @@ class Conversation:
     completion_tokens: int = 0
     _calls: dict[str, _Call] = field(default_factory=dict)
     _asked: int = 0
+    _cut: int = 0  # the seq of the last event that cut the conversation
 
     @property
     def busy(self) -> bool:
@@ -177,7 +178,6 @@ class Conversation:
                 return [UserSaid(author.name, event.data.text, author.id == self.me, event.data.to)]
             case RunQueued() | RunStarted():
                 self.runs[event.run or ""] = None
-                return self._again(event)
             case TurnStarted():
                 self.runs[event.run or ""] = None  # the view may begin in the middle of a run
                 self._lane(event.data.agent, self.display_name(event.data.agent), event.data.turn)
@@ -204,7 +204,7 @@ class Conversation:
                 taken = event.data.outcome == "consumed"
                 return [Notice(f"the team has heard it{turn}" if taken else "too late to steer: it is answered next")]
             case MessageRedacted():
-                return [Notice(f"{event.data.by.name} removed a message")]
+                return self._redacted(event)
             case RunFinished():
                 return self._finished(event)
             case BudgetReached():
@@ -289,6 +289,18 @@ class Conversation:
         said = {"approve": "approved", "reject": "rejected", None: "answered"}[data.decision]
         return Notice(f"{data.by.name} {said}{which}" + (f": {data.text}" if data.text else ""))
 
+    def _redacted(self, event: MessageRedacted) -> list[Entry]:
+        last, self._cut = self._cut, event.seq
+        match event.data.reason:
+            case None:
+                return [Notice(f"{event.data.by.name} removed a message")]
+            case "edited":
+                why = f"{event.data.by.name} goes back and says it differently"
+            case "regenerated":
+                why = f"{event.data.by.name} wants another answer"
+        # Each message that is cut has its event, one after the other: told once.
+        return [] if event.seq == last + 1 else [Notice(f"{why}; what was said since does not count", Tone.WARNING)]
+
     # ---- tools
 
     def _called(self, event: ToolCalled) -> None:
@@ -308,11 +320,6 @@ class Conversation:
         return [ToolUsed(call.agent, name, call.tool, call.arguments, event.data.result, event.data.is_error)]
 
     # ---- runs
-
-    def _again(self, event: RunQueued | RunStarted) -> list[Entry]:
-        if isinstance(event, RunStarted) and event.data.attempt > 1:
-            return [Notice("another worker goes on with this", Tone.WARNING)]
-        return []
 
     def _superseded(self, event: TurnSuperseded) -> list[Entry]:
         void = [lane for lane in self.lanes.values() if lane.turn == event.data.turn]

@@ -126,7 +126,7 @@ export class Transcript {
         this.#completed(event);
         break;
       case "message.redacted":
-        if ((event.data as Redacted).reason) this.#cut(event.data.message, event.seq);
+        if (event.data.reason) this.#cut(event.data.message, event.seq);
         else this.#redact(event.data.message, event.data.by.name);
         break;
       case "tool.called": {
@@ -305,8 +305,6 @@ export class Transcript {
     this.#settled.push(item);
   }
 }
-
-type Redacted = { reason?: string | null };
 
 function userItem(event: MessageCreated): UserItem {
   const { message, author, text, to, client_id, replaces, steers } = event.data;

@@ -15,7 +15,7 @@ export function ToolCall({ item, conversation }: { item: ToolItem; conversation:
   const state =
     outcome === "pending"
       ? waits
-        ? "waits for approval"
+        ? "waits for an answer"
         : "running"
       : outcome === "unknown"
         ? "no answer"
