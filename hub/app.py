@@ -17,6 +17,7 @@ import uvicorn
 from hub.api.app import build
 from hub.api.services import Readiness, Services
 from hub.auth.accounts import Accounts
+from hub.auth.administration import Administration
 from hub.auth.api_keys import ApiKeys
 from hub.auth.authenticator import Authenticator
 from hub.auth.keys import Key, key_set, pem_key, secret_key
@@ -128,6 +129,7 @@ class Worker:
         tokens = Tokens(self.keys, lifetime_s=settings.access_token_s)
         self.api_keys = ApiKeys(self.store, announce=self.broadcast.credentials_changed)
         self.sign_ins = SignIns(self.store, announce=self.broadcast.credentials_changed)
+        self.administration = Administration(self.store, announce=self.broadcast.credentials_changed)
         self.tickets = Tickets(TicketStore(self.redis))
         self.authenticator = Authenticator(self.store, tokens, self.api_keys, self.tickets)
         self.accounts = Accounts(
@@ -189,6 +191,7 @@ class Worker:
                 accounts=self.accounts,
                 api_keys=self.api_keys,
                 sign_ins=self.sign_ins,
+                administration=self.administration,
                 tickets=self.tickets,
                 sessions=self.sessions,
                 members=self.members,

@@ -13,6 +13,7 @@ from hub.api.body import BodyLimit
 from hub.api.boundary import RequestBoundary
 from hub.api.headers import SecurityHeaders
 from hub.api.routes import (
+    admin,
     api_keys,
     auth,
     docs,
@@ -63,6 +64,7 @@ def build(services: Services, *, static: Path = STATIC) -> FastAPI:
         teams,
         runs,
         inputs,
+        admin,
         health,
         well_known,
     ):

@@ -31,6 +31,7 @@ _TAGS = [
     {"name": "identity", "description": "Accounts, tokens, tickets, API keys."},
     {"name": "sessions", "description": "Conversations: their log, members and transcript."},
     {"name": "runs", "description": "Teams of agents and what they are doing."},
+    {"name": "administration", "description": "For administrators: accounts and the audit trail."},
     {"name": "operation", "description": "For whoever runs the hub."},
 ]
 

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from hub.auth.accounts import Accounts
+from hub.auth.administration import Administration
 from hub.auth.api_keys import ApiKeys
 from hub.auth.authenticator import Authenticator
 from hub.auth.sign_ins import SignIns
@@ -41,6 +42,7 @@ class Services:
     accounts: Accounts
     api_keys: ApiKeys
     sign_ins: SignIns
+    administration: Administration
     tickets: Tickets
     sessions: Sessions
     members: Members

@@ -1,13 +1,16 @@
 """What an operator makes for people and bots, straight in the database."""
 
-from collections.abc import Collection
+from collections.abc import AsyncGenerator, Collection
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
 from hub.auth.accounts import create_account
+from hub.auth.administration import Administration
 from hub.auth.api_keys import ApiKeys, NewApiKey
 from hub.auth.passwords import Passwords
 from hub.domain.errors import NotFound
 from hub.store import users
+from hub.store.api_keys import StoredApiKey
 from hub.store.database import Store
 from hub.store.users import StoredUser
 
@@ -36,3 +39,63 @@ async def create_key(
         return await ApiKeys(store).create_for(user.id, name=name, scopes=scopes, expires_at=expires_at)
     finally:
         await store.close()
+
+
+PAGE = 200
+
+
+@asynccontextmanager
+async def administration(dsn: str) -> AsyncGenerator[Administration]:
+    """What an administrator may do, for the operator. Open connections hear of it within seconds by themselves."""
+    store = Store(dsn, pool_size=2)
+    try:
+        yield Administration(store)
+    finally:
+        await store.close()
+
+
+async def list_users(dsn: str) -> list[StoredUser]:
+    """All accounts, newest first."""
+    found: list[StoredUser] = []
+    async with administration(dsn) as admin:
+        cursor = None
+        while True:
+            page, cursor = await admin.users(None, limit=PAGE, cursor=cursor)
+            found += page
+            if cursor is None:
+                return found
+
+
+async def suspend(dsn: str, name: str, *, suspended: bool) -> StoredUser:
+    """Suspend an account, or restore it. Raises `NotFound`, `Unavailable`."""
+    async with administration(dsn) as admin:
+        return await (admin.suspend(None, name) if suspended else admin.restore(None, name))
+
+
+async def set_password(dsn: str, name: str, password: str) -> StoredUser:
+    """Another password; every sign-in ends. Raises `NotFound`, `BadRequest`, `Unavailable`."""
+    passwords = Passwords(threads=1)
+    try:
+        password_hash = await passwords.hash(password)
+    finally:
+        passwords.close()
+    async with administration(dsn) as admin:
+        return await admin.set_password(name, password_hash)
+
+
+async def list_keys(dsn: str, name: str) -> list[StoredApiKey]:
+    """The API keys of an account that are not revoked. Raises `NotFound`, `Unavailable`."""
+    found: list[StoredApiKey] = []
+    async with administration(dsn) as admin:
+        cursor = None
+        while True:
+            page, cursor = await admin.keys(None, name, limit=PAGE, cursor=cursor)
+            found += page
+            if cursor is None:
+                return found
+
+
+async def revoke_key(dsn: str, key: str) -> None:
+    """End an API key. Raises `NotFound`, `Unavailable`."""
+    async with administration(dsn) as admin:
+        await admin.revoke_key(None, key)

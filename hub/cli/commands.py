@@ -36,6 +36,7 @@ cli.add_typer(key, name="key")
 cli.add_typer(teams.cli, name="team")
 
 DataDir = Annotated[Path | None, typer.Option(help="Where embedded services keep their data (HUB_DATA_DIR).")]
+AsJsonLines = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print what was made as one JSON object.")]
 
 
@@ -104,6 +105,72 @@ def create_user(
         f"{made.name} ({made.id})" + ("" if password is not None else ", who cannot sign in with a password"),
         as_json=as_json,
     )
+
+
+@user.command("list")
+def list_users(as_json: AsJsonLines = False, data_dir: DataDir = None) -> None:
+    """Show all accounts, newest first."""
+    with reach.database(_settings(data_dir=data_dir)) as dsn:
+        found = asyncio.run(accounts.list_users(dsn))
+    for one in found:
+        marks = [word for word, true in (("admin", one.is_admin), ("suspended", one.disabled_at)) if true]
+        row = {"id": one.id, "name": one.name, "is_admin": one.is_admin, "suspended": one.disabled_at is not None}
+        _show(row, f"{one.id}  {one.name}  {' '.join(marks)}".rstrip(), as_json=as_json)
+
+
+@user.command("suspend")
+def suspend_user(name: str, data_dir: DataDir = None) -> None:
+    """End what an account can do: its tokens end, its keys do not work, its connections close within seconds."""
+    with reach.database(_settings(data_dir=data_dir)) as dsn:
+        changed = asyncio.run(accounts.suspend(dsn, name, suspended=True))
+    _say(f"{changed.name} is suspended.")
+
+
+@user.command("restore")
+def restore_user(name: str, data_dir: DataDir = None) -> None:
+    """Let a suspended account sign in again."""
+    with reach.database(_settings(data_dir=data_dir)) as dsn:
+        changed = asyncio.run(accounts.suspend(dsn, name, suspended=False))
+    _say(f"{changed.name} may sign in again.")
+
+
+@user.command("password")
+def set_password(
+    name: str,
+    password_stdin: Annotated[bool, typer.Option("--password-stdin", help="Read the password from stdin.")] = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Give an account another password; every sign-in of it ends."""
+    settings = _settings(data_dir=data_dir)
+    password = _password(from_stdin=password_stdin)
+    if not password:
+        _fail("a password is needed: on a terminal, or with --password-stdin", ExitCode.USAGE)
+    with reach.database(settings) as dsn:
+        changed = asyncio.run(accounts.set_password(dsn, name, password or ""))
+    _say(f"{changed.name} has another password.")
+
+
+@key.command("list")
+def list_keys(
+    user_name: Annotated[str, typer.Option("--user", help="Whose keys.")],
+    as_json: AsJsonLines = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Show the API keys of an account, without their secrets."""
+    with reach.database(_settings(data_dir=data_dir)) as dsn:
+        found = asyncio.run(accounts.list_keys(dsn, user_name))
+    for one in found:
+        ends = one.expires_at.isoformat() if one.expires_at else None
+        row = {"id": one.id, "name": one.name, "scopes": list(one.scopes), "expires_at": ends}
+        _show(row, f"{one.id}  {one.name}  {','.join(one.scopes)}  until {ends}", as_json=as_json)
+
+
+@key.command("revoke")
+def revoke_key(key_id: Annotated[str, typer.Argument(metavar="ID")], data_dir: DataDir = None) -> None:
+    """End an API key, and every connection that was opened with it."""
+    with reach.database(_settings(data_dir=data_dir)) as dsn:
+        asyncio.run(accounts.revoke_key(dsn, key_id))
+    _say("The key is revoked.")
 
 
 @key.command("create")

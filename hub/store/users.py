@@ -10,6 +10,7 @@ from sqlalchemy import text
 
 from hub.domain.errors import Conflict
 from hub.domain.ids import UserId
+from hub.store import pages
 from hub.store.database import Db
 
 _COLUMNS = "id::text, name, password_hash, is_admin, auth_version, disabled_at, created_at"
@@ -30,6 +31,18 @@ _BUMP = text("""
 _BY_ID_LOCKED = text(f"{_BY_ID.text} FOR SHARE")
 
 _SET_PASSWORD = text("UPDATE users SET password_hash = :password_hash WHERE id = CAST(:id AS uuid)")
+
+_SET_SUSPENDED = text("""
+    UPDATE users
+    SET disabled_at = CASE WHEN CAST(:suspended AS boolean) THEN coalesce(disabled_at, clock_timestamp()) END
+    WHERE id = CAST(:id AS uuid)
+""")
+
+_PAGE = text(f"""
+    SELECT {_COLUMNS} FROM users
+    WHERE CAST(:before AS uuid) IS NULL OR id < CAST(:before AS uuid)
+    ORDER BY id DESC LIMIT :limit
+""")
 
 _AUTH_VERSIONS = text("""
     SELECT id::text, auth_version FROM users WHERE id = ANY(CAST(:ids AS uuid[])) AND disabled_at IS NULL
@@ -91,6 +104,18 @@ async def bump_auth_version(db: Db, user: UserId) -> int | None:
 async def set_password(db: Db, user: UserId, password_hash: str) -> None:
     """From now on this is the password's hash."""
     await db.execute(_SET_PASSWORD, {"id": user, "password_hash": password_hash})
+
+
+async def set_suspended(db: Db, user: UserId, *, suspended: bool) -> None:
+    """Whether the user is suspended from now on: nothing they show is believed then."""
+    await db.execute(_SET_SUSPENDED, {"id": user, "suspended": suspended})
+
+
+async def page(db: Db, *, limit: int, cursor: str | None = None) -> tuple[list[StoredUser], str | None]:
+    """All users, newest first, and the cursor of the next page. Raises `BadRequest` for a cursor of another making."""
+    before = pages.parse_id_cursor(cursor) if cursor is not None else None
+    rows = (await db.execute(_PAGE, {"before": before, "limit": limit + 1})).all()
+    return pages.cut([found for row in rows if (found := _user(row))], limit, lambda last: pages.only_id(last.id))
 
 
 async def auth_versions(db: Db, users: Collection[UserId]) -> dict[UserId, int]:

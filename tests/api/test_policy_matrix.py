@@ -48,6 +48,8 @@ THINGS = {
     "/v1/runs/": "run",
     "/v1/api-keys/": "key",
     "/v1/auth/sign-ins/": "sign_in",
+    "/v1/admin/users/": "user",
+    "/v1/admin/api-keys/": "key",
 }
 
 # A valid body of each route that needs one.
@@ -57,6 +59,7 @@ BODIES: dict[str, Any] = {
     "POST /v1/auth/revoke": lambda: {"token": "no such token"},  # without one the caller would be signed out
     "POST /v1/auth/password": lambda: {"password": PASSWORD, "new_password": PASSWORD},
     "POST /v1/auth/signout-all": lambda: {},
+    "POST /v1/admin/users/{id}/signout": lambda: {},
     "POST /v1/api-keys": lambda: {"name": "matrix", "scopes": ["admin"]},
     "POST /v1/sessions": lambda: {"team": "scripted"},
     "PATCH /v1/sessions/{id}": lambda: {"title": "matrix"},
@@ -100,7 +103,9 @@ class Caller:
                 theirs = about is None or (about == "own" and self.role is Role.OWNER)
                 return "allowed" if theirs else "not_found"
             case Gate.ADMIN:
-                return "allowed" if self.is_admin and self._has(Scope.ADMIN) else "forbidden"
+                if not self.is_admin or not self._has(Scope.ADMIN):
+                    return "forbidden"
+                return "allowed" if about in (None, "own", "foreign") else "not_found"
             case Action():
                 if not self._has(needed_scope(rule)):
                     return "forbidden"
@@ -185,7 +190,20 @@ class World:
             await person.ask("session.join", session=session)
             said = await person.say(session, "/script turns=1 tokens=1")
             await person.until("run.finished")
-        return {"session": session, "run": said["run"], "message": said["message"], "key": made["id"]}
+        # The user is one whom nobody here asks as, or needs.
+        return {
+            "session": session,
+            "run": said["run"],
+            "message": said["message"],
+            "key": made["id"],
+            "user": await self.user(),
+        }
+
+    async def user(self) -> str:
+        """A new user; gives the id."""
+        async with self.door.rest() as rest:
+            made = await rest.post("/v1/auth/register", json={"name": fresh("somebody"), "password": PASSWORD})
+            return str(made.json()["id"])
 
     async def sign_in_of(self, who: str) -> str:
         """Another sign-in of somebody than the one that asks. Not one of the things: signing in is throttled."""
@@ -369,6 +387,8 @@ async def test_routes(world: World) -> None:
                     if route in ENDS_CREDENTIALS and code == "ok":
                         token = await world.sign_in_again(caller.person)
                         clients[next(c for c in CALLERS if c.name == caller.person)].headers["Authorization"] = token
+                    if path == "/v1/admin/api-keys/{id}" and code == "ok":  # a key is ended once
+                        world.foreign |= {"key": (await world.things("outsider"))["key"]}
                     if (method == "DELETE" or route in ENDS_CREDENTIALS) and code == "ok":
                         own |= await world.things("owner")
                 if len(told) > 1:

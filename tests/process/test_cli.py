@@ -155,3 +155,30 @@ def test_a_hub_does_not_start_on_a_team_that_is_none(
     refused = command("serve", "--port", "0", data_dir=data_dir, **outside | {"HUB_DEFAULT_MODEL": "gpt-9"})
     assert refused.returncode == 2
     assert "no model has the alias 'gpt-9'" in refused.stderr
+
+
+def test_an_operator_looks_after_accounts_and_keys(command: Command, dsn: str, redis_url: str, data_dir: Path) -> None:
+    outside = {"HUB_DATABASE_URL": dsn, "HUB_REDIS_URL": redis_url, "HUB_SECRET_KEYS": SECRET}
+
+    def hub(*words: str, stdin: str = "") -> str:
+        done = command(*words, data_dir=data_dir, stdin=stdin, **outside)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    hub("user", "create", "ann", "--admin")
+    key = json.loads(hub("key", "create", "--user", "ann", "--json"))
+    (listed,) = [json.loads(line) for line in hub("user", "list", "--json").splitlines()]
+    assert (listed["name"], listed["is_admin"], listed["suspended"]) == ("ann", True, False)
+    hub("user", "suspend", "ann")
+    assert hub("user", "list").rstrip().endswith("ann  admin suspended")
+    hub("user", "restore", "ann")
+    assert json.loads(hub("user", "list", "--json"))["suspended"] is False
+    hub("user", "password", "ann", "--password-stdin", stdin="correct horse battery\n")
+    assert json.loads(hub("key", "list", "--user", "ann", "--json"))["id"] == key["id"]
+    assert key["key"] not in hub("key", "list", "--user", "ann")
+    hub("key", "revoke", key["id"])
+    assert hub("key", "list", "--user", "ann") == ""
+    for words in (("user", "suspend", "eve"), ("key", "revoke", key["id"]), ("user", "password", "ann")):
+        refused = command(*words, data_dir=data_dir, **outside)
+        assert refused.returncode != 0
+        assert refused.stderr.startswith("hub: ")

@@ -11,6 +11,7 @@ from hub.api.shapes import NO_NUL, Body, Cursor, Limit, Page
 from hub.protocol.events import Wire
 from hub.protocol.frames import timestamp
 from hub.protocol.text import Name
+from hub.store.api_keys import StoredApiKey
 
 
 class KeyBody(Body):
@@ -65,18 +66,7 @@ async def create(body: KeyBody, caller: Caller, wired: Wired, address: Address, 
 async def page(caller: Caller, wired: Wired, limit: Limit = 50, cursor: Cursor = None) -> Page[KeyItem]:
     """The caller's keys, without their secrets."""
     keys, following = await wired.api_keys.page(caller, limit=limit, cursor=cursor)
-    items = [
-        KeyItem(
-            id=key.id,
-            name=key.name,
-            scopes=list(key.scopes),
-            created_at=timestamp(key.created_at),
-            expires_at=timestamp(key.expires_at) if key.expires_at else None,
-            last_used_at=timestamp(key.last_used_at) if key.last_used_at else None,
-        )
-        for key in keys
-    ]
-    return Page(items=items, next=following)
+    return Page(items=[key_item(key) for key in keys], next=following)
 
 
 async def revoke(
@@ -84,6 +74,18 @@ async def revoke(
 ) -> None:
     """End a key, and every connection that was opened with it."""
     await wired.api_keys.revoke(caller, key, address=address)
+
+
+def key_item(key: StoredApiKey) -> KeyItem:
+    """A key as it stands in lists."""
+    return KeyItem(
+        id=key.id,
+        name=key.name,
+        scopes=list(key.scopes),
+        created_at=timestamp(key.created_at),
+        expires_at=timestamp(key.expires_at) if key.expires_at else None,
+        last_used_at=timestamp(key.last_used_at) if key.last_used_at else None,
+    )
 
 
 def router() -> APIRouter:
