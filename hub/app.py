@@ -65,6 +65,7 @@ from hub.runs.expiry import Expiry
 from hub.runs.lease import LeaseKeeper
 from hub.sessions.control import Control
 from hub.sessions.cutting import Cutting
+from hub.sessions.forking import Forking
 from hub.sessions.history import History
 from hub.sessions.inputs import Inputs
 from hub.sessions.lifecycle import Sessions
@@ -147,6 +148,7 @@ class Worker:
         self.members = Members(self.store, self.broadcast)
         self.messages = Messages(self.store, self.broadcast, self.catalog, control)
         self.cutting = Cutting(self.store, self.broadcast, control)
+        self.forking = Forking(self.store)
         self.history = History(self.store, self.subscriber)
         self.control = Control(self.store, self.broadcast, control)
         self.inputs = Inputs(self.store, self.broadcast, control)
@@ -159,6 +161,7 @@ class Worker:
             sessions=self.sessions,
             messages=self.messages,
             cutting=self.cutting,
+            forking=self.forking,
             control=self.control,
             inputs=self.inputs,
             rooms=self.rooms,
@@ -197,6 +200,7 @@ class Worker:
                 members=self.members,
                 messages=self.messages,
                 cutting=self.cutting,
+                forking=self.forking,
                 history=self.history,
                 control=self.control,
                 inputs=self.inputs,

@@ -13,6 +13,7 @@ from hub.auth.tickets import Tickets
 from hub.engine.catalog import Catalog
 from hub.sessions.control import Control
 from hub.sessions.cutting import Cutting
+from hub.sessions.forking import Forking
 from hub.sessions.history import History
 from hub.sessions.inputs import Inputs
 from hub.sessions.lifecycle import Sessions
@@ -48,6 +49,7 @@ class Services:
     members: Members
     messages: Messages
     cutting: Cutting
+    forking: Forking
     history: History
     control: Control
     inputs: Inputs

@@ -100,6 +100,7 @@ ROUTES: Mapping[str, Rule] = {
     "GET /v1/sessions/{id}/members": Action.READ,
     "PUT /v1/sessions/{id}/members/{user}": Action.MANAGE_MEMBERS,
     "DELETE /v1/sessions/{id}/members/{user}": Action.MANAGE_MEMBERS,  # or Action.LEAVE, for oneself
+    "POST /v1/sessions/{id}/fork": Action.FORK,
     "POST /v1/sessions/{id}/messages": Action.SEND,
     "PATCH /v1/sessions/{id}/messages/{message}": Action.EDIT,
     "POST /v1/sessions/{id}/messages/{message}/regenerate": Action.REGENERATE,

@@ -48,6 +48,14 @@ class SessionStatus(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class ForkedFrom:
+    """Where a session's conversation was copied from: another session's, as it was at this place of its log."""
+
+    session: SessionId
+    at_seq: int
+
+
+@dataclass(frozen=True, slots=True)
 class Session:
     """One durable conversation, as one viewer sees it (`role` is None where no viewer is meant)."""
 
@@ -61,6 +69,7 @@ class Session:
     created_at: datetime
     updated_at: datetime
     metadata: Mapping[str, object] = field(default_factory=dict)
+    forked_from: ForkedFrom | None = None
 
 
 @dataclass(frozen=True, slots=True)

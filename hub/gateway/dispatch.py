@@ -7,7 +7,7 @@ import structlog
 from pydantic import BaseModel
 
 from hub.auth.policy import COMMANDS, require_credential
-from hub.domain.errors import HubError, Internal, Unavailable, not_supported_yet
+from hub.domain.errors import HubError, Internal, Unavailable
 from hub.domain.ids import new_id
 from hub.gateway.connection import Connection
 from hub.gateway.handlers import identity, inputs, messages, presence, runs, sessions
@@ -92,6 +92,6 @@ class Dispatch:
             case PresenceSet():
                 return await presence.set_status(self._services, connection, command)
             case SessionFork():
-                raise not_supported_yet(command.type)
+                return await sessions.fork(self._services, connection, command)
             case _:
                 assert_never(command)

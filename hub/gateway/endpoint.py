@@ -29,6 +29,7 @@ from hub.relay.broadcast import Notice
 from hub.relay.presence import Presence
 from hub.sessions.control import Control
 from hub.sessions.cutting import Cutting
+from hub.sessions.forking import Forking
 from hub.sessions.inputs import Inputs
 from hub.sessions.lifecycle import Sessions
 from hub.sessions.messages import Messages
@@ -49,6 +50,7 @@ class Gateway:
         sessions: Sessions,
         messages: Messages,
         cutting: Cutting,
+        forking: Forking,
         control: Control,
         inputs: Inputs,
         rooms: Rooms,
@@ -62,7 +64,7 @@ class Gateway:
         self._node = node
         self._options = options
         services = GatewayServices(
-            authenticator, sessions, messages, cutting, control, inputs, rooms, presence, options
+            authenticator, sessions, messages, cutting, forking, control, inputs, rooms, presence, options
         )
         self._dispatch = Dispatch(services)
         self._connections: set[Connection] = set()

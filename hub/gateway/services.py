@@ -8,6 +8,7 @@ from hub.gateway.rooms import Rooms
 from hub.relay.presence import Presence
 from hub.sessions.control import Control
 from hub.sessions.cutting import Cutting
+from hub.sessions.forking import Forking
 from hub.sessions.inputs import Inputs
 from hub.sessions.lifecycle import Sessions
 from hub.sessions.messages import Messages
@@ -21,6 +22,7 @@ class GatewayServices:
     sessions: Sessions
     messages: Messages
     cutting: Cutting
+    forking: Forking
     control: Control
     inputs: Inputs
     rooms: Rooms

@@ -51,6 +51,13 @@ class Person(Wire):
     name: str
 
 
+class ForkedFromData(Wire):
+    """The session a conversation was copied from, and the place in its log."""
+
+    session: str
+    at_seq: int
+
+
 class SessionData(Wire):
     """A session; `role` is the viewer's, and null in events, which are the same for everybody."""
 
@@ -64,6 +71,7 @@ class SessionData(Wire):
     created_at: str
     updated_at: str
     metadata: dict[str, Any]
+    forked_from: Annotated[ForkedFromData | None, Optional] = None
 
 
 # ---- data of durable events

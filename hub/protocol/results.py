@@ -9,6 +9,7 @@ from hub.domain.calls import InputRequest
 from hub.domain.run import Run
 from hub.domain.session import Member, Session
 from hub.protocol.events import (
+    ForkedFromData,
     Person,
     PresenceData,
     SessionCreatedData,
@@ -126,6 +127,7 @@ class TranscriptMessage(Wire):
 
 def session_data(session: Session) -> SessionData:
     """The wire's form of a session."""
+    forked = session.forked_from
     return SessionData(
         id=session.id,
         title=session.title,
@@ -137,6 +139,7 @@ def session_data(session: Session) -> SessionData:
         created_at=timestamp(session.created_at),
         updated_at=timestamp(session.updated_at),
         metadata=dict(session.metadata),
+        forked_from=ForkedFromData(session=forked.session, at_seq=forked.at_seq) if forked is not None else None,
     )
 
 

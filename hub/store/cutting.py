@@ -37,20 +37,24 @@ _FROM = sql("""
     ORDER BY seq LIMIT :limit
 """)
 
-# What the team has heard since the checkpoint it is taken back to is told to it again. One in the middle of a turn is
-# none to go back to.
+# What the team has heard since the checkpoint it is taken back to is told to it again. None to go back to is one in the
+# middle of a turn, or one that holds what is cut (that of a fork may, whatever its seq).
 _TAKE_BACK = sql("""
     WITH base AS (
-        SELECT coalesce(max(seq), 0) AS seq FROM checkpoints
-        WHERE session_id = CAST(:session AS uuid) AND seq < :seq AND whole),
+        SELECT max(c.seq) AS seq FROM checkpoints c
+        WHERE c.session_id = CAST(:session AS uuid) AND c.seq < :seq AND c.whole AND NOT EXISTS (
+            SELECT FROM messages m
+            WHERE m.session_id = c.session_id AND m.seq >= :seq AND m.in_state AND m.voided_seq IS NULL
+              AND coalesce(m.state_seq, m.seq) <= c.seq)),
     dropped AS (
-        DELETE FROM checkpoints WHERE session_id = CAST(:session AS uuid) AND (seq >= :seq OR NOT whole)),
+        DELETE FROM checkpoints c USING base
+        WHERE c.session_id = CAST(:session AS uuid) AND (base.seq IS NULL OR c.seq > base.seq)),
     uncalled AS (
         DELETE FROM tool_calls WHERE session_id = CAST(:session AS uuid)),
     retold AS (
         SELECT m.id FROM messages m, base
         WHERE m.session_id = CAST(:session AS uuid) AND m.in_state AND m.seq < :seq AND m.voided_seq IS NULL
-          AND coalesce(m.state_seq, m.seq) > base.seq
+          AND (base.seq IS NULL OR coalesce(m.state_seq, m.seq) > base.seq)
         ORDER BY coalesce(m.state_seq, m.seq) DESC, m.seq DESC LIMIT :retold)
     UPDATE messages m SET in_state = false, state_seq = coalesce(m.state_seq, m.seq)
     FROM retold WHERE m.session_id = CAST(:session AS uuid) AND m.id = retold.id
@@ -117,7 +121,8 @@ async def said_from(db: Db, session: SessionId, seq: int, *, limit: int) -> list
 
 async def take_back(db: Db, session: SessionId, seq: int) -> None:
     """Let the team forget what was said from this place on: it has the newest checkpoint before, and is told again what
-    was said since; without one that old, the newest `RETOLD` messages. Runs must have ended before."""
+    was said since; without one that old, the newest `RETOLD` messages. Runs must have ended before; the messages are to
+    be voided after."""
     await db.execute(_TAKE_BACK, {"session": session, "seq": seq, "retold": RETOLD})
 
 

@@ -8,22 +8,23 @@ from typing import Any
 from sqlalchemy import text
 
 from hub.domain.ids import SessionId, UserId
-from hub.domain.session import OnBusy, Role, Session, SessionStatus
+from hub.domain.session import ForkedFrom, OnBusy, Role, Session, SessionStatus
 from hub.store import pages
 from hub.store.database import Db
 
 # The status of a session is that of its live run; a unique index allows one at most.
 _COLUMNS = """
     s.id::text, s.title, s.team, m.role, coalesce(r.status, 'idle') AS status, s.last_seq, s.on_busy,
-    s.created_at, s.updated_at, s.metadata
+    s.created_at, s.updated_at, s.metadata, s.forked_from::text, s.forked_at_seq
 """
 _MEMBER = "members m ON m.session_id = s.id AND m.user_id = CAST(:user AS uuid)"
 _LIVE_RUN = "runs r ON r.session_id = s.id AND r.status IN ('running', 'waiting', 'paused')"
 
 _CREATE = text("""
     WITH made AS (
-        INSERT INTO sessions (id, title, team, on_busy, metadata, created_by)
-        VALUES (CAST(:id AS uuid), :title, :team, :on_busy, CAST(:metadata AS jsonb), CAST(:owner AS uuid))
+        INSERT INTO sessions (id, title, team, on_busy, metadata, created_by, forked_from, forked_at_seq)
+        VALUES (CAST(:id AS uuid), :title, :team, :on_busy, CAST(:metadata AS jsonb), CAST(:owner AS uuid),
+                CAST(:forked_from AS uuid), :forked_at_seq)
         RETURNING id, created_by)
     INSERT INTO members (session_id, user_id, role) SELECT id, created_by, 'owner' FROM made
 """)
@@ -92,6 +93,7 @@ async def create(
     on_busy: OnBusy,
     metadata: Mapping[str, object],
     owner: UserId,
+    forked_from: ForkedFrom | None = None,
 ) -> None:
     """Insert a session with an empty log and its first member."""
     await db.execute(
@@ -103,6 +105,8 @@ async def create(
             "on_busy": on_busy.value,
             "metadata": json.dumps(dict(metadata)),
             "owner": owner,
+            "forked_from": forked_from.session if forked_from is not None else None,
+            "forked_at_seq": forked_from.at_seq if forked_from is not None else None,
         },
     )
 
@@ -179,4 +183,5 @@ def session_of(row: Any) -> Session:
         created_at=row.created_at,
         updated_at=row.updated_at,
         metadata=row.metadata,
+        forked_from=ForkedFrom(SessionId(row.forked_from), row.forked_at_seq) if row.forked_from else None,
     )

@@ -104,7 +104,8 @@ class RefreshTokenRow(Base):
 
 
 class SessionRow(Base):
-    """`last_seq` is the end of the session's log. No index on `updated_at`: it changes with every event."""
+    """`last_seq` is the end of the session's log. No index on `updated_at`: it changes with every event. `forked_from`
+    may name a session that is gone."""
 
     __tablename__ = "sessions"
     __table_args__ = ({"postgresql_with": HOT},)
@@ -118,6 +119,8 @@ class SessionRow(Base):
     created_at: Mapped[datetime] = mapped_column(server_default=_NOW)
     updated_at: Mapped[datetime] = mapped_column(server_default=_NOW)
     deleted_at: Mapped[datetime | None]
+    forked_from: Mapped[str | None] = mapped_column(_UUID)
+    forked_at_seq: Mapped[int | None] = mapped_column(BigInteger)
 
 
 class MemberRow(Base):

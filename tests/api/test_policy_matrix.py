@@ -65,6 +65,7 @@ BODIES: dict[str, Any] = {
     "PATCH /v1/sessions/{id}": lambda: {"title": "matrix"},
     "PUT /v1/sessions/{id}/members/{user}": lambda: {"role": "viewer"},
     "POST /v1/sessions/{id}/inputs/{request}": lambda: {"decision": "approve"},
+    "POST /v1/sessions/{id}/fork": lambda: {"at_seq": 1},
     "POST /v1/sessions/{id}/messages": lambda: {"text": "/script turns=1 tokens=1"},
     "PATCH /v1/sessions/{id}/messages/{message}": lambda: {"text": "/script turns=1 tokens=1 seed=2"},
 }

@@ -162,18 +162,6 @@ async def test_sessions_of_others_look_like_sessions_that_are_not_there(hub: Doo
         await stranger.ask("ping")
 
 
-async def test_what_comes_later_says_so(hub: Door) -> None:
-    async with await hub.person() as person:
-        session = await session_of(person)
-        later: list[tuple[str, dict[str, Any]]] = [
-            ("session.fork", {"at_seq": 1}),
-        ]
-        for type_, fields in later:
-            error = await error_of(person, type_, session=session, **fields)
-            assert error["code"] == "bad_request"
-            assert "not supported yet" in error["message"]
-
-
 async def test_bad_frames_are_answered_and_the_connection_lives(hub: Door) -> None:
     async with await hub.person() as person:
         message = {"id": "x", "type": "message.send", "session": "s", "client_id": "c"}

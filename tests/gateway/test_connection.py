@@ -134,7 +134,7 @@ class Never:
 
 async def test_a_command_without_an_answer_and_a_fault_of_the_hub(bench: Bench) -> None:
     nobody: Any = Never()
-    services = GatewayServices(nobody, nobody, nobody, nobody, nobody, nobody, nobody, nobody, bench.options)
+    services = GatewayServices(nobody, nobody, nobody, nobody, nobody, nobody, nobody, nobody, nobody, bench.options)
     bench.answer = Dispatch(services, deadline_s=0.2).answer
     async with serving(bench) as port:
         raw = await Raw.open(port)

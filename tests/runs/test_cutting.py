@@ -353,7 +353,7 @@ async def test_a_long_conversation_is_told_again_as_far_as_engines_remember(hub:
     async with await hub.person("ada") as ada:
         session = await room_for(ada)
         first = await exchange(ada, session, "/script turns=1 tokens=1")
-        await _fill(store, session, 1000)
+        await fill(store, session, 1000)
         last = await ada.say(session, "/script turns=1 tokens=1")
         await finish(ada, last["run"])
         answer = await edited(ada, session, last["message"], "instead")
@@ -368,11 +368,11 @@ async def test_a_long_conversation_is_told_again_as_far_as_engines_remember(hub:
 
 
 async def _cut_too_much(person: Person, store: Store, session: str, message: str) -> Any:
-    await _fill(store, session, 1500)
+    await fill(store, session, 1500)
     return await edited(person, session, message, "x")
 
 
-async def _fill(store: Store, session: str, count: int) -> None:
+async def fill(store: Store, session: str, count: int) -> None:
     """So many messages at once, as if they had been said and heard long ago."""
     async with store.transaction() as db:
         await db.connection.execute(

@@ -121,17 +121,3 @@ async def test_the_addressed_agent_answers(hub: Door) -> None:
         frames = await ada.until("run.finished")
         said = [f["data"]["author"]["name"] for f in frames if f["type"] == "message.completed"]
         assert said == ["beta"]
-
-
-@pytest.mark.parametrize(
-    ("command", "fields"),
-    [
-        ("session.fork", {"at_seq": 1}),
-    ],
-)
-async def test_what_is_not_supported_yet_says_so(hub: Door, command: str, fields: dict[str, object]) -> None:
-    async with await hub.person() as ada:
-        session = await room_for(ada)
-        with pytest.raises(Refused, match="not supported yet") as refused:
-            await ada.ask(command, session=session, **fields)
-        assert refused.value.code == "bad_request"

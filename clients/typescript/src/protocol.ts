@@ -43,6 +43,12 @@ export interface Reply {
   error?: ReplyError | null;
 }
 
+/** The session a conversation was copied from, and the place in its log. */
+export interface ForkedFromData {
+  session: string;
+  at_seq: number;
+}
+
 export interface SessionCreatedData {
   id: string;
   title: string;
@@ -54,6 +60,7 @@ export interface SessionCreatedData {
   created_at: string;
   updated_at: string;
   metadata: Record<string, unknown>;
+  forked_from?: ForkedFromData | null;
 }
 
 export interface SessionCreated {
@@ -76,6 +83,7 @@ export interface SessionUpdatedData {
   created_at: string;
   updated_at: string;
   metadata: Record<string, unknown>;
+  forked_from?: ForkedFromData | null;
 }
 
 export interface SessionUpdated {
@@ -536,6 +544,7 @@ export interface SessionData {
   created_at: string;
   updated_at: string;
   metadata: Record<string, unknown>;
+  forked_from?: ForkedFromData | null;
 }
 
 export interface AuthResult {

@@ -33,6 +33,12 @@ class SessionPatch(Body):
     on_busy: OnBusy | None = None
 
 
+class ForkBody(Body):
+    """`at_seq` is the place in the session's log."""
+
+    at_seq: Annotated[int, Field(ge=1, lt=2**53, strict=True)]
+
+
 async def create(body: SessionBody, caller: Caller, wired: Wired) -> SessionData:
     """Open a session with a team; the caller becomes its owner."""
     session = await wired.sessions.create(
@@ -60,6 +66,11 @@ async def update(session: SessionPath, body: SessionPatch, caller: Caller, wired
     return session_data(changed)
 
 
+async def fork(session: SessionPath, body: ForkBody, caller: Caller, wired: Wired) -> SessionData:
+    """A new session of the caller's with the messages that counted at `at_seq`; the agents know exactly these."""
+    return session_data(await wired.forking.fork(caller, session, body.at_seq))
+
+
 async def delete(session: SessionPath, caller: Caller, wired: Wired) -> None:
     """Delete a session for everybody: what runs in it is stopped."""
     await wired.sessions.delete(caller, session)
@@ -72,5 +83,8 @@ def router() -> APIRouter:
     routes.add_api_route("", page, methods=["GET"], responses=problems(400, 401, 403))
     routes.add_api_route("/{id}", get, methods=["GET"], responses=problems(401, 403, 404))
     routes.add_api_route("/{id}", update, methods=["PATCH"], responses=problems(400, 401, 403, 404, 413))
+    routes.add_api_route(
+        "/{id}/fork", fork, methods=["POST"], status_code=201, responses=problems(400, 401, 403, 404, 413)
+    )
     routes.add_api_route("/{id}", delete, methods=["DELETE"], status_code=204, responses=problems(401, 403, 404))
     return routes

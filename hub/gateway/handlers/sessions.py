@@ -6,7 +6,7 @@ from hub.domain.ids import SessionId, parse_id
 from hub.domain.session import Session
 from hub.gateway.connection import Connection
 from hub.gateway.services import GatewayServices
-from hub.protocol.commands import SessionCreate, SessionJoin, SessionLeave
+from hub.protocol.commands import SessionCreate, SessionFork, SessionJoin, SessionLeave
 from hub.protocol.events import SessionData
 from hub.protocol.results import Empty, JoinResult, session_data
 
@@ -59,6 +59,11 @@ async def join(services: GatewayServices, connection: Connection, command: Sessi
         ),
     )
     follower.start()
+
+
+async def fork(services: GatewayServices, connection: Connection, command: SessionFork) -> SessionData:
+    """A new session of the caller's with this one's conversation up to `at_seq`."""
+    return session_data(await services.forking.fork(connection.principal, command.session, command.at_seq))
 
 
 async def leave(services: GatewayServices, connection: Connection, command: SessionLeave) -> Empty:

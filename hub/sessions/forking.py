@@ -1,0 +1,72 @@
+"""A new session that begins with another one's conversation."""
+
+from hub.auth.policy import Action
+from hub.domain.errors import BadRequest, NotFound
+from hub.domain.ids import SessionId, new_id
+from hub.domain.principal import Principal
+from hub.domain.session import ForkedFrom, Session
+from hub.protocol.events import MemberAddedData
+from hub.protocol.frames import NewEvent
+from hub.protocol.results import session_created
+from hub.sessions.access import reach, session_id
+from hub.store import forking, log, sessions
+from hub.store.database import Db, Store
+from hub.store.forking import Fork
+
+
+class Forking:
+    """Forks of sessions, at any place of their log."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def fork(self, principal: Principal, session: str, at_seq: int) -> Session:
+        """A new session of the caller's with the same team, whose log holds the messages that counted at `at_seq`; the
+        agents know exactly these.
+
+        Raises `BadRequest` for a place that the session has not reached.
+        """
+        source = session_id(session)
+        id_ = SessionId(new_id())
+        async with self._store.transaction() as db:
+            found = await reach(db, principal, source, Action.FORK)
+            if at_seq > found.last_seq:
+                raise BadRequest("at_seq is in the future", details={"last_seq": found.last_seq})
+            await self._open(db, principal, found, at_seq, id_)
+            fork = await forking.begin(db, source, at_seq, id_)
+            after = await forking.copy(db, fork, 0)
+            if after is None:
+                await forking.show(db, fork)
+                return await _seen(db, principal, id_)
+            await forking.hide(db, fork)
+        return await self._rest(principal, fork, after)
+
+    async def _open(self, db: Db, principal: Principal, source: Session, at_seq: int, id_: SessionId) -> None:
+        await sessions.create(
+            db,
+            id=id_,
+            title=source.title,
+            team=source.team,
+            on_busy=source.on_busy,
+            metadata=source.metadata,
+            owner=principal.user,
+            forked_from=ForkedFrom(source.id, at_seq),
+        )
+        created = await _seen(db, principal, id_)
+        owner = MemberAddedData(user=principal.user, name=principal.name, role="owner")
+        await log.append(db, id_, [NewEvent(session_created(created, last_seq=2)), NewEvent(owner)])
+
+    async def _rest(self, principal: Principal, fork: Fork, after: int | None) -> Session:
+        while after is not None:
+            async with self._store.statements() as db:
+                after = await forking.copy(db, fork, after)
+        async with self._store.transaction() as db:
+            await forking.show(db, fork)
+            return await _seen(db, principal, fork.fork)
+
+
+async def _seen(db: Db, principal: Principal, session: SessionId) -> Session:
+    found = await sessions.get(db, session, principal.user)
+    if found is None:
+        raise NotFound("no such session")
+    return found
