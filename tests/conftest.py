@@ -135,9 +135,12 @@ async def running_worker(settings: Settings, node: str = "test:1:a") -> AsyncGen
                 stop.set()
 
 
-# The rows of sessions first, as everywhere: what a run still writes is waited for, not met crosswise.
-EMPTY = "SELECT FROM sessions FOR UPDATE;" + "".join(
-    f"DELETE FROM {table.name};" for table in reversed(Base.metadata.sorted_tables)
+# The rows of sessions first, as everywhere: what a run still writes is waited for, not met crosswise. The audit trail
+# lets nobody delete but who turns its trigger off.
+EMPTY = (
+    "SELECT FROM sessions FOR UPDATE;"
+    + "".join(f"DELETE FROM {table.name};" for table in reversed(Base.metadata.sorted_tables) if table.name != "audit")
+    + "SET session_replication_role = replica; DELETE FROM audit;"
 )
 
 
