@@ -123,7 +123,7 @@ class Session:
         Raises `RequestFailed`, among others `forbidden` for a message of somebody else, `conflict` for one that does
         not count any more.
         """
-        reply = await self._hub.ask(MessageEdit, session=self.id, message=message, text=text)
+        reply = await self._hub.ask(MessageEdit, repeatable=True, session=self.id, message=message, text=text)
         return SeqRunResult.model_validate(reply)
 
     async def regenerate(self, message: str) -> SeqRunResult:

@@ -52,6 +52,8 @@ export class Conversation {
   readonly onBusy = signal<OnBusy>("queue");
   /** Up to which seq this was read when it was opened; what stands behind it is new. */
   readonly readTo = signal<number | null>(null);
+  /** How often one has asked the team for something here: what comes of it is to be seen. */
+  readonly asked = signal(0);
   /** An event that shall be shown. */
   readonly target = signal<number | null>(null);
   readonly hasEarlier = computed(() => this.transcript.items.value.length > 0 && (this.transcript.firstSeq ?? 1) > 1);
@@ -129,6 +131,7 @@ export class Conversation {
     const pending: Pending = { clientId: newClientId(), text, to, onBusy, error: null, acknowledged: false };
     this.#keep([...this.pending.value, pending]);
     this.write("");
+    this.asked.value += 1;
     this.readTo.value = null;
     this.#stopTyping();
     void this.#deliver(pending);
@@ -185,10 +188,12 @@ export class Conversation {
 
   async edit(message: string, text: string): Promise<void> {
     await this.#environment.hub.edit(this.id, message, text);
+    this.asked.value += 1;
   }
 
   async regenerate(message: string): Promise<void> {
     await this.#environment.hub.regenerate(this.id, message);
+    this.asked.value += 1;
   }
 
   /** A new session with what was said up to `seq`. */

@@ -8,6 +8,8 @@ const quiet = (text: string): Words => ({ tone: "quiet", text });
 /** The line an event leaves in the transcript; null: none. */
 export function notice(event: DurableEvent, displayName: (agent: string) => string): Words | null {
   switch (event.type) {
+    case "session.created":
+      return event.data.forked_from ? quiet("A fork: what follows was said in another session") : null;
     case "member.added":
       return event.data.role === "owner" ? null : quiet(`${event.data.name} was invited as ${event.data.role}`);
     case "member.removed":

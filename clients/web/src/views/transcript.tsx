@@ -45,11 +45,11 @@ export function TranscriptView({
     return () => grown.disconnect();
   }, []);
 
-  // What was just sent by oneself is always shown.
-  const sent = pending.value.length;
+  // What one has just asked for is always shown.
+  const asked = conversation.asked.value;
   useLayoutEffect(() => {
-    if (sent > 0) toEnd();
-  }, [sent]);
+    if (asked > 0) toEnd();
+  }, [asked]);
 
   useEffect(() => {
     const element = top.current;
