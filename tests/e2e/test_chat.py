@@ -230,6 +230,20 @@ async def test_one_says_it_differently_and_asks_again(hub: Door, places: Places)
         await terminal.shows("2 turns ·")
 
 
+async def test_a_fork_goes_on_from_what_was_said(hub: Door, places: Places) -> None:
+    async with at_terminal(options(hub.url, await registered(hub.url)), places) as (terminal, _):
+        first = (await terminal.shows(r"chat -s [0-9a-f-]{36}")).split()[-1]
+        terminal.enter("/fork here")
+        await terminal.shows("/fork takes the number of an event")
+        terminal.enter("a beginning")
+        await terminal.shows("2 turns ·")
+        terminal.enter("/fork")
+        second = (await terminal.shows(r"chat -s [0-9a-f-]{36}")).split()[-1]
+        assert second != first
+        await terminal.shows("› a beginning")
+        await terminal.shows("● Beta")
+
+
 async def test_agents_at_work_are_paused_and_steered(hub: Door, places: Places) -> None:
     async with at_terminal(options(hub.url, await registered(hub.url)), places) as (terminal, _):
         await terminal.shows("with scripted")

@@ -134,3 +134,19 @@ async def test_reading_further_up_is_not_disturbed(visit: Visit) -> None:
     await to_end.click()
     await expect(to_end).to_have_count(0)
     assert await scroller.evaluate(gap) < 80
+
+
+async def test_a_session_is_forked_from_a_message(visit: Visit) -> None:
+    ada = await visit("Ada")
+    session = await ada.begin("scripted", "/script turns=2 tokens=2")
+    await ada.run_ends("2 turns")
+    await ada.messages("Alpha").hover()
+    await ada.messages("Alpha").get_by_role("button", name="Fork a new session from here").click()
+    await ada.page.wait_for_url(lambda url: "#/s/" in url and session not in url)
+    await expect(ada.page.locator(".notice", has_text="A fork")).to_be_visible()
+    await expect(ada.messages()).to_have_count(1)
+    assert await ada.texts() == [words(0, 2)]
+    await ada.say("/script turns=1 tokens=3")
+    await ada.run_ends("1 turn")
+    assert await ada.texts() == [words(0, 2), words(0, 3)]
+    await expect(ada.page.locator(".session-list a")).to_have_count(2)

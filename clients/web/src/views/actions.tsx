@@ -1,5 +1,5 @@
 import { useSignal } from "@preact/signals";
-import { useEffect, useRef } from "preact/hooks";
+import { useLayoutEffect, useRef } from "preact/hooks";
 import type { Conversation } from "../store/conversation.ts";
 import type { AgentItem, UserItem } from "../store/items.ts";
 import { useApp, useWorkspace } from "./context.ts";
@@ -85,7 +85,8 @@ export function EditBox({
   const text = useSignal(item.text.value);
   const busy = useSignal(false);
   const area = useRef<HTMLTextAreaElement>(null);
-  useEffect(() => {
+  // Before anybody can type into it: the cursor is not moved later.
+  useLayoutEffect(() => {
     area.current?.focus();
     area.current?.setSelectionRange(text.value.length, text.value.length);
   }, []);
