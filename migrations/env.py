@@ -6,7 +6,7 @@ import asyncio
 
 from alembic import context
 from sqlalchemy import Connection, pool, text
-from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from hub.settings import Settings
 from hub.store.database import driver_url
@@ -14,6 +14,7 @@ from hub.store.tables import Base
 
 MIGRATIONS = 0x6875625F6D6967  # the advisory lock that one migration at a time holds: "hub_mig"
 TURN_TIMEOUT_S = 120.0
+TURN_PAUSE_S = 0.1
 LOCK_TIMEOUT = "1s"  # of each lock a migration needs: behind it everybody would queue
 
 
@@ -50,12 +51,19 @@ async def run_online() -> None:
         async with engine.connect() as holder, engine.connect() as db:
             await holder.execution_options(isolation_level="AUTOCOMMIT")
             async with asyncio.timeout(TURN_TIMEOUT_S):
-                await holder.execute(text("SELECT pg_advisory_lock(:key)"), {"key": MIGRATIONS})
+                # Asked again and again: an index that is built concurrently waits for statements that wait.
+                while not await mine(holder):  # noqa: ASYNC110 - a database has no event
+                    await asyncio.sleep(TURN_PAUSE_S)
             await db.execute(text(f"SET lock_timeout = '{LOCK_TIMEOUT}'"))
             await db.commit()
             await db.run_sync(run_on)
     finally:
         await engine.dispose()
+
+
+async def mine(holder: AsyncConnection) -> bool:
+    """Whether it is our turn to migrate now."""
+    return bool((await holder.execute(text("SELECT pg_try_advisory_lock(:key)"), {"key": MIGRATIONS})).scalar())
 
 
 def run_on(connection: Connection) -> None:

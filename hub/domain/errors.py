@@ -98,8 +98,3 @@ class Unavailable(HubError):
 
 class Internal(HubError):
     """A fault of the hub itself; details are in its log under the correlation id."""
-
-
-def not_supported_yet(what: str) -> BadRequest:
-    """The answer to a command of the protocol that this version does not carry out."""
-    return BadRequest(f"{what}: not supported yet")

@@ -125,6 +125,18 @@ class TranscriptMessage(Wire):
     created_at: str
 
 
+class SearchHit(Wire):
+    """A message in which the words were found. `snippet` is plain text around them, `title` the session's."""
+
+    session: str
+    title: str
+    message: str
+    seq: int
+    author: dict[str, Any]
+    snippet: str
+    created_at: str
+
+
 def session_data(session: Session) -> SessionData:
     """The wire's form of a session."""
     forked = session.forked_from

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator
 
-from hub.auth.policy import Action
+from hub.auth.policy import Action, require_scope
 from hub.domain.errors import BadRequest
 from hub.domain.principal import Principal
 from hub.domain.session import Session
@@ -13,8 +13,9 @@ from hub.protocol.results import TranscriptMessage
 from hub.relay import keys
 from hub.relay.subscriber import Subscriber
 from hub.sessions.access import reach, session_id
-from hub.store import log, messages
+from hub.store import log, messages, search
 from hub.store.database import Store
+from hub.store.search import Hit
 
 PAGE = 500  # events or messages read at once
 KEEPALIVE_S = 15.0
@@ -74,6 +75,14 @@ class History:
                 await _wait(grown, FOLLOW_CHECK_S)
         finally:
             subscription.cancel()
+
+    async def search(
+        self, principal: Principal, query: str, *, limit: int, cursor: str | None
+    ) -> tuple[list[Hit], str | None]:
+        """Messages of the caller's sessions with these words, the newest first, and the cursor of the next page."""
+        require_scope(principal, Action.READ)
+        async with self._store.statements() as db:
+            return await search.search(db, principal.user, query, limit=limit, cursor=cursor)
 
     async def transcript(self, principal: Principal, session: str) -> AsyncGenerator[TranscriptMessage]:
         """All messages of the session, oldest first, read page by page; access is checked with each page."""

@@ -110,7 +110,7 @@ async def transcript(db: Db, session: SessionId, *, after_seq: int, limit: int) 
             id=MessageId(row.id),
             seq=row.seq,
             run=RunId(row.run_id) if row.run_id else None,
-            author=_author(row),
+            author=author_of(row),
             text=row.text,
             status=row.status,
             created_at=row.created_at,
@@ -119,7 +119,8 @@ async def transcript(db: Db, session: SessionId, *, after_seq: int, limit: int) 
     ]
 
 
-def _author(row: Any) -> dict[str, str]:
+def author_of(row: Any) -> dict[str, str]:
+    """The author in a row with `author_kind`, `author_id` and `author_name`, as events have it."""
     if row.author_kind == "user":
         return {"kind": "user", "id": row.author_id, "name": row.author_name}
     return {"kind": "agent", "name": row.author_id, "display_name": row.author_name}

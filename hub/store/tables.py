@@ -29,6 +29,8 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 LIVE = sql("status IN ('running', 'waiting', 'paused')")
 CLAIMABLE = sql("status IN ('queued', 'running')")
+# Every language alike: words are not stemmed. A text has a bound, for a tsvector has one (1 MB).
+WORDS = "to_tsvector('simple'::regconfig, left(text, 100000))"
 # Room in each page for the next version of a row that is written at every event: such updates touch no index.
 HOT = {"fillfactor": "70"}
 
@@ -158,6 +160,7 @@ class MessageRow(Base):
     __tablename__ = "messages"
     __table_args__ = (
         Index(None, "session_id", "seq", unique=True),
+        Index("ix_messages_words", sql(WORDS), postgresql_using="gin"),
         Index("ix_messages_unseen", "session_id", "seq", postgresql_where=sql("NOT in_state")),
         Index(
             "uq_messages_client_id",

@@ -252,9 +252,3 @@ async def test_teams(hub: Door) -> None:
         assert listed["next"] is None
     async with hub.rest() as stranger:
         problem(await stranger.get("/v1/teams"), 401, "unauthenticated")
-
-
-async def test_search_is_not_there_yet(hub: Door) -> None:
-    async with somebody(hub) as rest:
-        told = problem(await rest.get("/v1/search", params={"q": "x"}), 400, "bad_request")
-        assert "not supported yet" in told["detail"]

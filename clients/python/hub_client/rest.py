@@ -123,7 +123,7 @@ class Rest:
         return [event for event in parsed if isinstance(event, DurableEvent)]
 
     async def search(self, words: str, limit: int = 20) -> list[dict[str, Any]]:
-        """Messages in the caller's transcripts that hold these words, the best first."""
+        """Messages in the caller's transcripts that hold these words, the newest first."""
         return await self._items("/v1/search", q=words, limit=limit)
 
     async def transcript(self, session: str) -> list[TranscriptMessage]:

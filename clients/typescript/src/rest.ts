@@ -129,7 +129,7 @@ export class Rest {
     return (await this.#fetch("GET", path, { token })).text();
   }
 
-  /** Messages of the caller's transcripts that hold these words, the best first. */
+  /** Messages of the caller's transcripts that hold these words, the newest first. */
   search(token: string, query: string, options: { limit?: number; cursor?: string } = {}): Promise<Page<SearchHit>> {
     const cursor = options.cursor === undefined ? "" : `&cursor=${encodeURIComponent(options.cursor)}`;
     return this.#json("GET", `/v1/search?q=${encodeURIComponent(query)}&limit=${options.limit ?? 20}${cursor}`, {
