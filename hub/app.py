@@ -32,7 +32,7 @@ from hub.engine.teams.rules import Names
 from hub.engine.tools.ask_person import AskPerson
 from hub.engine.tools.clock import Clock
 from hub.engine.tools.counter import Counter
-from hub.engine.tools.registry import Tools
+from hub.engine.tools.registry import ToolKind, Tools
 from hub.engine.tools.transfer import Transfer
 from hub.gateway.endpoint import Gateway
 from hub.gateway.handshake import HubHttp
@@ -298,8 +298,11 @@ def signing_keys(settings: Settings) -> dict[str, Key]:
 
 def team_names(settings: Settings) -> Names:
     """What teams may name on a hub with these settings. ValueError when the default model is not among its models."""
+    tools = (Clock, Counter, Transfer, AskPerson)
     return Names(
-        models=_models(settings).aliases(), tools=[tool.name for tool in (AskPerson, Clock, Counter, Transfer)]
+        models=_models(settings).aliases(),
+        tools=[tool.name for tool in tools],
+        effects=[tool.name for tool in tools if tool.kind is not ToolKind.SAFE],
     )
 
 

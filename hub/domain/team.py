@@ -8,17 +8,37 @@ class TeamKind(StrEnum):
     SCRIPTED = "scripted"
     ROUND_ROBIN = "round_robin"
     SELECTOR = "selector"
+    SWARM = "swarm"
+    GRAPH = "graph"
 
 
 @dataclass(frozen=True, slots=True)
 class AgentSpec:
-    """One agent of a team. `name` is an identifier (it goes to model providers); people see `display_name`."""
+    """One agent of a team. `name` is an identifier (it goes to model providers); people see `display_name`.
+
+    In a swarm, `handoffs` are the agents that it may hand the conversation to.
+    """
 
     name: str
     display_name: str
     instructions: str = ""
     description: str = ""
     tools: tuple[str, ...] = ()
+    handoffs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """In a graph `target` speaks after `source`; with `when`, only if what `source` said holds these words.
+
+    Edges to one target belong to a `group`: it waits for all of the group, or with `any_of_group` for one.
+    """
+
+    source: str
+    target: str
+    when: str | None = None
+    group: str = ""
+    any_of_group: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +46,8 @@ class TeamSpec:
     """A team by name. `model` is an alias of the model registry, or None for the hub's default model.
 
     `max_turns` bounds a run; `turn_timeout_s` bounds one turn in seconds of wall time.
-    `stop_phrase` ends the run when an agent's message contains it.
+    `stop_phrase` ends the run when an agent's message contains it. `edges` and `start` are those of a graph; without
+    `start` it begins with the agents that no edge leads to.
     """
 
     name: str
@@ -38,3 +59,5 @@ class TeamSpec:
     turn_timeout_s: float = 300.0
     stop_phrase: str | None = None
     selector_prompt: str | None = None
+    edges: tuple[Edge, ...] = ()
+    start: str | None = None

@@ -13,7 +13,7 @@ from hub.engine.models.registry import ModelDeadlines, Models
 from hub.engine.scripted import ScriptedEngine
 from hub.engine.teams.files import all_teams
 from hub.engine.teams.rules import Names
-from hub.engine.tools.registry import Tools
+from hub.engine.tools.registry import ToolKind, Tools
 
 if TYPE_CHECKING:
     from hub.engine.autogen.engine import AutoGenEngine
@@ -41,7 +41,8 @@ class Catalog:
         self.tools = tools
         self._deadlines = deadlines or ModelDeadlines()
         if teams is None:
-            teams = all_teams(teams_dir, Names(models.aliases(), [tool.name for tool in tools]))
+            effects = [tool.name for tool in tools if tool.kind is not ToolKind.SAFE]
+            teams = all_teams(teams_dir, Names(models.aliases(), [tool.name for tool in tools], effects))
         self._teams = {team.name: team for team in teams}
         self._scripted = ScriptedEngine(tools, self._deadlines)
         self._autogen: AutoGenEngine | None = None
@@ -65,7 +66,7 @@ class Catalog:
         match team.kind:
             case TeamKind.SCRIPTED:
                 return self._scripted
-            case TeamKind.ROUND_ROBIN | TeamKind.SELECTOR:
+            case TeamKind.ROUND_ROBIN | TeamKind.SELECTOR | TeamKind.SWARM | TeamKind.GRAPH:
                 if self._autogen is None:
                     from hub.engine.autogen.engine import AutoGenEngine
 

@@ -88,7 +88,7 @@ class Turn:
         self._steering = list(steering)
         self._streams: dict[str, tuple[MessageStream, AgentSpec]] = {}
         self._ended: FinishedMessage | None = None
-        self._status: tuple[str, str] | None = None
+        self._statuses: dict[str, str] = {}
         self.recorded: list[MessageId] = []
         self.fault: Exception | None = None
 
@@ -156,8 +156,8 @@ class Turn:
                 partial = FinishedMessage(MessageId(message), agent, stream.text, None, status, Usage())
                 left.append(partial)
         self._ended = None
-        if self._status is not None:
-            self._journal.live(AgentStatusData(agent=self._status[0], status="idle"))
+        for agent_name in self._statuses:
+            self._journal.live(AgentStatusData(agent=agent_name, status="idle"))
         await self._commit(left, events, close)
 
     @property
@@ -180,8 +180,8 @@ class Turn:
             raise LeaseLost
 
     def _show(self, agent: AgentSpec, status: str) -> None:
-        if self._status != (agent.name, status):
-            self._status = (agent.name, status)
+        if self._statuses.get(agent.name) != status:
+            self._statuses[agent.name] = status
             self._journal.live(AgentStatusData.model_validate({"agent": agent.name, "status": status}))
 
     async def _record(self, event: NewEvent | None = None) -> None:

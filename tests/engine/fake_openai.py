@@ -57,6 +57,9 @@ ANSWERS: dict[str, list[Json | str]] = {
     "both": [delta("Let me see. "), call(0, "counter", '{"key":"b"}', content="Now."), finish("tool_calls")],
     "whole-calls": [call(None, "counter", '{"key":"c"}'), call(None, "clock", "{}", "call_2"), finish("tool_calls")],
     "list-arguments": [call(0, "counter", "[1]"), finish("tool_calls")],
+    "handoff": [call(0, "transfer_to_beta", "{}"), finish("tool_calls")],
+    "odd-handoff": [call(0, "transfer_to_beta", "[1]"), call(1, "transfer_to_gamma", "x", "call_2"), finish()],
+    "handoff-and-tool": [call(0, "transfer_to_beta", "{}"), call(1, "clock", "{}", "call_2"), finish("tool_calls")],
     "broken-arguments": [call(0, "counter", '{"key"'), finish("tool_calls")],
     "unknown-tool": [call(0, "hammer", "{}"), finish("tool_calls")],
     "mixed": [

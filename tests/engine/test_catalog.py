@@ -15,7 +15,18 @@ from hub.engine.teams.scripted import scripted_teams
 from tests.engine.driving import catalog, whole_run
 
 ROOT = Path(__file__).parents[2]
-NAMES = ["debate", "duo", "panel", "review", "scripted", "scripted-autogen", "scripted-tools", "startup"]
+NAMES = [
+    "debate",
+    "duo",
+    "panel",
+    "research",
+    "review",
+    "scripted",
+    "scripted-autogen",
+    "scripted-tools",
+    "startup",
+    "support",
+]
 
 
 def test_names() -> None:
@@ -37,12 +48,14 @@ async def test_every_team_talks_without_a_model(name: str) -> None:
     team = teams.get(name)
     assert team is not None
     told, _ = await whole_run(teams.engine(team), team, "good morning")
-    assert told.speakers == [agent.name for agent in team.agents]
+    # A swarm's first agent answers; nothing lets the graph's checker pass the answer on.
+    some = {"support": 1, "research": 5}.get(name, len(team.agents))
+    assert told.speakers == [agent.name for agent in team.agents][:some]
     assert set(told.texts) == {"good morning"}
 
 
 def test_agents_have_names_that_providers_take() -> None:
-    for team in all_teams(None, Names(models=[], tools=[])):
+    for team in all_teams(None, Names(models=[], tools=["clock"])):
         for agent in team.agents:
             assert agent.name.isidentifier()
             assert agent.display_name

@@ -4,10 +4,12 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
 from autogen_agentchat.agents import AssistantAgent
+from autogen_agentchat.base import Handoff as HandoffTool
 from autogen_agentchat.base import Response
 from autogen_agentchat.messages import (
     BaseAgentEvent,
     BaseChatMessage,
+    HandoffMessage,
     TextMessage,
     ToolCallExecutionEvent,
     ToolCallRequestEvent,
@@ -20,9 +22,10 @@ from autogen_core.models import ChatCompletionClient, FunctionExecutionResultMes
 from hub.domain.ids import new_id
 from hub.domain.run import Usage
 from hub.domain.team import AgentSpec
+from hub.engine.autogen.handoffs import handoff_tool
 from hub.engine.autogen.telling import Telling
 from hub.engine.autogen.workbench import SafeWorkbench
-from hub.engine.base import AgentStarted, Failure, MessageEnded, TextDelta, ToolEnded, ToolStarted
+from hub.engine.base import AgentStarted, Failure, Handoff, MessageEnded, TextDelta, ToolEnded, ToolStarted
 from hub.engine.models.errors import ModelError
 
 MAX_TOOL_ROUNDS = 8  # model calls of one turn that may ask for tools; their results are the answer after the last
@@ -42,10 +45,12 @@ class HubAgent(AssistantAgent):
         context: ChatCompletionContext,
         telling: Telling,
     ) -> None:
+        handoffs: list[HandoffTool | str] = [HandoffTool(target=to, name=handoff_tool(to)) for to in spec.handoffs]
         super().__init__(
             spec.name,
             model,
             workbench=workbench,
+            handoffs=handoffs if model.model_info["function_calling"] and handoffs else None,
             model_context=context,
             description=spec.description or spec.display_name,
             system_message=spec.instructions or None,
@@ -56,12 +61,14 @@ class HubAgent(AssistantAgent):
         self._own = workbench
         self._telling = telling
         self._calls: dict[str, str] = {}
+        self._rounds_before = telling.asking.rounds
+        self._handing_over = {handoff_tool(target) for target in spec.handoffs}
 
     async def on_messages_stream(
         self, messages: Sequence[BaseChatMessage], cancellation_token: CancellationToken
     ) -> AsyncGenerator[BaseAgentEvent | BaseChatMessage | Response, None]:
         await self._telling.tell(AgentStarted(self._spec))
-        if self._telling.asking.rounds >= MAX_TOOL_ROUNDS:
+        if self._rounds_before >= MAX_TOOL_ROUNDS:
             yield Response(chat_message=await self._results())
             return
         async with aclosing(super().on_messages_stream(messages, cancellation_token)) as items:
@@ -75,6 +82,8 @@ class HubAgent(AssistantAgent):
                         break
                 elif isinstance(item, Response) and isinstance(item.chat_message, ToolCallSummaryMessage):
                     await self._summarised(item.chat_message.content)
+                elif isinstance(item, Response) and isinstance(item.chat_message, HandoffMessage):
+                    await self._handed_over(item.chat_message)
                 yield item
         if self._telling.asking.calls:
             ending = TextMessage(source=self.name, content="")
@@ -87,6 +96,8 @@ class HubAgent(AssistantAgent):
             self._telling.fault = ModelError(Failure.MALFORMED_OUTPUT, "the model gave two calls the same id")
             raise self._telling.fault
         for call in request.content:
+            if call.name in self._handing_over:
+                continue
             if self._telling.asking.take(self._spec, self._own.tools, call):
                 continue
             known = self._calls[call.id] = new_id()  # providers number their calls from one again
@@ -95,11 +106,15 @@ class HubAgent(AssistantAgent):
     async def _returned(self, execution: ToolCallExecutionEvent) -> None:
         for result in execution.content:
             known = self._calls.pop(result.call_id, None)
-            if known is None:  # the run's to carry out
+            if known is None:  # the run's to carry out, or a handoff
                 continue
             await self._telling.tell(
                 ToolEnded(known, self._spec, result.name, result.content, is_error=bool(result.is_error))
             )
+
+    async def _handed_over(self, message: HandoffMessage) -> None:
+        self._telling.handed_to = message.target
+        await self._telling.tell(Handoff(self.name, message.target, message.content))
 
     async def _results(self) -> TextMessage:
         """What the last calls came to, as the agent's answer: its model may not call tools again."""

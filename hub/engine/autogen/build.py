@@ -3,20 +3,21 @@
 from collections.abc import Callable
 from typing import assert_never
 
-from autogen_agentchat.base import ChatAgent, Team
-from autogen_agentchat.teams import BaseGroupChat, RoundRobinGroupChat, SelectorGroupChat
+from autogen_agentchat.base import ChatAgent
+from autogen_agentchat.teams import BaseGroupChat, RoundRobinGroupChat, SelectorGroupChat, Swarm
 from autogen_core.models import ChatCompletionClient
 
 from hub.domain.team import AgentSpec, TeamKind
 from hub.engine.autogen.agent import HubAgent
 from hub.engine.autogen.context import RecentContext
+from hub.engine.autogen.graph import HubGraph
 from hub.engine.autogen.metered import MeteredClient, SpeakingClient
 from hub.engine.autogen.selector import speaker_selection
 from hub.engine.autogen.telling import Telling
 from hub.engine.autogen.workbench import SafeWorkbench
 from hub.engine.base import TurnRequest
 from hub.engine.models.registry import HostedModel, Model
-from hub.engine.tools.registry import Tools
+from hub.engine.tools.registry import ToolKind, Tools
 
 ClientFor = Callable[[AgentSpec | None], ChatCompletionClient]
 """A client of the team's model for an agent, or for a question of the hub's own."""
@@ -37,11 +38,11 @@ def build_team(
     """
     spec = request.team
     shown = model.context_characters if isinstance(model, HostedModel) else None
-    agents: list[ChatAgent | Team] = [
+    agents: list[ChatAgent] = [
         HubAgent(
             agent,
             SpeakingClient(client(agent), telling, agent),
-            SafeWorkbench(tools.only(agent.tools), telling.asking, telling.calls),
+            SafeWorkbench(_tools(tools, agent, spec.kind), telling.asking, telling.calls),
             RecentContext(shown),
             telling,
         )
@@ -50,16 +51,29 @@ def build_team(
     match spec.kind:
         case TeamKind.ROUND_ROBIN:
             first = _speaker(request, speaker)
-            return RoundRobinGroupChat(agents[first:] + agents[:first], max_turns=1)
+            return RoundRobinGroupChat([*agents[first:], *agents[:first]], max_turns=1)
         case TeamKind.SELECTOR:
             selecting = MeteredClient(client(None), telling)
             wanted = speaker or (request.to if request.turn == 0 else None)
             choose = speaker_selection(spec, model, selecting, wanted)
-            return SelectorGroupChat(agents, selecting, max_turns=1, selector_func=choose)
+            return SelectorGroupChat([*agents], selecting, max_turns=1, selector_func=choose)
+        case TeamKind.SWARM:
+            first = _speaker(request, speaker) if request.turn == 0 or speaker is not None else 0
+            return Swarm(agents[first:] + agents[:first], max_turns=1)
+        case TeamKind.GRAPH:
+            return HubGraph(agents, spec)
         case TeamKind.SCRIPTED:
             raise ValueError("a scripted team is not AutoGen's")
         case _:
             assert_never(spec.kind)
+
+
+def _tools(tools: Tools, agent: AgentSpec, kind: TeamKind) -> Tools:
+    """Agents that speak side by side call safe tools only: a turn cannot wait for one of them and go on with others."""
+    own = tools.only(agent.tools)
+    if kind is TeamKind.GRAPH:
+        return own.only(tool.name for tool in own if tool.kind is ToolKind.SAFE)
+    return own
 
 
 def _speaker(request: TurnRequest, speaker: str | None) -> int:

@@ -2,18 +2,20 @@
 
 import asyncio
 import logging
+from typing import assert_never
 
 import httpx2
+from autogen_agentchat.base import TaskResult
 from autogen_agentchat.messages import BaseChatMessage, TextMessage
 from autogen_agentchat.teams import BaseGroupChat
 from autogen_core import CancellationToken
 from autogen_core.models import ChatCompletionClient
 
 from hub.domain.run import Usage
-from hub.domain.team import AgentSpec
+from hub.domain.team import AgentSpec, TeamKind
 from hub.engine.autogen.build import ClientFor, build_team
 from hub.engine.autogen.killing import kill
-from hub.engine.autogen.state import Opened, seal, unseal
+from hub.engine.autogen.state import Opened, begin_anew, give_floor, seal, unseal
 from hub.engine.autogen.telling import Telling
 from hub.engine.base import Emit, Failure, Outcome, TurnRequest, TurnResult
 from hub.engine.models.directed import Direction
@@ -26,6 +28,9 @@ from hub.engine.tools.registry import Tools
 from hub.engine.watch import watch
 
 MAX_DETAIL = 4_000
+MORE = "Maximum number of turns 1 reached."  # AutoGen's words for: the team would go on
+
+_SELF_ENDING = (TeamKind.SWARM, TeamKind.GRAPH)
 
 
 class AutoGenEngine:
@@ -94,6 +99,7 @@ class _Turn:
         self._client = client
         self.token = CancellationToken()
         self.team: BaseGroupChat | None = None
+        self._stopped: str | None = None
 
     async def run(self, tools: Tools) -> TurnResult:
         """Do the turn. Raises nothing but CancelledError."""
@@ -106,11 +112,16 @@ class _Turn:
             team = build_team(request, self._model, self._client, tools, telling, speaker)
             self.team = team
             if opened.team is not None:
+                if request.turn == 0 and not request.goes_on:
+                    begin_anew(opened.team)
+                if (floor := speaker or (request.to if request.turn == 0 else None)) is not None:
+                    give_floor(opened.team, floor)
                 await team.load_state(opened.team)
-            async for _ in team.run_stream(
+            async for item in team.run_stream(
                 task=_task(opened, request), cancellation_token=self.token, output_task_messages=False
             ):
-                pass  # everything was told at the agents, in order
+                # All else was told at the agents, in order.
+                self._stopped = item.stop_reason if isinstance(item, TaskResult) else None
             state = seal(await team.save_state(), request.team, telling.asking)
         except Exception as e:  # noqa: BLE001 - boundary: whatever breaks a turn is its outcome
             return self._failed(e)
@@ -124,13 +135,29 @@ class _Turn:
         request, spec = self._request, self._request.team
         if spec.stop_phrase is not None and spec.stop_phrase in self._telling.last_text:
             return "stop_phrase"
+        if spec.kind is TeamKind.GRAPH and self._stopped != MORE:
+            return "done"
+        if request.turn + 1 >= self._turns():
+            return "done"
+        return None
+
+    def _turns(self) -> int:
+        """How many turns the run has, as far as that is known now."""
+        request, spec = self._request, self._request.team
         addressed = request.to is not None
-        match self._model:
-            case ScriptedModel():
-                turns = plan(request.prompt).length(len(spec.agents), addressed=addressed)
-            case HostedModel():
-                turns = 1 if addressed else spec.max_turns
-        return "done" if request.turn + 1 >= turns else None
+        if isinstance(self._model, ScriptedModel):
+            script = plan(request.prompt)
+            if script.turns is not None or spec.kind not in _SELF_ENDING:
+                return script.length(len(spec.agents), addressed=addressed)
+        match spec.kind:
+            case TeamKind.SWARM:
+                return spec.max_turns if self._telling.handed_to is not None else request.turn + 1
+            case TeamKind.GRAPH:
+                return spec.max_turns
+            case TeamKind.ROUND_ROBIN | TeamKind.SELECTOR | TeamKind.SCRIPTED:
+                return 1 if addressed else spec.max_turns
+            case _:
+                assert_never(spec.kind)
 
     def _failed(self, error: Exception) -> TurnResult:
         """AutoGen's errors are text; the real one was noted where it arose."""

@@ -11,6 +11,7 @@ from autogen_core.models import ChatCompletionClient, CreateResult, LLMMessage
 from hub.domain.ids import new_id
 from hub.domain.run import Usage
 from hub.domain.team import AgentSpec
+from hub.engine.autogen.handoffs import settled
 from hub.engine.autogen.telling import Telling
 from hub.engine.base import MessageEnded, ReasoningDelta, TextDelta
 from hub.engine.models.client import StreamingClient, Thought
@@ -73,6 +74,8 @@ class SpeakingClient(MeteredClient):
         async with aclosing(super().create_stream(messages, **options)) as stream:
             async for piece in stream:
                 if isinstance(piece, CreateResult):
+                    if not isinstance(piece.content, str):
+                        piece.content = settled(piece.content, self._agent)
                     await self._end("".join(said), piece)
                     yield piece
                 elif isinstance(piece, Thought):

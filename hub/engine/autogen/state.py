@@ -12,6 +12,7 @@ import orjson
 
 from hub.domain.team import TeamKind, TeamSpec
 from hub.engine.autogen.asking import Asking
+from hub.engine.autogen.graph import PROGRESS
 from hub.engine.base import CallResult
 from hub.engine.script import Said
 
@@ -102,9 +103,25 @@ def unseal(text: str | None, spec: TeamSpec, results: Sequence[CallResult] = ())
             raise ValueError("the state is not a checkpoint of this engine")
 
 
+def give_floor(team: Mapping[str, Any], speaker: str) -> None:
+    """Let this agent of a swarm speak next."""
+    for state in team["agent_states"].values():
+        if "current_speaker" in state:
+            state["current_speaker"] = speaker
+
+
+def begin_anew(team: Mapping[str, Any]) -> None:
+    """Let a graph begin at its start: every run does."""
+    for state in team["agent_states"].values():
+        if "message_thread" in state:
+            for key in PROGRESS:
+                state.pop(key, None)
+
+
 def _shape(spec: TeamSpec) -> str:
     """What must be equal for a state to fit; instructions and models may change between two turns."""
-    return f"{spec.kind}:{','.join(sorted(agent.name for agent in spec.agents))}"
+    edges = [f"{e.source}>{e.target}:{e.when}:{e.group}:{e.any_of_group}" for e in spec.edges]
+    return ":".join([spec.kind, ",".join(sorted(agent.name for agent in spec.agents)), *edges])
 
 
 def _settle(team: Mapping[str, Any], asked: Mapping[str, Any], results: Sequence[CallResult]) -> None:
@@ -130,7 +147,11 @@ def _prune_manager(state: dict[str, Any], spec: TeamSpec) -> None:
     Round robin begins with the first participant, always: the team is built with the next speaker as the first.
     """
     kept = KEPT_FOR_SELECTION if spec.kind is TeamKind.SELECTOR else 0
-    state["message_thread"] = state["message_thread"][-kept:] if kept else []
+    thread = state["message_thread"]
+    state["message_thread"] = thread[-kept:] if kept else []
+    if "current_speaker" in state:  # a swarm finds it in the conversation only, when the next turn begins
+        handed = [message["target"] for message in thread if message["type"] == "HandoffMessage"]
+        state["current_speaker"] = handed[-1] if handed else state["current_speaker"]
     if "next_speaker_index" in state:
         state["next_speaker_index"] = 0
 

@@ -4,7 +4,7 @@ import asyncio
 
 from hub.domain.run import Usage
 from hub.engine.autogen.asking import Asking
-from hub.engine.base import Emit, EngineEvent
+from hub.engine.base import Emit, EngineEvent, ReasoningDelta, TextDelta
 from hub.engine.tools.registry import ToolOutcome
 
 
@@ -12,7 +12,8 @@ class Telling:
     """The way out of a turn for everything below the team: events, tokens used, the fault that broke it.
 
     AutoGen hands exceptions on as text, with paths and tracebacks; the real one is kept here. `calls` are the tool
-    calls under way: AutoGen forgets them when it is cancelled. `asking` are those left to the run.
+    calls under way: AutoGen forgets them when it is cancelled. `asking` are those left to the run. `handed_to` is the
+    agent that speaks next in a swarm, when the turn ended with a handoff.
     """
 
     def __init__(self, emit: Emit) -> None:
@@ -23,9 +24,21 @@ class Telling:
         self.last_text = ""
         self.calls: set[asyncio.Task[ToolOutcome]] = set()
         self.asking = Asking()
+        self.handed_to: str | None = None
+        self._one_by_one = asyncio.Lock()
 
     async def tell(self, event: EngineEvent) -> None:
-        """Emit an event. After the turn is over, whoever still speaks is cancelled."""
+        """Emit an event. After the turn is over, whoever still speaks is cancelled.
+
+        Agents may speak side by side: only their tokens overtake each other, for all else is written to the log.
+        """
+        if isinstance(event, TextDelta | ReasoningDelta):
+            await self._tell(event)
+        else:
+            async with self._one_by_one:
+                await self._tell(event)
+
+    async def _tell(self, event: EngineEvent) -> None:
         if self._over:
             raise asyncio.CancelledError
         try:

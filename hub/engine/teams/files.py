@@ -135,7 +135,7 @@ def _shapeless(error: ValidationError, document: Document, file: str) -> Iterato
         path = tuple(entry["loc"])
         what = entry["msg"].removeprefix("Value error, ")
         if entry["type"] == "extra_forbidden":
-            what = f"there is no such key{nearest(str(path[-1]), list(_model_at(path[:-1]).model_fields))}"
+            what = f"there is no such key{nearest(str(path[-1]), _keys(_model_at(path[:-1])))}"
         elif entry["type"] == "missing":
             what = "this key is missing"
         yield Problem(file, document.place(path), _words(path), what)
@@ -148,6 +148,10 @@ def _model_at(path: yaml_source.Path) -> type[BaseModel]:
         if isinstance(step, str) and step in model.model_fields:
             model = next(_models(model.model_fields[step].annotation), model)
     return model
+
+
+def _keys(model: type[BaseModel]) -> list[str]:
+    return [field.alias or name for name, field in model.model_fields.items()]
 
 
 def _models(annotation: Any) -> Iterator[type[BaseModel]]:

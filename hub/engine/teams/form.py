@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from hub.domain.team import AgentSpec, TeamKind, TeamSpec
+from hub.domain.team import AgentSpec, Edge, TeamKind, TeamSpec
 
 SCHEMA_ID = "https://json-schema.org/draft/2020-12/schema"
 
@@ -44,6 +44,9 @@ class AgentForm(_Form):
         Line | None, Field(description="What it is good for; other agents and the selection of speakers read it.")
     ] = None
     tools: Annotated[tuple[ToolName, ...], Field(max_length=32, description="Tools it may call, by name.")] = ()
+    handoffs: Annotated[
+        tuple[AgentName, ...], Field(max_length=32, description="For kind swarm: agents it may hand over to.")
+    ] = ()
 
     def spec(self) -> AgentSpec:
         """The agent as engines take it."""
@@ -59,7 +62,28 @@ class AgentForm(_Form):
             instructions="\n\n".join(part for part in told if part),
             description=self.description or self.role or shown,
             tools=self.tools,
+            handoffs=self.handoffs,
         )
+
+
+class EdgeForm(_Form):
+    """An edge of a graph: who speaks after whom."""
+
+    source: Annotated[AgentName, Field(alias="from", description="The agent that has spoken.")]
+    target: Annotated[AgentName, Field(alias="to", description="The agent that speaks then.")]
+    when: Annotated[Line | None, Field(description="Only if what was said holds these words.")] = None
+    group: Annotated[
+        str,
+        StringConstraints(max_length=48),
+        Field(description="Edges to one agent that belong together; else all edges to it do."),
+    ] = ""
+    wait_for: Annotated[
+        Literal["all", "any"], Field(description="Whether the agent waits for all edges of the group, or for one.")
+    ] = "all"
+
+    def spec(self) -> Edge:
+        """The edge as engines take it."""
+        return Edge(self.source, self.target, self.when, self.group, any_of_group=self.wait_for == "any")
 
 
 class LimitsForm(_Form):
@@ -80,9 +104,10 @@ class TeamForm(_Form):
     name: TeamName
     description: Annotated[Line, Field(description="One line for people who choose a team.")]
     kind: Annotated[
-        Literal["round_robin", "selector"],
+        Literal["round_robin", "selector", "swarm", "graph"],
         Field(
-            description="Who speaks next. round_robin: the next in the list. selector: whom the model picks.",
+            description="Who speaks next. round_robin: the next in the list. selector: whom the model picks. swarm: "
+            "whom an agent hands the conversation to. graph: whom the edges lead to.",
         ),
     ]
     model: Alias | None = None
@@ -93,6 +118,10 @@ class TeamForm(_Form):
             description="For kind selector: the question to the model. {roles}, {participants} and {history} stand "
             "for the agents, the names to choose from, and what was said last."
         ),
+    ] = None
+    edges: Annotated[tuple[EdgeForm, ...], Field(max_length=200, description="For kind graph.")] = ()
+    start: Annotated[
+        AgentName | None, Field(description="For kind graph: who begins; else all that no edge leads to.")
     ] = None
     limits: LimitsForm = LimitsForm()
 
@@ -108,6 +137,8 @@ class TeamForm(_Form):
             turn_timeout_s=self.limits.turn_timeout_s,
             stop_phrase=self.limits.stop_phrase,
             selector_prompt=self.selector_prompt,
+            edges=tuple(edge.spec() for edge in self.edges),
+            start=self.start,
         )
 
 

@@ -15,10 +15,14 @@ Complaint = tuple[Path, str]
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """What a team may name: the aliases of models and the names of tools in the operator's registries."""
+    """What a team may name: the aliases of models and the names of tools in the operator's registries.
+
+    `effects` are those of the tools that are not safe (`hub.engine.tools.registry.ToolKind`).
+    """
 
     models: Collection[str]
     tools: Collection[str]
+    effects: Collection[str] = ()
 
 
 def complaints(form: TeamForm, names: Names) -> Iterator[Complaint]:
@@ -27,11 +31,25 @@ def complaints(form: TeamForm, names: Names) -> Iterator[Complaint]:
         yield ("name",), f"{form.name!r} is the name of a team that is always there"
     if form.model is not None:
         yield from unknown(("model",), "model", form.model, names.models)
-    if form.selector_prompt is not None and form.kind != "selector":
-        yield ("selector_prompt",), "only a team of kind selector has a selector_prompt"
+    yield from _of_kind(form)
+    yield from _agents(form, names)
+    if form.kind == "graph":
+        yield from _graph(form)
+
+
+def _of_kind(form: TeamForm) -> Iterator[Complaint]:
     if form.kind == "selector" and len(form.agents) < 2:
         yield ("agents",), "a team of kind selector has two agents or more"
+    if form.selector_prompt is not None and form.kind != "selector":
+        yield ("selector_prompt",), "only a team of kind selector has a selector_prompt"
+    for key in ("edges", "start"):
+        if getattr(form, key) and form.kind != "graph":
+            yield (key,), f"only a team of kind graph has {key}"
+
+
+def _agents(form: TeamForm, names: Names) -> Iterator[Complaint]:
     taken: set[str] = set()
+    everybody = [agent.name for agent in form.agents]
     for number, agent in enumerate(form.agents):
         path: Path = ("agents", number)
         if agent.name in taken:
@@ -41,6 +59,58 @@ def complaints(form: TeamForm, names: Names) -> Iterator[Complaint]:
         taken.add(agent.name)
         for index, tool in enumerate(agent.tools):
             yield from unknown((*path, "tools", index), "tool", tool, names.tools)
+            if form.kind == "graph" and tool in names.effects:
+                yield (*path, "tools", index), f"{tool!r} has effects or asks people: not in a team of kind graph"
+        if agent.handoffs and form.kind != "swarm":
+            yield (*path, "handoffs"), "only agents of a swarm have handoffs"
+        for index, target in enumerate(agent.handoffs):
+            others = [name for name in everybody if name != agent.name]
+            yield from unknown((*path, "handoffs", index), "other agent", target, others)
+
+
+def _graph(form: TeamForm) -> Iterator[Complaint]:
+    everybody = [agent.name for agent in form.agents]
+    if form.start is not None:
+        yield from unknown(("start",), "agent", form.start, everybody)
+    conditional: dict[str, bool] = {}
+    waits: dict[tuple[str, str], str] = {}
+    for number, edge in enumerate(form.edges):
+        path: Path = ("edges", number)
+        yield from unknown((*path, "from"), "agent", edge.source, everybody)
+        yield from unknown((*path, "to"), "agent", edge.target, everybody)
+        if conditional.setdefault(edge.source, edge.when is not None) != (edge.when is not None):
+            yield path, f"edges from {edge.source!r} have a `when` all of them, or none"
+        if waits.setdefault((edge.target, edge.group), edge.wait_for) != edge.wait_for:
+            yield path, f"edges to {edge.target!r} in one group wait for all of them, or for any"
+    targets = {edge.target for edge in form.edges}
+    if form.start is None and targets.issuperset(everybody):
+        yield ("edges",), "an edge leads to every agent: name one as `start`"
+    if {edge.source for edge in form.edges}.issuperset(everybody):
+        yield ("edges",), "the graph has no end: every agent has an edge to another"
+    if (circle := _endless(form)) is not None:
+        yield ("edges",), f"a circle without a `when` never ends: {' -> '.join(circle)}"
+
+
+def _endless(form: TeamForm) -> list[str] | None:
+    """A circle of edges without conditions, if there is one."""
+    following: dict[str, list[str]] = {}
+    for edge in form.edges:
+        if edge.when is None:
+            following.setdefault(edge.source, []).append(edge.target)
+    done: set[str] = set()
+    for first in following:
+        path, ahead = [first], [iter(following[first])]
+        while ahead:
+            step = next(ahead[-1], None)
+            if step is None:
+                done.add(path.pop())
+                ahead.pop()
+            elif step in path:
+                return [*path[path.index(step) :], step]
+            elif step not in done:
+                path.append(step)
+                ahead.append(iter(following.get(step, ())))
+    return None
 
 
 def unknown(path: Path, what: str, name: str, known: Collection[str]) -> Iterator[Complaint]:

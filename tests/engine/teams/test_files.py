@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 from jsonschema import Draft202012Validator
 
-from hub.domain.team import AgentSpec, TeamKind, TeamSpec
+from hub.domain.team import AgentSpec, Edge, TeamKind, TeamSpec
 from hub.engine.teams import yaml_source
 from hub.engine.teams.files import TeamFilesError, all_teams, gallery, in_folder, parse, read_file
 from hub.engine.teams.form import schema
 from hub.engine.teams.rules import Names
 
-NAMES = Names(models=["scripted", "openai"], tools=["clock", "counter"])
+NAMES = Names(models=["scripted", "openai"], tools=["clock", "counter"], effects=["counter"])
 GOOD = """\
 name: crew
 description: Two people.
@@ -31,6 +31,25 @@ limits:
   max_turns: 3
   turn_timeout_s: 60
   stop_phrase: DONE
+"""
+GRAPH = """\
+name: g
+description: d
+kind: graph
+agents: [{name: a}, {name: b, tools: [clock]}, {name: c}]
+edges:
+  - {from: a, to: b}
+  - {from: b, to: a, when: again, group: loop}
+  - {from: b, to: c, when: done, wait_for: any}
+start: a
+"""
+SWARM = """\
+name: s
+description: d
+kind: swarm
+agents:
+  - {name: a, handoffs: [b]}
+  - {name: b}
 """
 SMALL = "name: {}\ndescription: d\nkind: round_robin\nagents: [{{name: a}}]\n"
 
@@ -91,6 +110,44 @@ def test_what_is_wrong_is_said_with_its_place(old: str, new: str, problem: str) 
     with pytest.raises(TeamFilesError) as refused:
         parse(GOOD.replace(old, new).encode(), "crew.yaml", NAMES)
     assert str(refused.value).startswith(f"crew.yaml:{problem}")
+
+
+def test_graphs_and_swarms() -> None:
+    graph = parse(GRAPH.encode(), "g", NAMES)
+    assert graph.start == "a"
+    assert graph.edges == (
+        Edge("a", "b"),
+        Edge("b", "a", "again", "loop"),
+        Edge("b", "c", "done", any_of_group=True),
+    )
+    assert parse(SWARM.encode(), "s", NAMES).agents[0].handoffs == ("b",)
+
+
+@pytest.mark.parametrize(
+    ("text", "old", "new", "problem"),
+    [
+        (GRAPH, "from: a,", "form: a,", "6:6: edges[0].form: there is no such key; do you mean 'from'?"),
+        (GRAPH, "to: c", "to: d", "8:15: edges[2].to: there is no agent 'd'; there are: a, b, c"),
+        (GRAPH, "[clock]", "[counter]", "4:39: agents[1].tools[0]: 'counter' has effects or asks people"),
+        (GRAPH, ", when: again", "", "5:1: edges: a circle without a `when` never ends: a -> b -> a"),
+        (GRAPH, ", when: done", "", "8:5: edges[2]: edges from 'b' have a `when` all of them, or none"),
+        (GRAPH, "start: a", "start: x", "9:1: start: there is no agent 'x'"),
+        (
+            GRAPH,
+            "{from: a, to: b}",
+            "{from: a, to: b}\n  - {from: c, to: a, when: x}",
+            "5:1: edges: the graph has no end",
+        ),
+        (GRAPH, "kind: graph", "kind: swarm", "5:1: edges: only a team of kind graph has edges"),
+        (SWARM, "[b]", "[a]", "5:26: agents[0].handoffs[0]: there is no other agent 'a'; there are: b"),
+        (SWARM, "swarm", "round_robin", "5:15: agents[0].handoffs: only agents of a swarm have handoffs"),
+    ],
+)
+def test_what_is_wrong_with_graphs_and_swarms(text: str, old: str, new: str, problem: str) -> None:
+    assert old in text
+    with pytest.raises(TeamFilesError) as refused:
+        parse(text.replace(old, new).encode(), "t", NAMES)
+    assert f"t:{problem}" in str(refused.value)
 
 
 def test_all_problems_of_all_files_are_said_at_once(tmp_path: Path) -> None:
