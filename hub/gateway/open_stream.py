@@ -4,27 +4,36 @@ import orjson
 
 from hub.domain.ids import RunId, SessionId
 from hub.gateway.outbox import Frame
-from hub.protocol.frames import DeltaFrames
+from hub.protocol.frames import DeltaFrames, encoded_text
+from hub.relay import envelope
 from hub.relay.open_messages import OpenMessage
 
 MAX_HELD = 256  # deltas that wait behind a missing one; more are given up, for a snapshot has them too
+MAX_PIECES = 1_024  # then they are joined: many small objects take more memory than the text
 
 
 class OpenStream:
     """`index` is that of the next delta to show. A stream is `lost` while pieces before those held are missing: it
     shows nothing more until they come, or a snapshot with the whole text.
+
+    The text is kept as it is encoded in the frames: it is needed when somebody joins, and not for every token.
     """
 
-    __slots__ = ("_frames", "_held", "_pieces", "_session", "index", "lost", "seq")
+    __slots__ = ("_frames", "_held", "_pieces", "_session", "index", "lost", "message", "seq")
 
-    def __init__(self, session: SessionId, seq: int) -> None:
+    def __init__(self, session: SessionId, message: str, seq: int) -> None:
         self._session = session
+        self.message = message
         self.seq = seq  # of the last durable event before the message
         self.index = 0
         self.lost = False
-        self._pieces: list[str] = []
+        self._pieces: list[bytes] = []
         self._frames: DeltaFrames | None = None
         self._held: dict[int, Frame] = {}
+
+    def next_header(self) -> bytes:
+        """What an envelope with the next delta begins with."""
+        return envelope.delta_header(self.message, self.index, self.seq)
 
     def take(self, delta: Frame) -> bool:
         """Whether the delta is the next one to show; it is part of the text then.
@@ -36,7 +45,11 @@ class OpenStream:
             return False
         if delta.index < self.index:
             return False
-        self._pieces.append(self._read(delta.data))
+        text = encoded_text(delta.data)
+        self._know_author(delta.data)
+        self._pieces.append(text)
+        if len(self._pieces) > MAX_PIECES:
+            self._pieces = [b"".join(self._pieces)]
         self.lost = False
         self.index += delta.n
         return True
@@ -45,7 +58,8 @@ class OpenStream:
         """Takes the whole text from Redis; False when it is not newer than what was shown."""
         if message.index <= self.index:
             return False
-        self.seq, self.index, self._pieces, self.lost = message.seq, message.index, [message.text], False
+        self.seq, self.index, self.lost = message.seq, message.index, False
+        self._pieces = [orjson.dumps(message.text)[1:-1]]
         author = message.author
         self._frames = DeltaFrames(
             self._session, message.run, message.message, message.turn, author.name, author.display_name
@@ -56,7 +70,9 @@ class OpenStream:
         """The same from a `message.snapshot`. Raises ValueError, KeyError or TypeError when it is none."""
         if index <= self.index:
             return False
-        self._pieces = [self._read(frame)]
+        text = encoded_text(frame)
+        self._know_author(frame)
+        self._pieces = [text]
         self.index, self.lost = index, False
         return True
 
@@ -71,8 +87,7 @@ class OpenStream:
         if self.index == 0:
             return None
         assert self._frames is not None, "some frame has told who writes"
-        self._pieces = ["".join(self._pieces)]
-        return Frame(self._frames.snapshot(self.index, self._pieces[0]))
+        return Frame(self._frames.snapshot_of(self.index, self._pieces))
 
     def _hold(self, delta: Frame) -> None:
         self.lost = True
@@ -80,11 +95,11 @@ class OpenStream:
         if len(self._held) > MAX_HELD:
             self._held.clear()
 
-    def _read(self, frame: bytes) -> str:
-        """The text of a frame; the first one also tells whose message it is."""
-        event = orjson.loads(frame)
-        data = event["data"]
+    def _know_author(self, frame: bytes) -> None:
+        """The first frame tells whose message it is."""
         if self._frames is None:
+            event = orjson.loads(frame)
+            data = event["data"]
             author = data["author"]
             self._frames = DeltaFrames(
                 self._session,
@@ -94,4 +109,3 @@ class OpenStream:
                 author["name"],
                 author["display_name"],
             )
-        return str(data["text"])

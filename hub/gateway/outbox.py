@@ -9,12 +9,11 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 
+from hub.protocol.frames import TEXT_FIELD, encoded_text
+
 MAX_ITEMS = 4_096
 SOFT_BYTES = 262_144  # replays wait above this, so that live events keep the room up to the hard bound
 BATCH_BYTES = 65_536  # of one WebSocket frame, unless a single object is larger
-
-_TEXT = b',"text":"'  # neither this
-_COUNT = b'","n":'  # nor this occurs inside an encoded string: quotes are escaped there
 
 
 class Frame:
@@ -40,15 +39,15 @@ class _Merged:
     __slots__ = ("_head", "_texts", "n", "next_index", "size")
 
     def __init__(self, first: Frame) -> None:
-        self._head = first.data.partition(_TEXT)[0]
-        self._texts = [_encoded_text(first)]
+        self._head = first.data.partition(TEXT_FIELD)[0]
+        self._texts = [encoded_text(first.data)]
         self.n = first.n
         self.next_index = first.index + first.n
         self.size = first.size
 
     def add(self, frame: Frame) -> int:
         """Take the piece `next_index`; returns by how many bytes this frame grows."""
-        text = _encoded_text(frame)
+        text = encoded_text(frame.data)
         self._texts.append(text)
         self.n += frame.n
         self.next_index += frame.n
@@ -57,14 +56,7 @@ class _Merged:
 
     @property
     def data(self) -> bytes:
-        return b'%b%b%b","n":%d}}' % (self._head, _TEXT, b"".join(self._texts), self.n)
-
-
-def _encoded_text(delta: Frame) -> bytes:
-    """The inside of the JSON string `text` of a delta: it ends with `"}}` or with `","n":5}}`."""
-    rest = delta.data.partition(_TEXT)[2]
-    counted = rest.find(_COUNT)
-    return rest[:counted] if counted >= 0 else rest[:-3]
+        return b'%b%b%b","n":%d}}' % (self._head, TEXT_FIELD, b"".join(self._texts), self.n)
 
 
 class Outbox:
@@ -121,18 +113,29 @@ class Outbox:
     def flush(self) -> None:
         """Write what is pending, as far as the transport takes it now."""
         while self._items and not self._blocked:
-            batch = [self._items.popleft()]
-            size = batch[0].size
-            while self._items and size + self._items[0].size < BATCH_BYTES:
-                batch.append(self._items.popleft())
-                size += batch[-1].size + 1
-            self.pending_bytes -= sum(item.size for item in batch)
-            self._blocked = not self._write(b"\n".join([item.data for item in batch]))
+            first = self._items.popleft()
+            size = first.size
+            if self._items:
+                data, size = self._join(self._items, first)
+            else:  # by far the most frequent
+                data = first.data
+            self.pending_bytes -= size
+            self._blocked = not self._write(data)
             self._merging = None
         if not self._items:
             self._items = None
         if self.pending_bytes <= SOFT_BYTES:
             self._wake()
+
+    def _join(self, items: deque[Frame | _Merged], first: Frame | _Merged) -> tuple[bytes, int]:
+        """`first` and as many more as go into one batch, and how much is not pending any more."""
+        batch, size, joined = [first.data], first.size, first.size
+        while items and joined + items[0].size < BATCH_BYTES:
+            item = items.popleft()
+            batch.append(item.data)
+            size += item.size
+            joined += item.size + 1
+        return b"\n".join(batch), size
 
     def resume(self) -> None:
         """The transport takes more."""

@@ -4,6 +4,7 @@ A server frame on the wire holds one or more of these objects, joined by a newli
 """
 
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -25,14 +26,22 @@ def timestamp(moment: datetime) -> str:
 
 def now() -> str:
     """The wire's form of this moment."""
-    ms = time.time_ns() // 1_000_000
-    return f"{_second(ms // 1000)}.{ms % 1000:03d}Z"
+    return _stamp(now_ms()).decode()
+
+
+def now_ms() -> int:
+    """This moment in milliseconds since 1970."""
+    return time.time_ns() // 1_000_000
+
+
+def _stamp(ms: int) -> bytes:
+    return b"%b.%03dZ" % (_second(ms // 1000), ms % 1000)
 
 
 @lru_cache(maxsize=4)
-def _second(unix_s: int) -> str:
+def _second(unix_s: int) -> bytes:
     """Every token carries the time, and most come within the same second."""
-    return datetime.fromtimestamp(unix_s, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    return datetime.fromtimestamp(unix_s, UTC).strftime("%Y-%m-%dT%H:%M:%S").encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,28 +80,52 @@ def live_frame(data: LiveData, session: SessionId | None = None, run: RunId | No
 
 
 class DeltaFrames:
-    """Builds the frames of one open message; what does not change is encoded once."""
+    """Builds the frames of one open message; what does not change is encoded once. Their time is `ms` (`now_ms`), or
+    now."""
 
     def __init__(self, session: SessionId, run: RunId, message: str, turn: int, author: str, display_name: str) -> None:
         who = orjson.dumps({"kind": "agent", "name": author, "display_name": display_name}).decode()
-        self._about = f'"session":"{session}","run":"{run}","ts":"'
-        self._data = f'","data":{{"message":"{message}","turn":{turn},"author":{who},"index":'
+        self._about = f',"session":"{session}","run":"{run}","ts":"'.encode()
+        self._data = f'","data":{{"message":"{message}","turn":{turn},"author":{who},"index":'.encode()
+        self._delta = b'{"type":"message.delta"' + self._about
 
-    def delta(self, index: int, text: str) -> bytes:
+    def delta(self, index: int, text: str, ms: int | None = None) -> bytes:
         """`message.delta` with this piece of text."""
-        return self._frame("message.delta", index, text)
+        return self._frame(self._delta, index, text, ms)
 
-    def reasoning(self, index: int, text: str) -> bytes:
+    def reasoning(self, index: int, text: str, ms: int | None = None) -> bytes:
         """`reasoning.delta` with this piece of text."""
-        return self._frame("reasoning.delta", index, text)
+        return self._frame(b'{"type":"reasoning.delta"' + self._about, index, text, ms)
 
-    def snapshot(self, index: int, text: str) -> bytes:
+    def snapshot(self, index: int, text: str, ms: int | None = None) -> bytes:
         """`message.snapshot` with the whole text so far; the next delta is `index`."""
-        return self._frame("message.snapshot", index, text)
+        return self._frame(b'{"type":"message.snapshot"' + self._about, index, text, ms)
 
-    def _frame(self, type_: str, index: int, text: str) -> bytes:
-        head = f'{{"type":"{type_}",{self._about}{now()}{self._data}{index},"text":'
-        return head.encode() + orjson.dumps(text) + b"}}"
+    def snapshot_of(self, index: int, texts: Iterable[bytes]) -> bytes:
+        """`snapshot` of a text whose pieces are encoded already, as `encoded_text` gives them."""
+        head = b'{"type":"message.snapshot"' + self._about
+        return b'%b%b%b%d,"text":"%b"}}' % (head, _stamp(now_ms()), self._data, index, b"".join(texts))
+
+    def _frame(self, head: bytes, index: int, text: str, ms: int | None) -> bytes:
+        stamp = _stamp(now_ms() if ms is None else ms)
+        return b'%b%b%b%d,"text":%b}}' % (head, stamp, self._data, index, orjson.dumps(text))
+
+
+# Neither occurs inside an encoded string: quotes are escaped there.
+TEXT_FIELD = b',"text":"'
+_COUNT_FIELD = b'","n":'
+
+
+def encoded_text(frame: bytes) -> bytes:
+    """The inside of the JSON string `text` of a delta or a snapshot, whose last field it is but for `n`.
+
+    Raises ValueError when the frame has none.
+    """
+    start = frame.find(TEXT_FIELD) + len(TEXT_FIELD)
+    if start < len(TEXT_FIELD) or not frame.endswith(b"}}"):
+        raise ValueError("a frame without a text")
+    counted = frame.find(_COUNT_FIELD, start)
+    return frame[start:counted] if counted >= 0 else frame[start:-3]
 
 
 class ReplyError(Wire):

@@ -50,7 +50,18 @@ def durable(event: LoggedEvent) -> bytes:
 
 def delta(message: str, index: int, seq: int, frame: bytes) -> bytes:
     """The payload of one `message.delta`."""
-    return f"D {message} {index} 1 {seq}\n".encode() + frame
+    return delta_header(message, index, seq) + frame
+
+
+def delta_header(message: str, index: int, seq: int) -> bytes:
+    """What comes before the frame of one `message.delta`: with `frame_after` a room knows the one it waits for."""
+    return b"D %b %d 1 %d\n" % (message.encode(), index, seq)
+
+
+def frame_after(header: bytes, payload: bytes) -> bytes | None:
+    """The frame, when this is the header of the payload."""
+    frame = payload.removeprefix(header)
+    return frame if len(frame) < len(payload) and frame.startswith(b"{") else None
 
 
 def snapshot(message: str, index: int, seq: int, frame: bytes) -> bytes:

@@ -21,18 +21,13 @@ def fence(session: SessionId) -> bytes:
 
 
 def open_messages(session: SessionId) -> bytes:
-    """Hash: message that is being written → what is known about it (JSON)."""
+    """Set: the keys of the texts of messages that are being written."""
     return f"hub:{{{session}}}:open".encode()
 
 
 def text_prefix(session: SessionId) -> bytes:
-    """`<prefix><message>`: the text so far of an open message."""
+    """`<prefix><message>`: what is known about an open message, and its text so far (`hub.relay.open_messages`)."""
     return f"hub:{{{session}}}:text:".encode()
-
-
-def next_prefix(session: SessionId) -> bytes:
-    """`<prefix><message>`: the index of its next delta."""
-    return f"hub:{{{session}}}:next:".encode()
 
 
 def presence(session: SessionId) -> bytes:

@@ -8,33 +8,54 @@ from dataclasses import dataclass
 from hub.domain.ids import SessionId
 from hub.domain.run import Lease
 from hub.protocol.events import AgentAuthor
-from hub.protocol.frames import DeltaFrames
+from hub.protocol.frames import DeltaFrames, now_ms
 from hub.protocol.text import storable
-from hub.relay import envelope, keys
-from hub.relay.open_messages import head
+from hub.relay import envelope, keys, open_messages
 from hub.relay.pipeline import Pipeline, ignored
-from hub.relay.scripts import Script
 from hub.relay.wire import Reply, encode, encode_words
 
-TTL_S = b"600"
+TTL_S = 600
+REFRESH_MS = 120_000  # a lifetime that is raised so often does not end while anything is written
 MAX_PIECE = 8_192  # characters; at 6 bytes each in JSON it still fits an envelope
 MAX_UNSENT = 65_536  # characters a run may be ahead of Redis
 
 # What the scripts answer.
-_REFUSED, _NOT_NEXT, _NO_FENCE = 0, -1, -2
+_REFUSED, _NOT_WHOLE, _NO_FENCE = 0, -1, -2
 
 
 @dataclass(frozen=True, slots=True)
 class Outlet:
-    """What all streams of a worker send through. `deliver` reaches this worker's own rooms, `park` is told of streams
-    whose fence is missing."""
+    """What all streams of a worker send through. `ready` asks for the stream's `next_piece` when the next batch leaves,
+    `deliver` reaches this worker's own rooms, `park` is told of streams whose fence is missing."""
 
     pipeline: Pipeline
+    ready: Callable[["MessageStream"], None]
     deliver: Callable[[bytes, bytes], None]
     park: Callable[["MessageStream"], None]
-    delta: Script
-    snapshot: Script
-    fenced_publish: Script
+
+
+class _Waiting:
+    """Neighbours of one kind that have not left yet; `ms` is when the first of them came."""
+
+    __slots__ = ("ms", "reasoning", "texts")
+
+    def __init__(self, reasoning: bool, text: str, ms: int) -> None:
+        self.reasoning = reasoning
+        self.texts = [text]
+        self.ms = ms
+
+
+@dataclass(slots=True)
+class Piece:
+    """What leaves at once. `words` are the encoded arguments that go with the stream's keys; those of `whole.lua` when
+    `is_whole`, else of `pieces.lua`. `payload` is what is published."""
+
+    words: bytes
+    payload: bytes
+    is_whole: bool
+    waiting: _Waiting | None  # None: the text so far, for a Redis that has not all of it
+    index: int  # of the next delta when this has left
+    size: int  # bytes that Redis keeps of the message then
 
 
 class MessageStream:
@@ -49,29 +70,26 @@ class MessageStream:
         self.message = message
         self.index = 0  # of the next delta
         self.refused = False
+        self.channel = keys.channel(lease.session)
         self._outlet = outlet
+        self._turn = turn
+        self._author = author
         self._seq = seq
         self._frames = DeltaFrames(lease.session, lease.run, message, turn, author.name, author.display_name)
-        self._epoch = b"%d" % lease.epoch
-        self._name = message.encode()
-        self._head = head(lease.run, turn, author, seq)
-        self._channel = keys.channel(lease.session)
-        self._keys = (
-            keys.fence(lease.session),
-            keys.text_prefix(lease.session) + self._name,
-            keys.next_prefix(lease.session) + self._name,
-            keys.open_messages(lease.session),
-            self._channel,
-        )
-        # Commands differ in index, piece and payload only; the rest is encoded once.
-        self._delta = self._evalsha(outlet.delta)
-        self._about = encode_words(TTL_S, self._name, self._head)
+        self._text_key = keys.text_prefix(lease.session) + message.encode()
+        self._epoch = encode_words(b"%d" % lease.epoch)
+        # Keys are the same for every piece: encoded once.
+        fence, text, channel = (encode_words(key) for key in (keys.fence(lease.session), self._text_key, self.channel))
+        self.keys = fence + text + channel
+        self.whole_keys = fence + text + encode_words(keys.open_messages(lease.session)) + channel
         self._text: list[str] = []
-        self._queue: deque[tuple[bool, list[str]]] = deque()  # (is reasoning, pieces), neighbours of one kind merged
+        self._queue: deque[_Waiting] = deque()
         self._unsent = 0
         self._reasoning_index = 0
-        self._behind = False  # Redis has not all of the text: the next piece is a snapshot
-        self._busy = False
+        self._size = 0  # bytes that Redis keeps of the message
+        self._refreshed_ms = now_ms()
+        self._behind = False  # Redis has not all of the text: it gets it next
+        self._busy = False  # announced, under way or parked
         self._closed = False
         self._waiters: list[asyncio.Future[None]] = []
 
@@ -90,9 +108,14 @@ class MessageStream:
         """The next piece of what the model thinks aloud; it is shown, not kept."""
         self._enqueue(True, storable(text))
 
+    @property
+    def is_full(self) -> bool:
+        """Whether as much waits to leave as may: `room` would wait."""
+        return self._unsent >= MAX_UNSENT and not self._done()
+
     async def room(self) -> None:
         """Returns when less than `MAX_UNSENT` characters wait to leave: at once, unless Redis is slow."""
-        while self._unsent >= MAX_UNSENT and not self._done():
+        while self.is_full:
             await self._progress()
 
     async def drain(self, timeout_s: float) -> bool:
@@ -115,13 +138,52 @@ class MessageStream:
             for command in forget(self.lease.session, [self.message]):
                 self._outlet.pipeline.submit(command, ignored)
 
+    # ---- for the publisher
+
+    def next_piece(self) -> Piece | None:
+        """What is to leave now; None when nothing is left to say. `answered` is to be called with what came of it."""
+        if self._done() or not (self._queue or self._behind):
+            self._busy = False
+            return None
+        if self._behind:
+            return self._all_of_it()
+        waiting = self._queue.popleft()
+        text = "".join(waiting.texts)
+        if len(text) > MAX_PIECE:
+            self._queue.appendleft(_Waiting(waiting.reasoning, text[MAX_PIECE:], waiting.ms))
+            text = text[:MAX_PIECE]
+        waiting.texts = [text]
+        if waiting.ms - self._refreshed_ms > REFRESH_MS:
+            self._refresh(waiting.ms)
+        if waiting.reasoning:
+            return self._reasoning(text, waiting)
+        return self._delta(text, waiting) if self.index else self._first(text, waiting)
+
+    def answered(self, piece: Piece, reply: Reply) -> None:
+        """What came of a piece: the script's answer, or an exception when Redis did not take it."""
+        if reply == _NO_FENCE:
+            if piece.waiting is not None:
+                self._queue.appendleft(piece.waiting)
+            self._outlet.park(self)
+            return
+        if reply == _REFUSED:
+            self.refused = True
+            self._drop_queue()
+        else:
+            self._left(piece)
+            self._behind = reply == _NOT_WHOLE
+        if isinstance(reply, Exception):
+            self._outlet.deliver(self.channel, piece.payload)
+        self._go_on()
+
     def unpark(self, held: bool) -> None:
         """The fence is there again, or (`held` false) the lease is lost."""
-        self._busy = False
         if not held:
             self.refused = True
             self._drop_queue()
-        self._pump()
+        self._go_on()
+
+    # ---- parts
 
     def _done(self) -> bool:
         return self.refused or self._closed
@@ -134,108 +196,66 @@ class MessageStream:
     def _enqueue(self, reasoning: bool, text: str) -> None:
         if self._done() or not text:
             return
-        if self._queue and self._queue[-1][0] is reasoning:
-            self._queue[-1][1].append(text)
+        if self._queue and self._queue[-1].reasoning is reasoning:
+            self._queue[-1].texts.append(text)
         else:
-            self._queue.append((reasoning, [text]))
+            self._queue.append(_Waiting(reasoning, text, now_ms()))
         self._unsent += len(text)
         if not self._busy:
-            self._pump()
-
-    def _pump(self) -> None:
-        # A loop: while Redis is away `_send` is over when it returns.
-        while not self._busy and not self._done() and (self._queue or self._behind):
             self._busy = True
-            if self._behind:
-                self._send_snapshot()
-            else:
-                self._send_piece()
+            self._outlet.ready(self)
+
+    def _go_on(self) -> None:
+        if (self._queue or self._behind) and not self._done():
+            self._outlet.ready(self)
+        else:
+            self._busy = False
         self._wake()
 
-    def _send_piece(self) -> None:
-        reasoning, pieces = self._queue.popleft()
-        text = "".join(pieces)
-        if len(text) > MAX_PIECE:
-            self._queue.appendleft((reasoning, [text[MAX_PIECE:]]))
-            text = text[:MAX_PIECE]
-        if reasoning:
-            self._send_reasoning(text)
-        else:
-            self._send_delta(text)
+    def _left(self, piece: Piece) -> None:
+        self._size = piece.size
+        if piece.waiting is not None:
+            self._unsent -= len(piece.waiting.texts[0])
+            if piece.waiting.reasoning:
+                self._reasoning_index += 1
+        self.index = piece.index
 
-    def _send_delta(self, text: str) -> None:
-        payload = envelope.delta(self.message, self.index, self._seq, self._frames.delta(self.index, text))
+    def _delta(self, text: str, waiting: _Waiting) -> Piece:
+        kept = open_messages.piece(text)
+        size = self._size + len(kept)
+        payload = self._payload(text, waiting)
+        words = self._epoch + encode_words(b"%d" % size, kept, payload)
+        return Piece(words, payload, False, waiting, self.index + 1, size)
 
-        def on_reply(reply: Reply) -> None:
-            if reply == _NO_FENCE:
-                self._queue.appendleft((False, [text]))
-                return
-            self._unsent -= len(text)
-            self.index += 1
-            self._behind = reply == _NOT_NEXT
+    def _first(self, text: str, waiting: _Waiting) -> Piece:
+        return self._whole(text, self._payload(text, waiting), waiting)
 
-        self._submit(self._outlet.delta, self._command(self._delta, self.index, text, payload), payload, on_reply)
+    def _payload(self, text: str, waiting: _Waiting) -> bytes:
+        return envelope.delta(self.message, self.index, self._seq, self._frames.delta(self.index, text, waiting.ms))
 
-    def _send_reasoning(self, text: str) -> None:
-        payload = envelope.live(self._frames.reasoning(self._reasoning_index, text))
+    def _reasoning(self, text: str, waiting: _Waiting) -> Piece:
+        payload = envelope.live(self._frames.reasoning(self._reasoning_index, text, waiting.ms))
+        words = self._epoch + encode_words(b"0", b"", payload)
+        return Piece(words, payload, False, waiting, self.index, self._size)
 
-        def on_reply(reply: Reply) -> None:
-            if reply == _NO_FENCE:
-                self._queue.appendleft((True, [text]))
-                return
-            self._unsent -= len(text)
-            self._reasoning_index += 1
-
-        script = self._outlet.fenced_publish
-        words = (script.digest, b"2", self._keys[0], self._channel, self._epoch, payload)
-        self._submit(script, encode(b"EVALSHA", *words), payload, on_reply)
-
-    def _send_snapshot(self) -> None:
+    def _all_of_it(self) -> Piece:
         """All of the text as one step of the index, whatever Redis has of it."""
-        for reasoning, pieces in self._queue:
-            self._unsent -= 0 if reasoning else sum(map(len, pieces))
-        self._queue = deque(entry for entry in self._queue if entry[0])
+        self._unsent -= sum(len(text) for waiting in self._queue if not waiting.reasoning for text in waiting.texts)
+        self._queue = deque(waiting for waiting in self._queue if waiting.reasoning)
         text, index = self.text, self.index + 1
         payload = envelope.snapshot(self.message, index, self._seq, self._frames.snapshot(index, text))
+        return self._whole(text, payload, None)
 
-        def on_reply(reply: Reply) -> None:
-            if reply != _NO_FENCE:
-                self.index = index
-                self._behind = False
+    def _whole(self, text: str, payload: bytes, waiting: _Waiting | None) -> Piece:
+        index = self.index + 1
+        kept = open_messages.whole(self.lease.run, self._turn, self._author, self._seq, text, index)
+        words = self._epoch + encode_words(b"%d" % TTL_S, kept, payload)
+        return Piece(words, payload, True, waiting, index, len(kept))
 
-        command = self._command(self._evalsha(self._outlet.snapshot), index, text, payload)
-        self._submit(self._outlet.snapshot, command, payload, on_reply)
-
-    def _evalsha(self, script: Script) -> bytes:
-        """The beginning of a command, which is the same for every piece: up to the epoch."""
-        return b"*%d\r\n" % (3 + len(self._keys) + 1 + 6) + encode_words(
-            b"EVALSHA", script.digest, b"%d" % len(self._keys), *self._keys, self._epoch
-        )
-
-    def _command(self, beginning: bytes, index: int, text: str, payload: bytes) -> bytes:
-        return beginning + encode_words(b"%d" % index, text.encode()) + self._about + encode_words(payload)
-
-    def _submit(self, script: Script, command: bytes, payload: bytes, on_reply: Callable[[Reply], None]) -> None:
-        """Sends a script's command; `payload` is what it publishes. `on_reply` is not called when the lease is
-        refused."""
-
-        def settled(reply: Reply) -> None:
-            self._busy = reply == _NO_FENCE
-            if reply == _REFUSED:
-                self.refused = True
-                self._drop_queue()
-            else:
-                on_reply(reply)
-            if isinstance(reply, Exception):
-                self._outlet.deliver(self._channel, payload)
-            if self._busy:
-                self._outlet.park(self)
-            elif not inside:
-                self._pump()
-
-        inside = True
-        self._outlet.pipeline.evaluate(script, command, settled)
-        inside = False
+    def _refresh(self, ms: int) -> None:
+        self._refreshed_ms = ms
+        for key in (self._text_key, keys.open_messages(self.lease.session)):
+            self._outlet.pipeline.submit(encode(b"EXPIRE", key, b"%d" % TTL_S), ignored)
 
     def _drop_queue(self) -> None:
         self._queue.clear()
@@ -254,9 +274,5 @@ def forget(session: SessionId, messages: Sequence[str]) -> tuple[bytes, ...]:
     """The commands that remove what Redis keeps of open messages."""
     if not messages:
         return ()
-    names = [message.encode() for message in messages]
-    kept = (keys.text_prefix(session), keys.next_prefix(session))
-    return (
-        encode(b"DEL", *(prefix + name for name in names for prefix in kept)),
-        encode(b"HDEL", keys.open_messages(session), *names),
-    )
+    names = [keys.text_prefix(session) + message.encode() for message in messages]
+    return encode(b"DEL", *names), encode(b"SREM", keys.open_messages(session), *names)

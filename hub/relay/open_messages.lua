@@ -1,14 +1,11 @@
--- Every open message of a session with its text and next index, as of one moment.
--- KEYS open · ARGV prefix of text keys, prefix of next keys → [message, head, text, next, …]
-local found, heads = {}, redis.call('HGETALL', KEYS[1])
-for i = 1, #heads, 2 do
-  local text = redis.call('GET', ARGV[1] .. heads[i])
-  local next = redis.call('GET', ARGV[2] .. heads[i])
-  if text and next then
-    found[#found + 1] = heads[i]
-    found[#found + 1] = heads[i + 1]
-    found[#found + 1] = text
-    found[#found + 1] = next
+-- Every open message of a session as of one moment.
+-- KEYS open → [key of its text, what is kept there, …]
+local found = {}
+for _, key in ipairs(redis.call('SMEMBERS', KEYS[1])) do
+  local kept = redis.call('GET', key)
+  if kept then
+    found[#found + 1] = key
+    found[#found + 1] = kept
   end
 end
 return found

@@ -11,6 +11,8 @@ from hub.protocol.events import AgentAuthor
 from hub.relay import keys, scripts
 from hub.relay.connection import Redis
 
+_END = b"\xff"
+
 
 @dataclass(frozen=True, slots=True)
 class OpenMessage:
@@ -25,11 +27,25 @@ class OpenMessage:
     index: int
 
 
-def head(run: RunId, turn: int, author: AgentAuthor, seq: int) -> bytes:
-    """What is kept beside the text of an open message."""
-    return orjson.dumps(
-        {"run": run, "turn": turn, "name": author.name, "display_name": author.display_name, "seq": seq}
-    )
+def whole(run: RunId, turn: int, author: AgentAuthor, seq: int, text: str, index: int) -> bytes:
+    """What is kept of a message whose text so far is `text` and whose next delta is `index` (1 or more).
+
+    A line of JSON, then the text; pieces that come later are appended as `piece` makes them.
+    """
+    about = {
+        "run": run,
+        "turn": turn,
+        "name": author.name,
+        "display_name": author.display_name,
+        "seq": seq,
+        "index": index - 1,
+    }
+    return orjson.dumps(about) + b"\n" + piece(text)
+
+
+def piece(text: str) -> bytes:
+    """One delta as it is appended: its end is marked by a byte that is in no UTF-8, so that the index is known."""
+    return text.encode() + _END
 
 
 class OpenMessages:
@@ -41,17 +57,16 @@ class OpenMessages:
 
     async def snapshots(self, session: SessionId) -> list[OpenMessage]:
         """The open messages, text and index of each as of the same moment. Raises `Unavailable`."""
-        reply = await self._redis.script(
-            self._read, [keys.open_messages(session)], [keys.text_prefix(session), keys.next_prefix(session)]
-        )
-        rows = cast(list[bytes], reply)
+        reply = await self._redis.script(self._read, [keys.open_messages(session)], [])
+        rows, prefix = cast(list[bytes], reply), keys.text_prefix(session)
         try:
-            return [_open_message(*rows[i : i + 4]) for i in range(0, len(rows), 4)]
+            return [_open_message(rows[i].removeprefix(prefix), rows[i + 1]) for i in range(0, len(rows), 2)]
         except (ValueError, KeyError, TypeError) as error:
             raise Unavailable("the hub's relay holds something it should not") from error
 
 
-def _open_message(message: bytes, head: bytes, text: bytes, index: bytes) -> OpenMessage:
+def _open_message(message: bytes, kept: bytes) -> OpenMessage:
+    head, _, pieces = kept.partition(b"\n")
     about = orjson.loads(head)
     return OpenMessage(
         message=MessageId(message.decode()),
@@ -59,6 +74,6 @@ def _open_message(message: bytes, head: bytes, text: bytes, index: bytes) -> Ope
         turn=about["turn"],
         author=AgentAuthor(name=about["name"], display_name=about["display_name"]),
         seq=about["seq"],
-        text=text.decode(),
-        index=int(index),
+        text=pieces.replace(_END, b"").decode(),
+        index=about["index"] + pieces.count(_END),
     )

@@ -47,6 +47,7 @@ class Pipeline:
         self._pending: deque[_Command] = deque()
         self._pending_bytes = 0
         self._in_flight: deque[_Command] = deque()
+        self._due: list[Callable[[], None]] = []
         self._flush_due = False
         self._flushed_at = 0.0
         self._replies = 0
@@ -71,6 +72,16 @@ class Pipeline:
             self._pending_bytes -= len(oldest.data)
             self.dropped += 1
             oldest.on_reply(NotSent("too much waits for Redis"))
+
+    def before_flush(self, submit: Callable[[], None]) -> None:
+        """Calls `submit` once, right before the next batch leaves (at once while Redis is away): what it submits then
+        leaves with that batch, as its end."""
+        if self._wire is None:
+            submit()
+            return
+        self._due.append(submit)
+        if not self._in_flight:
+            self._flush_soon()
 
     def script(self, script: Script, keys: Sequence[bytes], args: Sequence[bytes], on_reply: OnReply) -> None:
         """`submit` for a script; one that Redis does not know (yet, or after a restart) is sent along once."""
@@ -136,6 +147,10 @@ class Pipeline:
             loop.call_later(wait, self._flush)
 
     def _flush(self) -> None:
+        if self._wire is not None and not self._in_flight:
+            due, self._due = self._due, []
+            for submit in due:
+                submit()
         self._flush_due = False
         if self._wire is None or not self._pending or self._in_flight:
             return
@@ -148,17 +163,20 @@ class Pipeline:
         self._replies += 1
         if self._in_flight:
             self._in_flight.popleft().on_reply(reply)
-            if not self._in_flight and self._pending:
+            if not self._in_flight and (self._pending or self._due):
                 self._flush_soon()
 
     def _give_up(self) -> None:
         self._wire = None
-        lost = (*self._in_flight, *self._pending)
+        lost, due = (*self._in_flight, *self._pending), self._due
+        self._due = []
         self._in_flight.clear()
         self._pending.clear()
         self._pending_bytes = 0
         for command in lost:
             command.on_reply(NotSent("the connection to Redis was lost"))
+        for submit in due:
+            submit()
 
 
 def ignored(_reply: Reply) -> None:

@@ -95,24 +95,30 @@ class Turn:
     async def emit(self, event: EngineEvent) -> None:
         """Take what the engine tells. Raises when the turn must end at once; `fault` says why, for engines hide it."""
         try:
-            await self._take(event)
+            self._journal.check()
+            if isinstance(event, TextDelta | ReasoningDelta):
+                stream = self._add(event)  # for every token: it awaits nothing unless it must
+                if stream.is_full:
+                    await stream.room()
+                _check(stream)
+            else:
+                await self._take(event)
         except (HubError, LeaseLost) as e:
             self.fault = e
             raise
 
-    async def _take(self, event: EngineEvent) -> None:
-        self._journal.check()
+    def _add(self, event: TextDelta | ReasoningDelta) -> MessageStream:
+        stream = self._stream(event.message, event.agent)
+        if isinstance(event, TextDelta):
+            self._show(event.agent, "writing")
+            stream.add(event.text)
+        else:
+            self._show(event.agent, "thinking")
+            stream.add_reasoning(event.text)
+        return stream
+
+    async def _take(self, event: AgentStarted | MessageEnded | ToolStarted | ToolEnded | Handoff) -> None:
         match event:
-            case TextDelta():
-                stream = self._stream(event.message, event.agent)
-                self._show(event.agent, "writing")
-                stream.add(event.text)
-                await self._keep_up(stream)
-            case ReasoningDelta():
-                stream = self._stream(event.message, event.agent)
-                self._show(event.agent, "thinking")
-                stream.add_reasoning(event.text)
-                await self._keep_up(stream)
             case MessageEnded():
                 await self._record()
                 self._ended = FinishedMessage(
@@ -173,11 +179,6 @@ class Turn:
         )
         self._streams[message] = (stream, agent)
         return stream
-
-    async def _keep_up(self, stream: MessageStream) -> None:
-        await stream.room()
-        if stream.refused:
-            raise LeaseLost
 
     def _show(self, agent: AgentSpec, status: str) -> None:
         if self._statuses.get(agent.name) != status:
@@ -263,3 +264,9 @@ def arguments_of(text: str) -> dict[str, object]:
     except orjson.JSONDecodeError:
         return {"invalid": text}
     return parsed if isinstance(parsed, dict) else {"invalid": parsed}
+
+
+def _check(stream: MessageStream) -> None:
+    """Raises `LeaseLost` when Redis knows a newer lease."""
+    if stream.refused:
+        raise LeaseLost

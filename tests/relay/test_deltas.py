@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from functools import partial
 
 import pytest
 
@@ -11,6 +12,7 @@ from hub.domain.run import Lease
 from hub.protocol.events import AgentAuthor, MessageDelta, MessageSnapshot, ReasoningDelta
 from hub.protocol.frames import parse_server_frame
 from hub.relay import envelope, keys
+from hub.relay.deltas import MAX_PIECES
 from hub.relay.envelope import Envelope, Kind
 from hub.relay.message_stream import MAX_PIECE, MAX_UNSENT, MessageStream
 from tests.relay.wiring import (
@@ -55,6 +57,15 @@ def begin(one: Relay, lease: Lease, seq: int = 3) -> MessageStream:
     return one.deltas.open(lease, new_id(), turn=0, author=ALPHA, seq=seq)
 
 
+def says(listener: Ear, text: str) -> bool:
+    return assembled(listener.heard) == text
+
+
+async def scripts_run(url: str) -> int:
+    stats = await ask(url, "INFO", "commandstats")
+    return int(stats["cmdstat_evalsha"]["calls"]) if isinstance(stats, dict) else 0
+
+
 async def nothing_open(one: Relay, session: SessionId) -> bool:
     return not await one.open_messages.snapshots(session)
 
@@ -71,7 +82,6 @@ async def test_every_token_arrives_once_in_order_and_is_kept_for_late_joiners(re
         assert await stream.drain(5)
         await eventually(lambda: assembled(listener.heard) == "".join(words))
         assert len(listener.heard) == stream.index < 200
-        assert text_of(listener.heard[0]) == "t0.0 "
         (kept,) = await one.open_messages.snapshots(session)
         assert (kept.message, kept.text, kept.index, kept.author) == (
             stream.message,
@@ -81,6 +91,24 @@ async def test_every_token_arrives_once_in_order_and_is_kept_for_late_joiners(re
         )
         assert (kept.run, kept.turn, kept.seq) == (stream.lease.run, 0, 3)
         assert int(str(await ask(redis_url, "TTL", keys.open_messages(session)))) > 0
+
+
+async def test_the_first_token_of_an_idle_worker_leaves_at_once(redis_url: str) -> None:
+    async with relay(redis_url) as one:
+        session = new_session()
+        listener = await ear(one, session)
+        warm, stream = begin(one, await fenced(one, new_session())), begin(one, await fenced(one, session))
+        warm.add("warm")
+        assert await warm.drain(5)
+        one.pipeline._flushed_at = 0.0  # nothing has left lately
+        flushes = one.pipeline.flushes
+        stream.add("t0.0 ")
+        await asyncio.sleep(0)
+        stream.add("t0.1 ")
+        assert one.pipeline.flushes == flushes + 1
+        assert await stream.drain(5)
+        await eventually(lambda: len(listener.heard) == 2)
+        assert text_of(listener.heard[0]) == "t0.0 "
 
 
 async def test_the_frames_are_those_of_the_protocol(redis_url: str) -> None:
@@ -112,6 +140,35 @@ async def test_many_streams_share_writes(redis_url: str) -> None:
             stream.add("x")
         await asyncio.gather(*(stream.drain(5) for stream in streams))
         assert one.pipeline.flushes == flushes + 1
+
+
+async def test_many_streams_share_a_command_and_answer_for_themselves(redis_url: str) -> None:
+    async with relay(redis_url) as one:
+        sessions = [new_session() for _ in range(2 * MAX_PIECES)]
+        listeners = [await ear(one, session) for session in sessions]
+        streams = [begin(one, await fenced(one, session, 5)) for session in sessions]
+        for stream in streams:
+            stream.add("one ")
+        await asyncio.gather(*(stream.drain(5) for stream in streams))
+        stale, lost, broken, unfenced = streams[:4]
+        assert await one.fence.raise_to(stale.lease.session, 6)
+        await ask(redis_url, "DEL", keys.text_prefix(lost.lease.session) + lost.message.encode())
+        await ask(redis_url, "DEL", keys.text_prefix(broken.lease.session) + broken.message.encode())
+        await ask(redis_url, "SADD", keys.text_prefix(broken.lease.session) + broken.message.encode(), "not a string")
+        await ask(redis_url, "DEL", keys.fence(unfenced.lease.session))
+        before = await scripts_run(redis_url)
+        for stream in streams:
+            stream.add("two")
+        drained = await asyncio.gather(*(stream.drain(5) for stream in streams))
+        assert drained == [False, *[True] * (len(streams) - 1)]
+        assert await scripts_run(redis_url) - before <= 2 + 8  # two for all, then what had to be made good
+        assert stale.refused
+        assert unfenced.lease in one.refenced
+        for listener, stream in zip(listeners[1:], streams[1:], strict=True):
+            await eventually(partial(says, listener, "one two"))
+            (kept,) = await one.open_messages.snapshots(stream.lease.session)
+            assert (kept.text, kept.index) == ("one two", stream.index)
+        assert assembled(listeners[0].heard) == "one "
 
 
 async def test_a_durable_event_never_overtakes_the_deltas_before_it(redis_url: str) -> None:
@@ -305,6 +362,7 @@ async def test_a_closed_stream_sends_nothing_more(redis_url: str) -> None:
         listener = await ear(one, session)
         stream = begin(one, await fenced(one, session))
         stream.add("x")
+        assert await stream.drain(5)
         stream.add("never sent")
         stream.close()
         stream.close()
@@ -335,10 +393,9 @@ async def test_long_and_awkward_texts(redis_url: str) -> None:
 async def test_junk_in_redis_is_an_error_of_the_relay(redis_url: str) -> None:
     async with relay(redis_url) as one:
         session = new_session()
-        await ask(redis_url, "HSET", keys.open_messages(session), "m", "junk")
+        await ask(redis_url, "SADD", keys.open_messages(session), keys.text_prefix(session) + b"m")
         assert await one.open_messages.snapshots(session) == []
         await ask(redis_url, "SET", keys.text_prefix(session) + b"m", "text")
-        await ask(redis_url, "SET", keys.next_prefix(session) + b"m", "1")
         with pytest.raises(Unavailable):
             await one.open_messages.snapshots(session)
 
