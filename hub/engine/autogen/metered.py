@@ -69,7 +69,7 @@ class SpeakingClient(MeteredClient):
     async def create_stream(
         self, messages: Sequence[LLMMessage], **options: Any
     ) -> AsyncGenerator[str | CreateResult, None]:
-        tell, message, agent = self._telling.tell, self._message, self._agent
+        stream_out, message, agent = self._telling.stream, self._message, self._agent
         said: list[str] = []
         async with aclosing(super().create_stream(messages, **options)) as stream:
             async for piece in stream:
@@ -80,10 +80,10 @@ class SpeakingClient(MeteredClient):
                     yield piece
                 elif isinstance(piece, Thought):
                     self._thoughts.append(piece)
-                    await tell(ReasoningDelta(message, agent, piece))
+                    await stream_out(ReasoningDelta(message, agent, piece))
                 else:
                     said.append(piece)
-                    await tell(TextDelta(message, agent, piece))
+                    await stream_out(TextDelta(message, agent, piece))
 
     async def _end(self, said: str, result: CreateResult) -> None:
         """Close the message, unless the model only called tools: then what it thought belongs to its next words."""

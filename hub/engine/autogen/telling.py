@@ -4,7 +4,7 @@ import asyncio
 
 from hub.domain.run import Usage
 from hub.engine.autogen.asking import Asking
-from hub.engine.base import Emit, EngineEvent, ReasoningDelta, TextDelta
+from hub.engine.base import Emit, EngineEvent
 from hub.engine.tools.registry import ToolOutcome
 
 
@@ -28,17 +28,15 @@ class Telling:
         self._one_by_one = asyncio.Lock()
 
     async def tell(self, event: EngineEvent) -> None:
-        """Emit an event. After the turn is over, whoever still speaks is cancelled.
+        """Emit an event, after all others that are being told: it is written to the log."""
+        async with self._one_by_one:
+            await self.stream(event)
 
-        Agents may speak side by side: only their tokens overtake each other, for all else is written to the log.
+    async def stream(self, event: EngineEvent) -> None:
+        """Emit the next piece of a message: of agents that speak side by side, only those overtake each other.
+
+        After the turn is over, whoever still speaks is cancelled.
         """
-        if isinstance(event, TextDelta | ReasoningDelta):
-            await self._tell(event)
-        else:
-            async with self._one_by_one:
-                await self._tell(event)
-
-    async def _tell(self, event: EngineEvent) -> None:
         if self._over:
             raise asyncio.CancelledError
         try:

@@ -131,8 +131,13 @@ def _bytes(path: Path) -> bytes:
 
 
 def _shapeless(error: ValidationError, document: Document, file: str) -> Iterator[Problem]:
-    for entry in error.errors(include_url=False, include_context=False):
+    entries = error.errors(include_url=False, include_context=False)
+    for entry in entries:
         path = tuple(entry["loc"])
+        if entry["type"] == "too_short" and any(
+            other["loc"][: len(path)] == path for other in entries if other != entry
+        ):
+            continue  # its items are not counted because of what is wrong in them
         what = entry["msg"].removeprefix("Value error, ")
         if entry["type"] == "extra_forbidden":
             what = f"there is no such key{nearest(str(path[-1]), _keys(_model_at(path[:-1])))}"

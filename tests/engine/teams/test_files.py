@@ -169,6 +169,12 @@ def test_all_problems_of_all_files_are_said_at_once(tmp_path: Path) -> None:
     ]
 
 
+def test_items_with_problems_are_not_called_missing() -> None:
+    with pytest.raises(TeamFilesError) as refused:
+        parse(SMALL.format("x").replace("name: a", "nmae: a").encode(), "x", NAMES)
+    assert [problem.where for problem in refused.value.problems] == ["agents[0].name", "agents[0].nmae"]
+
+
 def test_what_cannot_be_read_is_said(tmp_path: Path) -> None:
     for path in (tmp_path / "nowhere", tmp_path):
         with pytest.raises(TeamFilesError, match="cannot be read"):
