@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import structlog
 
 from hub.domain.errors import HubError, NotFound, Unavailable
-from hub.domain.run import ClaimedRun, MessageStatus
+from hub.domain.run import ClaimedRun, MessageStatus, Usage
 from hub.domain.team import TeamSpec
 from hub.engine.base import Outcome, TurnRequest, TurnResult
 from hub.engine.catalog import Catalog
@@ -151,9 +151,9 @@ class Execution:
                 goes_on=goes_on,
             )
             result = await engine.turn(request, turn.emit, self._held.stop)
-            if turn.fault is not None:
-                raise turn.fault
-            self._journal.check()
+            if turn.fault is not None or not self._held.is_valid:
+                await self._book(number, result.usage)
+                raise turn.fault or LeaseLost
             self._usage += result.usage
             number += result.outcome in (Outcome.NEXT, Outcome.DONE)
             end = end_of(result, self._held.stop_reason, last=number >= team.max_turns)
@@ -239,6 +239,14 @@ class Execution:
         status = end.message_status if end is not None else MessageStatus.COMPLETE
         await turn.end(status, events, write)
         return went_on
+
+    async def _book(self, turn: int, usage: Usage) -> None:
+        """Record what a turn has cost that was cut off, say because what it answers was edited."""
+        try:
+            async with self._store.statements() as db:
+                await closing.book(db, self._run.lease.run, turn, self._model, usage)
+        except Unavailable:
+            self._log.warning("usage_lost", turn=turn)
 
     async def _finish(self, end: End) -> None:
         """End the run between two turns."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import text
 
-from hub.domain.ids import MessageId
+from hub.domain.ids import MessageId, RunId
 from hub.domain.run import Lease, RunStatus, Usage
 from hub.store import messages, pending, runs, steering
 from hub.store.database import Db
@@ -21,8 +21,16 @@ from hub.store.steering import WaitingMessage
 
 KEPT = 3  # newest whole checkpoints per session: what a cut goes back to; their total size would grow quadratically
 
-# The new checkpoint is not in the snapshot the DELETE sees, hence one less is kept of the others. Who pays for the
-# tokens is who asked for the run.
+# Who pays for the tokens is who asked for the run.
+_BOOKED = """
+    INSERT INTO usage (session_id, run_id, user_id, turn, model, prompt_tokens, completion_tokens)
+    SELECT session_id, id, requested_by, CAST(:turn AS int), CAST(:model AS text), CAST(:turn_prompt AS int),
+           CAST(:turn_completion AS int)
+    FROM runs WHERE id = CAST(:run AS uuid)
+"""
+_BOOK = text(_BOOKED)
+
+# The new checkpoint is not in the snapshot the DELETE sees, hence one less is kept of the others.
 _WRITTEN = f"""
     said AS ({messages.INSERT_AGENTS}),
     taken_in AS (
@@ -38,11 +46,7 @@ _WRITTEN = f"""
         SELECT CAST(:session AS uuid), CAST(:seq AS bigint), CAST(:run AS uuid), CAST(:turn AS int) - 1,
                CAST(:engine AS text), CAST(:state AS text), CAST(:whole AS bool), clock_timestamp()
         WHERE CAST(:state AS text) IS NOT NULL),
-    booked AS (
-        INSERT INTO usage (session_id, run_id, user_id, turn, model, prompt_tokens, completion_tokens)
-        SELECT session_id, id, requested_by, CAST(:turn AS int), CAST(:model AS text), CAST(:turn_prompt AS int),
-               CAST(:turn_completion AS int)
-        FROM runs WHERE id = CAST(:run AS uuid))
+    booked AS ({_BOOKED})
 """
 
 # Messages taken in just now are pending still in the snapshot.
@@ -117,6 +121,12 @@ async def finish(db: Db, closed: ClosedTurn, end: runs.FinishedRun) -> list[Wait
     if not rows:
         raise LeaseLost
     return [WaitingMessage(MessageId(row.id), row.seq) for row in rows if row.id is not None]
+
+
+async def book(db: Db, run: RunId, turn: int, model: str, usage: Usage) -> None:
+    """Record only what a turn has cost, of which nothing else may be written."""
+    values = {"turn_prompt": usage.prompt_tokens, "turn_completion": usage.completion_tokens}
+    await db.execute(_BOOK, {"run": run, "turn": turn, "model": model, **values})
 
 
 def _values(closed: ClosedTurn) -> dict[str, Any]:

@@ -9,8 +9,7 @@ from sqlalchemy import text as sql
 
 from hub.domain.ids import MessageId, RunId, SessionId
 from hub.store.database import Db
-
-RETOLD = 400  # messages a team without a checkpoint that old is told again: as many as engines keep
+from hub.store.pending import RETOLD
 
 # The message that an agent's one answers is the input of its run; in a fork, where the run is unknown, the user's last.
 _FIND = sql("""

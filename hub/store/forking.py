@@ -14,9 +14,9 @@ from sqlalchemy import text
 
 from hub.domain.ids import SessionId
 from hub.store.database import Db
+from hub.store.pending import RETOLD
 
 BATCH = 1_000  # messages per statement
-REMEMBERED = 400  # messages told to a team again, at most: as many as engines keep
 
 # A checkpoint that holds a message said later is of another past than that of `at`: a copied one may.
 _CHECKPOINT = text("""
@@ -81,7 +81,7 @@ _SHOW = text("""
         RETURNING last_seq),
     told AS (
         SELECT id FROM messages WHERE session_id = CAST(:fork AS uuid) AND NOT in_state
-        ORDER BY state_seq DESC NULLS FIRST, seq DESC OFFSET :remembered),
+        ORDER BY state_seq DESC NULLS FIRST, seq DESC OFFSET :retold),
     forgotten AS (
         UPDATE messages m SET in_state = true FROM told WHERE m.session_id = CAST(:fork AS uuid) AND m.id = told.id)
     SELECT last_seq FROM shown
@@ -120,4 +120,4 @@ async def hide(db: Db, fork: Fork) -> None:
 
 async def show(db: Db, fork: Fork) -> None:
     """All is copied: the new session is there."""
-    await db.execute(_SHOW, {"fork": fork.fork, "remembered": REMEMBERED})
+    await db.execute(_SHOW, {"fork": fork.fork, "retold": RETOLD})

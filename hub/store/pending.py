@@ -15,6 +15,8 @@ from hub.domain.ids import MessageId, RunId, SessionId
 from hub.store.database import Db
 from hub.store.transaction import Row
 
+RETOLD = 400  # messages a team is told again, at most, when its state was taken back: as many as engines keep
+
 PENDING = """
     SELECT m.id::text, m.seq, m.state_seq, m.author_kind, m.author_id, m.author_name, m.text,
            m.steers IS NOT NULL AND m.steered IS NULL AS steering

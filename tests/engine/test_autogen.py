@@ -350,3 +350,28 @@ async def test_a_server_address_decides_about_certificates() -> None:
     result = await one_turn(made.engine(team), request(team, "Hi", timeout_s=10), Told())
     assert result.failure is Failure.MODEL_UNAVAILABLE
     await made.aclose()
+
+
+@pytest.mark.parametrize("kind", [TeamKind.ROUND_ROBIN, TeamKind.SELECTOR])
+async def test_who_is_told_a_conversation_again_asks_the_model_what_who_remembers_it_asks(
+    fake: FakeOpenAi, kind: TeamKind
+) -> None:
+    team = replace(pair(max_turns=3), kind=kind)
+    mode = "good" if kind is TeamKind.ROUND_ROBIN else "selector"
+    async with engine_on(fake, mode, team) as engine:
+        told, results = await whole_run(engine, team, "Hi")
+        said = [Input("bob", "Hi"), *(Input(who, text, True) for who, text in _spoken(told)), Input("bob", "Go on")]
+        begun = len(fake.requests)
+        remembering, _ = await whole_run(engine, team, "Go on", state=results[-1].state)
+        remembered, begun = fake.requests[begun:], len(fake.requests)
+        again = Told()
+        first = await one_turn(engine, request(team, "Go on", inputs=said), again)
+        state = first.state
+        for turn in (1, 2):
+            state = (await one_turn(engine, request(team, "Go on", turn=turn, state=state), again)).state
+        assert [r["messages"] for r in fake.requests[begun:]] == [r["messages"] for r in remembered]
+        assert again.speakers == remembering.speakers
+
+
+def _spoken(told: Told) -> list[tuple[str, str]]:
+    return [(event.agent.name, event.text) for event in told.events if isinstance(event, MessageEnded)]

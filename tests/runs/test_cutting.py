@@ -441,3 +441,20 @@ async def test_a_turn_that_waits_for_a_person_is_cut_like_any_other(hub: Door, h
         assert refused.value.code == "conflict"
         async with hub.rest(ada.token) as rest:
             assert (await rest.get(f"/v1/sessions/{session}/inputs")).json()["items"] == []
+
+
+async def test_what_is_cut_in_mid_word_has_its_price(hub: Door, store: Store) -> None:
+    async with await hub.person("ada") as ada:
+        session = await room_for(ada)
+        live = await ada.say(session, "/script turns=1 tokens=500 rate=100")
+        await ada.expect("message.delta", index=5)
+        await finish(ada, (await edited(ada, session, live["message"], "short"))["run"])
+        async with asyncio.timeout(10):
+            while True:
+                async with store.statements() as db:
+                    booked = await db.connection.fetch(
+                        "SELECT completion_tokens FROM usage WHERE run_id = $1", live["run"]
+                    )
+                if booked:
+                    break
+        assert [5 < row[0] < 500 for row in booked] == [True]

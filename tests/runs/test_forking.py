@@ -8,6 +8,7 @@ import pytest
 
 from hub.store import forking
 from hub.store.database import Store
+from hub.store.pending import RETOLD
 from tests.driver import Door, Person, Refused, seqs
 from tests.runs.conversation import Frame, finish, known, log_of, transcript
 from tests.runs.test_cutting import edited, exchange, fill, said
@@ -227,6 +228,6 @@ async def test_a_large_session_is_copied_in_steps_and_seen_when_it_is_whole(hub:
         lines = await known(ada, made["id"])
         assert lines[-1] == "ada:last"
         assert lines[-2] == f"ada:filled {2 * forking.BATCH}"
-        assert len(lines) == forking.REMEMBERED
+        assert len(lines) == RETOLD
         copies = await log_of(hub, ada, made["id"])
         assert seqs(copies) == list(range(1, len(copies) + 1))

@@ -145,3 +145,49 @@ async def test_an_approval_and_a_pause_outlive_the_runners(gateway: Door) -> Non
         assert [f["data"]["turn"] for f in log if f["type"] == "turn.started"] == [0, 1, 2]
         assert [f["data"]["turn"] for f in log if f["type"] == "message.completed"] == [0, 1, 2]
         assert [f["data"]["attempt"] for f in log if f["type"] == "run.started"] == [1, 2, 3]
+
+
+async def test_what_was_to_steer_a_run_reaches_it_once_though_its_runner_is_killed(gateway: Door) -> None:
+    """Killed before the turn that takes it, in that turn, and in the last one."""
+    async with await gateway.person("steering ada") as ada:
+        session = await room_for(ada)
+        sent = await ada.say(session, "/script turns=2 tokens=40 rate=40")
+        started = await ada.expect("run.started", attempt=1)
+        await ada.expect("message.delta", turn=0, index=3)
+        early = await ada.say(session, "early", on_busy="steer")
+        kill(started)
+        started = await ada.expect("run.started", attempt=2)
+        await ada.expect("message.steered", message=early["message"], outcome="consumed", turn=0)
+        await ada.expect("message.delta", turn=0, index=3)
+        late = await ada.say(session, "late", on_busy="steer")
+        await ada.expect("message.steered", message=late["message"], outcome="consumed", turn=1)
+        await ada.expect("message.delta", turn=1, index=3)
+        last = await ada.say(session, "last", on_busy="steer")
+        kill(started)
+        await ada.expect("message.steered", message=last["message"], outcome="consumed", turn=1)
+        await finish(ada, sent["run"])
+        log = await log_of(gateway, ada, session)
+        assert [e["data"]["message"] for e in log if e["type"] == "message.steered"] == [
+            message["message"] for message in (early, late, last)
+        ]
+        heard = [line.partition(":")[2][:5] for line in await known(ada, session)]
+        assert heard == ["/scri", "early", "t0.0 ", "late", "last", "t1.0 "]
+
+
+async def test_an_edit_and_a_kill_at_the_same_time_leave_what_was_edited(gateway: Door) -> None:
+    async with await gateway.person("editing ada") as ada:
+        session = await room_for(ada, "scripted-autogen")
+        for n in range(3):
+            sent = await ada.say(session, f"/script turns=2 tokens=40 rate=40 seed={n}")
+            started = await ada.expect("run.started")
+            await ada.expect("message.delta", turn=n % 2, index=3)
+            kill(started)
+            edit = await ada.ask("message.edit", session=session, message=sent["message"], text=f"edit {n}")
+            await finish(ada, edit["run"])
+        assert await known(ada, session) == [
+            f"{who}:edit {n}" for n in range(3) for who in ("editing_ada", "alpha", "beta")
+        ]
+        log = await log_of(gateway, ada, session)
+        assert seqs(log) == list(range(1, len(log) + 1))
+        ended = types(log, "run.finished")
+        assert len(ended) == len(types(log, "run.queued"))

@@ -43,7 +43,7 @@ def build_team(
             agent,
             SpeakingClient(client(agent), telling, agent),
             SafeWorkbench(_tools(tools, agent, spec.kind), telling.asking, telling.calls),
-            RecentContext(shown),
+            RecentContext(agent.name, shown),
             telling,
         )
         for agent in spec.agents

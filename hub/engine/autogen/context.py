@@ -1,18 +1,24 @@
 """What of a conversation an agent's model is shown."""
 
 from autogen_core.model_context import ChatCompletionContext
-from autogen_core.models import FunctionExecutionResultMessage, LLMMessage
+from autogen_core.models import AssistantMessage, FunctionExecutionResultMessage, LLMMessage, UserMessage
 
 
 class RecentContext(ChatCompletionContext):
     """The newest messages that have at most `characters` together; all when it is None, the last one in any case.
 
-    What is not shown stays in the agent's state.
+    What is not shown stays in the agent's state. What `agent` itself has said and is told again are its own words.
     """
 
-    def __init__(self, characters: int | None) -> None:
+    def __init__(self, agent: str, characters: int | None) -> None:
         super().__init__()
+        self._agent = agent
         self._characters = characters
+
+    async def add_message(self, message: LLMMessage) -> None:
+        if isinstance(message, UserMessage) and message.source == self._agent and isinstance(message.content, str):
+            message = AssistantMessage(content=message.content, source=message.source)
+        await super().add_message(message)
 
     async def get_messages(self) -> list[LLMMessage]:
         if self._characters is None:
