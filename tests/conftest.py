@@ -132,7 +132,12 @@ async def running_worker(settings: Settings, node: str = "test:1:a") -> AsyncGen
             try:
                 yield Door(f"http://127.0.0.1:{listener.getsockname()[1]}")
             finally:
+                # Also when the test has failed: a listener that is closed under a server that was only cancelled
+                # leaves its number in the loop's selector, and the next socket of that number would hear nothing.
                 stop.set()
+                await asyncio.wait([serving])
+                if listener.fileno() >= 0:  # the worker has died and not closed it
+                    asyncio.get_running_loop().remove_reader(listener.fileno())
 
 
 # The rows of sessions first, as everywhere: what a run still writes is waited for, not met crosswise. The audit trail

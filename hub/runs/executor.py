@@ -53,8 +53,9 @@ class Executor:
         self._executions: dict[Lease, Execution] = {}
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
-        self._idle.set()
+        self._claiming = False
         self._draining = False
+        self._look_idle()
         self._log = structlog.get_logger("hub.runs")
 
     @property
@@ -75,14 +76,17 @@ class Executor:
                         await self._wake.wait()
                 except TimeoutError:
                     pass
-                if self._draining:
-                    self._wake.clear()
-                    continue
                 if self.active:
                     await asyncio.sleep(min(self.active * YIELD_S, YIELD_MAX_S))
                 self._wake.clear()
+                if self._draining:
+                    continue
+                self._claiming = True  # a drain that begins now waits for what is being claimed
+                self._look_idle()
                 for claimed, at in await self._claim():
                     self._start(claimed, at, tasks)
+                self._claiming = False
+                self._look_idle()
 
     async def drain(self, timeout_s: float) -> None:
         """Claim nothing more, hand runs over after their present turn, wait until all are gone or time is up."""
@@ -99,6 +103,12 @@ class Executor:
         """After the end of `run`: give the leases of what was cut off back, so that others need not wait."""
         for execution in self._executions.values():
             await execution.release(clean=False)
+
+    def _look_idle(self) -> None:
+        if self._executions or self._claiming:
+            self._idle.clear()
+        else:
+            self._idle.set()
 
     async def _claim(self) -> list[tuple[ClaimedRun, float]]:
         room = min(self._capacity - self.active, BATCH)
@@ -135,15 +145,13 @@ class Executor:
         if self._draining:  # it was claimed while the drain began
             execution.hand_over()
         self._executions[claimed.lease] = execution
-        self._idle.clear()
 
         async def execute() -> None:
             await self._keeper.fence(held)
             await execution.run()
             self._keeper.let_go(held)
             del self._executions[claimed.lease]
-            if not self._executions:
-                self._idle.set()
+            self._look_idle()
             self.wake()  # the next run of this session may be waiting for this one
 
         tasks.create_task(execute(), name=f"run {claimed.lease.run}")

@@ -61,16 +61,19 @@ class Store:
     """The hub's PostgreSQL.
 
     `dsn` is a `postgresql://` URL. `pool_size` bounds the connections of this process; `command_timeout_s` one
-    statement, seen from the client. The server gives up a little earlier, which costs no connection.
+    statement, seen from the client. The server gives up a little earlier, which costs no connection. `pool_timeout_s`
+    is how long one waits for a free connection.
     """
 
-    def __init__(self, dsn: str, *, pool_size: int = 8, command_timeout_s: float = 5.0) -> None:
+    def __init__(
+        self, dsn: str, *, pool_size: int = 8, command_timeout_s: float = 5.0, pool_timeout_s: float = POOL_TIMEOUT_S
+    ) -> None:
         self._compiled: dict[TextClause, Compiled] = {}  # bounded by the store's own statements
         self._engine = create_async_engine(
             driver_url(dsn),
             pool_size=pool_size,
             max_overflow=0,
-            pool_timeout=POOL_TIMEOUT_S,
+            pool_timeout=pool_timeout_s,
             pool_recycle=1800,
             pool_use_lifo=True,
             connect_args={

@@ -10,7 +10,7 @@ from hub.domain.errors import Unavailable
 from hub.domain.ids import SessionId
 from hub.relay import envelope, keys
 from hub.relay.connection import Redis
-from hub.relay.pipeline import NotSent, Pipeline
+from hub.relay.pipeline import MIN_GAP_S, NotSent, Pipeline
 from hub.relay.wire import Address, Reply, encode
 from tests.relay.wiring import Relay, ask, ear, eventually, eventually_so, new_session, own_valkey, relay
 
@@ -51,6 +51,26 @@ async def test_what_one_pass_of_the_loop_says_leaves_in_one_write_and_in_order(r
         assert one.pipeline.flushes == flushes + 1
         assert replies == list(range(1, 101))
         assert await ask(redis_url, "LRANGE", "list", 0, 1) == [b"0", b"1"]
+
+
+async def test_a_busy_connection_sends_every_few_milliseconds_and_an_idle_one_at_once(redis_url: str) -> None:
+    async with relay(redis_url) as one:
+        loop = asyncio.get_running_loop()
+        await _ask_pipeline(one.pipeline, b"PING")
+        answered = loop.time()
+        await eventually(lambda: loop.time() > answered + MIN_GAP_S)
+        flushes, begun = one.pipeline.flushes, loop.time()
+        replies: list[Reply] = []
+        one.pipeline.submit(encode(b"PING"), replies.append)
+        await asyncio.sleep(0)
+        assert one.pipeline.flushes == flushes + 1
+        sent = 1
+        while loop.time() < begun + 25 * MIN_GAP_S:  # as tokens come: one in every pass of the loop
+            one.pipeline.submit(encode(b"PING"), replies.append)
+            sent += 1
+            await asyncio.sleep(0)
+        await eventually(lambda: len(replies) == sent)
+        assert one.pipeline.flushes - flushes <= 1 + (loop.time() - begun) / MIN_GAP_S
 
 
 async def test_what_collects_while_a_batch_is_under_way_goes_out_together(redis_url: str) -> None:

@@ -1,0 +1,66 @@
+"""How a run writes when the database is crowded."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from hub.domain.ids import SessionId, UserId
+from hub.domain.run import Lease
+from hub.relay.broadcast import Broadcast
+from hub.runs.journal import Journal
+from hub.runs.lease import HeldLease
+from hub.store import log
+from hub.store.database import Store
+from hub.store.log import LeaseLost
+from tests.relay.wiring import relay
+from tests.store.conftest import event, make_lease, make_session, make_user
+
+POOL_TIMEOUT_S = 0.05
+
+
+@pytest.fixture
+async def lease(store: Store) -> Lease:
+    async with store.transaction() as db:
+        user: UserId = await make_user(db, "Alice")
+        session: SessionId = await make_session(db, user)
+    return await make_lease(store, session, user)
+
+
+@asynccontextmanager
+async def crowded(dsn: str, redis_url: str, held: HeldLease) -> AsyncIterator[tuple[Store, Journal]]:
+    """A journal whose store has a single connection."""
+    store = Store(dsn, pool_size=1, pool_timeout_s=POOL_TIMEOUT_S)
+    async with relay(redis_url) as one:
+        yield store, Journal(store, Broadcast(one.publisher), held)
+    await store.close()
+
+
+async def waits(task: "asyncio.Task[object]") -> bool:
+    """Whether it goes on after it was refused a connection several times."""
+    done, _ = await asyncio.wait([task], timeout=6 * POOL_TIMEOUT_S)
+    return not done
+
+
+async def test_it_waits_for_a_connection_as_long_as_the_lease_stands(dsn: str, redis_url: str, lease: Lease) -> None:
+    held = HeldLease(lease, time.monotonic() + 60)
+    async with crowded(dsn, redis_url, held) as (store, journal), asyncio.TaskGroup() as tasks:
+        async with store.statements():
+            writing = tasks.create_task(journal.append([event(run=lease.run)]))
+            assert await waits(writing)
+        [written] = await writing
+        async with store.statements() as db:
+            assert [logged.seq for logged in await log.read(db, lease.session, after=0, limit=10)] == [written.seq]
+
+
+async def test_it_does_not_wait_longer_than_that(dsn: str, redis_url: str, lease: Lease) -> None:
+    held = HeldLease(lease, time.monotonic() + 60)
+    async with crowded(dsn, redis_url, held) as (store, journal), store.statements():
+        writing = asyncio.create_task(journal.append([event(run=lease.run)]))
+        assert await waits(writing)
+        held.lose()
+        with pytest.raises(LeaseLost):
+            async with asyncio.timeout(10):
+                await writing
