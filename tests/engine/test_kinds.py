@@ -16,7 +16,7 @@ from hub.domain.team import AgentSpec, Edge, TeamKind, TeamSpec
 from hub.engine.autogen.build import build_team
 from hub.engine.autogen.graph import HubGraph
 from hub.engine.autogen.telling import Telling
-from hub.engine.base import EngineEvent, Failure, Handoff, MessageEnded, Outcome, TextDelta, ToolEnded
+from hub.engine.base import EngineEvent, Failure, Handoff, Input, MessageEnded, Outcome, TextDelta, ToolEnded
 from hub.engine.models.client import StreamingClient
 from hub.engine.models.registry import HostedModel, ModelDeadlines, ScriptedModel
 from hub.engine.models.scripted import ScriptedClient
@@ -221,6 +221,17 @@ async def test_an_agent_hands_over_and_the_next_one_answers(fake: FakeOpenAi) ->
     assert later.speakers == ["beta"]
     later, _ = await turn_on(fake, "good", last.state, to="gamma")
     assert later.speakers == ["gamma"]
+    await made.aclose()
+
+
+async def test_who_spoke_last_goes_on_in_a_conversation_that_is_told_again(fake: FakeOpenAi) -> None:
+    made = catalog(("fake", HostedModel(fake.url, "good")), teams=[SWARM])
+    heard = [Input("bob", "Hi"), Input("alpha", "over to you", True), Input("beta", "here", True), Input("bob", "and?")]
+    _, earlier = await turn_on(fake, "good")
+    for state, to, speaker in ((None, None, "beta"), (earlier.state, None, "beta"), (None, "gamma", "gamma")):
+        told = Told()
+        await one_turn(made.engine(SWARM), request(SWARM, "and?", state=state, to=to, inputs=heard), told)
+        assert told.speakers == [speaker]
     await made.aclose()
 
 

@@ -109,6 +109,8 @@ class _Turn:
             speaker = None
             if request.goes_on and opened.asked is not None:
                 speaker, telling.asking.rounds = opened.asked.agent, opened.asked.rounds
+            elif request.team.kind is TeamKind.SWARM and request.turn == 0 and request.to is None:
+                speaker = _last_to_speak(opened, request)
             team = build_team(request, self._model, self._client, tools, telling, speaker)
             self.team = team
             if opened.team is not None:
@@ -165,6 +167,13 @@ class _Turn:
         failure = real.failure if isinstance(real, ModelError) else Failure.ENGINE_ERROR
         detail = str(real) if isinstance(real, ModelError) else repr(real)
         return TurnResult(Outcome.FAILED, self._telling.usage, failure=failure, detail=detail[:MAX_DETAIL])
+
+
+def _last_to_speak(opened: Opened, request: TurnRequest) -> str | None:
+    """Who had the floor of a swarm in what it is told and does not remember; None when no agent spoke in it."""
+    told = [said.source for said in opened.said] + [message.source for message in request.inputs if message.is_agent]
+    names = {agent.name for agent in request.team.agents}
+    return next((source for source in reversed(told) if source in names), None)
 
 
 def _task(opened: Opened, request: TurnRequest) -> list[BaseChatMessage] | None:
