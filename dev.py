@@ -4,6 +4,7 @@
     run [options of hub serve]   set up, start a hub with embedded services, say what is where; Ctrl-C ends it
     chat [options of hub chat]   talk to the running hub in this terminal
     test [options of pytest]     set up, run the test suite; without options all of it, with coverage and the clients
+    faults [--minutes N --seed S] set up, break a hub in every way under load, say whether it was exact (--help)
     check                        format, lint, types, import contracts, schema drift
     setup                        only set up what `run` needs: a virtual environment in .venv, locked dependencies
 
@@ -69,6 +70,8 @@ def main() -> int:
         return setup("app") or chat(options)
     if command == "test":
         return setup("dev") or test(options)
+    if command == "faults":
+        return setup("dev") or faults(options)
     if command == "check":
         return setup("dev") or check()
     print(__doc__)
@@ -295,6 +298,11 @@ def test_clients() -> tuple[int, Counter[str]]:
         print(tested.stdout, flush=True)
         counts["failed"] = max(counts["failed"], 1)
     return code | tested.returncode, counts
+
+
+def faults(options: list[str]) -> int:
+    """The fault rig; 1 when the hub was not exact."""
+    return subprocess.run([str(PYTHON), "-m", "tests.faults", *options], cwd=ROOT).returncode
 
 
 def check() -> int:

@@ -1,0 +1,127 @@
+"""A seeded mix of all faults under load; then everything is healed, read, and checked."""
+
+import asyncio
+import random
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.faults.checker import check
+from tests.faults.injections import NEMESIS
+from tests.faults.load import Load
+from tests.faults.rig import Rig, rig
+from tests.faults.sights import Report
+
+BASELINE = ("hub_connections", "hub_runs_active", "hub_database_connections_in_use")
+BASELINE_S = 15.0
+
+
+@dataclass
+class Verdict:
+    """What a run under faults came to. `failures` are in words; none means that the hub was exact."""
+
+    name: str
+    seed: int
+    report: Report = field(default_factory=Report)
+    failures: list[str] = field(default_factory=list)
+    numbers: dict[str, object] = field(default_factory=dict)
+
+    @property
+    def ok(self) -> bool:
+        return not self.failures and not self.report.anomalies
+
+    def text(self) -> str:
+        """The ledger, for people."""
+        r = self.report
+        lines = [f"{self.name} (seed {self.seed}): {'HOLDS' if self.ok else 'FAILED'}"]
+        lines += [f"  {name:<22} {value}" for name, value in sorted(r.ledger.items())]
+        if r.acks:
+            lines.append(f"  {'ack p50, p99, max (s)':<22} {spread(r.acks)}")
+            lines.append(f"  {'longest ack gap (s)':<22} {r.longest_ack_gap:.2f}")
+        if r.takeovers:
+            lines.append(f"  {'takeover p50, max (s)':<22} {len(r.takeovers)} times: {spread(r.takeovers)}")
+        for name, counts in (("runs", r.runs), ("answers that were no ok", r.failures), ("closes", r.closes)):
+            if counts:
+                lines.append(f"  {name:<22} {dict(sorted(counts.items(), key=str))}")
+        lines += [f"  {name:<22} {value}" for name, value in self.numbers.items()]
+        lines.append(f"  {'anomalies':<22} {dict(r.anomalies) or 'none'}")
+        lines += [f"    {kind}: {example}" for kind, examples in r.examples.items() for example in examples]
+        lines += [f"  FAILURE: {failure}" for failure in self.failures]
+        return "\n".join(lines)
+
+
+def spread(values: list[float]) -> str:
+    """Median, 99th percentile and the largest."""
+    if not values:
+        return "none"
+    ordered = sorted(values)
+    return f"{ordered[len(ordered) // 2]:.2f}  {ordered[int(len(ordered) * 0.99)]:.2f}  {ordered[-1]:.2f}"
+
+
+class Baseline:
+    """What every node holds when nobody is there."""
+
+    def __init__(self, hub: Rig) -> None:
+        self._hub = hub
+
+    async def failures(self) -> list[str]:
+        """What is not back at nothing after a while."""
+        deadline = time.monotonic() + BASELINE_S
+        while True:
+            wrong = []
+            for node in self._hub.nodes:
+                found = await node.metrics()
+                wrong += [f"{node.name}: {name} is {found[name]:g}" for name in BASELINE if found[name]]
+            if not wrong or time.monotonic() > deadline:
+                return wrong
+            await asyncio.sleep(0.3)
+
+
+async def judge(hub: Rig, load: Load, verdict: Verdict) -> None:
+    """Settle, read everything, check the history, look for what is left behind."""
+    await load.settle()
+    await load.read_all()
+    await load.leave()
+    hub.note_processes()
+    verdict.failures += await Baseline(hub).failures()
+    verdict.report = check(hub.history.records())
+    verdict.numbers |= {
+        "records": hub.history.count,
+        "runs ended after (s)": round(load.ended_s, 2),
+        "all saw all after (s)": round(load.converged_s, 2),
+        "rss peak (MiB)": round(hub.rss_peak),
+    }
+
+
+def schedule(seed: int, seconds: float, names: list[str]) -> list[tuple[float, str, int]]:
+    """When which fault happens, with a seed of its own: the same for the same seed."""
+    rng = random.Random(seed)
+    plan: list[tuple[float, str, int]] = []
+    at = 3.0
+    while at < seconds:
+        plan.append((at, rng.choice(names), rng.getrandbits(32)))
+        at += rng.uniform(0.5, 6.0)
+    return plan
+
+
+async def nemesis(seed: int, minutes: float, keep: Path | None, only: str | None = None) -> Verdict:
+    """Faults one after the other for so long; only those of one kind when it is given."""
+    verdict = Verdict(only or "nemesis", seed)
+    async with rig(nodes=3, seed=seed, keep=keep, lease_s="3", grace_s="4") as hub:
+        rng = random.Random(seed)
+        async with asyncio.TaskGroup() as group:
+            load = Load(hub, rng)
+            await load.start(group)
+            began = time.monotonic()
+            done: dict[str, int] = {}
+            for at, name, own_seed in schedule(seed, minutes * 60, [only] if only else sorted(NEMESIS)):
+                await asyncio.sleep(max(0.0, began + at - time.monotonic()))
+                if time.monotonic() - began > minutes * 60:
+                    break
+                hub.history.add("fault", name=name)
+                done[name] = done.get(name, 0) + 1
+                await NEMESIS[name](hub, random.Random(own_seed))
+                hub.note_processes()
+            verdict.numbers["faults"] = done
+            await judge(hub, load, verdict)
+    return verdict

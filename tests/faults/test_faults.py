@@ -1,0 +1,106 @@
+"""A short, fixed selection of the faults, under load, one after the other: F1, F3, F5, F10, F12, F17, F18.
+
+The rest is in `python3 dev.py faults`.
+"""
+
+import asyncio
+import json
+import os
+import random
+import signal
+import socket
+from urllib.parse import urlsplit
+
+import pytest
+from websockets.asyncio.client import ClientConnection, connect
+
+from tests.faults.load import Load, Words
+from tests.faults.nemesis import Verdict, judge
+from tests.faults.rig import Rig, rig, until
+
+LEASE_S = 2
+
+
+def _words(rng: random.Random) -> Words:
+    return f"/script turns=2 tokens={rng.choice((3, 25))} rate=30", {}
+
+
+@pytest.mark.timeout(150)
+async def test_the_hub_is_exact_under_faults() -> None:
+    verdict, rng = Verdict("short", 11), random.Random(11)
+    async with (
+        rig(nodes=2, seed=11, lease_s=str(LEASE_S), grace_s="4", stall_s="2") as hub,
+        asyncio.TaskGroup() as group,
+    ):
+        one, two = hub.nodes
+        load = Load(hub, rng, users=3, sessions=6, words=_words, patience=1.0)
+        await load.start(group, teams=("scripted", "scripted-autogen"))
+        await asyncio.sleep(1)
+
+        async with await _sloth(hub, load):  # F18
+            os.kill(one.workers()[0], signal.SIGKILL)  # F1
+            await until(lambda: _serves(one.url), "the supervisor starts another worker", 20)
+            hub.signal_valkey(signal.SIGKILL)  # F5
+            await asyncio.sleep(0.5)
+            await hub.start_valkey()
+            await asyncio.sleep(1)
+
+        backends = await hub.sql("SELECT pid FROM pg_stat_activity WHERE application_name = 'agent-hub'")
+        os.kill(backends[0]["pid"], signal.SIGKILL)  # F10
+        await asyncio.sleep(1.5)
+
+        hub.signal_postgres(signal.SIGSTOP, all_of_it=True)  # F12
+        await asyncio.sleep(1)
+        hub.signal_postgres(signal.SIGCONT, all_of_it=True)
+        await asyncio.sleep(1)
+
+        frozen = two.workers()[0]
+        os.kill(frozen, signal.SIGSTOP)  # F17
+        await asyncio.sleep(2 * LEASE_S)
+        os.kill(frozen, signal.SIGCONT)
+        await asyncio.sleep(0.5)
+
+        assert await one.stop() == 0  # F3
+        await one.start()
+        await judge(hub, load, verdict)
+    print(verdict.text())
+    assert verdict.ok, verdict.text()
+    report = verdict.report
+    assert report.ledger["acked"] > 30, "else it has proved nothing"
+    assert report.ledger["turns superseded"] > 0, "else nothing was taken over"
+    assert report.closes[4000] > 0, "drained connections are told so"
+
+
+async def _serves(url: str) -> bool:
+    parts = urlsplit(url)
+    try:
+        _, writer = await asyncio.open_connection(parts.hostname, parts.port)
+    except OSError:
+        return False
+    writer.close()
+    return True
+
+
+async def _sloth(hub: Rig, load: Load) -> ClientConnection:
+    """A client that takes next to nothing and reads nothing."""
+    name, token = next(iter(load.tokens.items()))
+    parts = urlsplit(hub.nodes[1].url)
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    sock.setblocking(False)
+    await asyncio.get_running_loop().sock_connect(sock, (parts.hostname, parts.port))
+    sloth = await connect(
+        hub.nodes[1].url.replace("http", "ws", 1) + "/v1/ws",
+        sock=sock,
+        additional_headers={"Authorization": f"Bearer {token}"},
+        subprotocols=["hub.v1"],  # type: ignore[list-item]
+        compression=None,
+        max_queue=1,
+        ping_interval=None,
+        close_timeout=0.1,
+        proxy=None,
+    )
+    for session, owner in load.owners.items():
+        if owner == name:
+            await sloth.send(json.dumps({"id": "1", "type": "session.join", "after_seq": 0, "session": session}))
+    return sloth

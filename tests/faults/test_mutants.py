@@ -1,0 +1,133 @@
+"""The rig and the checker together see a hub that is broken: each session of this one is betrayed in another way."""
+
+import asyncio
+import json
+import random
+from typing import Any
+
+from tests.faults.checker import check
+from tests.faults.load import Load, Words
+from tests.faults.proxy import Sieve
+from tests.faults.rig import Rig, rig, until
+
+BETRAYALS = """
+CREATE FUNCTION rig.forget() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    DELETE FROM public.events WHERE session_id = NEW.session_id AND seq = NEW.seq;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER forget AFTER INSERT ON public.events FOR EACH ROW
+    WHEN (NEW.session_id = '{forgotten}' AND NEW.type = 'message.created') EXECUTE FUNCTION rig.forget();
+
+CREATE FUNCTION rig.stutter() RETURNS trigger LANGUAGE plpgsql AS $$ DECLARE at bigint; BEGIN
+    IF pg_trigger_depth() > 1 THEN RETURN NULL; END IF;
+    UPDATE public.sessions SET last_seq = last_seq + 1 WHERE id = NEW.session_id RETURNING last_seq INTO at;
+    INSERT INTO public.events (session_id, seq, type, run_id, ts, data)
+    VALUES (NEW.session_id, at, NEW.type, NEW.run_id, NEW.ts, NEW.data);
+    RETURN NULL;
+END $$;
+CREATE TRIGGER stutter AFTER INSERT ON public.events FOR EACH ROW
+    WHEN (NEW.session_id = '{doubled}' AND NEW.type = 'message.created') EXECUTE FUNCTION rig.stutter();
+
+CREATE FUNCTION rig.unfence() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    NEW.lease_epoch := OLD.lease_epoch;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER unfence BEFORE UPDATE OF lease_epoch ON public.runs FOR EACH ROW
+    WHEN (OLD.session_id = '{unfenced}' AND OLD.lease_epoch > 0) EXECUTE FUNCTION rig.unfence();
+
+CREATE FUNCTION rig.twice() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    NEW.value := 2;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER twice BEFORE INSERT ON public.counters FOR EACH ROW EXECUTE FUNCTION rig.twice();
+"""
+
+
+EXPIRE = """
+UPDATE runs SET lease_until = clock_timestamp() - interval '1 second'
+WHERE session_id = CAST($1 AS uuid) AND status = 'running' AND attempt = 1
+"""
+TAKEN_OVER = "SELECT 1 FROM runs WHERE session_id = CAST($1 AS uuid) AND attempt > 1"
+
+
+class Eater:
+    """Swallows, from what one node tells its clients, the whole frame that holds this."""
+
+    def __init__(self) -> None:
+        self.wanted: bytes | None = None
+        self.eaten = 0
+
+    def sieve(self) -> Sieve:
+        return self._sift
+
+    def _sift(self, data: bytes) -> bytes:
+        if self.wanted is None or self.wanted not in data or not _is_one_frame(data):
+            return data
+        self.eaten += 1
+        return b""
+
+
+def _is_one_frame(data: bytes) -> bool:
+    if len(data) < 4 or data[0] != 0x81:
+        return False
+    size, head = (data[1], 2) if data[1] < 126 else (int.from_bytes(data[2:4], "big"), 4)
+    return len(data) == head + size
+
+
+async def test_a_broken_hub_is_seen_to_be_broken() -> None:
+    async with rig(nodes=2, seed=3, lease_s="2") as hub, asyncio.TaskGroup() as group:
+        eater = Eater()
+        for node in hub.nodes:
+            node.from_clients.sieve = eater.sieve
+        rng = random.Random(3)
+        load: Load
+
+        def words(rng: random.Random) -> Words:
+            return f"/script turns=1 tokens=30 rate=15 tool=counter key={load.key(rng)}", {}
+
+        load = Load(hub, rng, users=2, sessions=7, tabs=1, words=words, patience=1.0, cancels=0.0)
+        await load.start(group, teams=("scripted",) * 6 + ("scripted-tools",))
+        fine, forgotten, doubled, unfenced, eaten, strange, _ = load.owners
+        await hub.sql(BETRAYALS.format(forgotten=forgotten, doubled=doubled, unfenced=unfenced))
+        await asyncio.sleep(0.5)
+        eater.wanted = f'"type":"run.finished","session":"{eaten}"'.encode()
+        await _take_the_lease_away(hub, unfenced)
+        await _publish_strange(hub, strange, fine)
+        await until(lambda: _is_true(eater.eaten), "a frame is lost on its way", 10)
+        await asyncio.sleep(2)
+        await load.settle(runs_s=10, converge_s=3)
+        await load.read_all()
+        await load.leave()
+        report = check(hub.history.records())
+    expected = {
+        "lost-acked": forgotten,
+        "gap": forgotten,
+        "duplicate": "",
+        "zombie-write": "",
+        "skipped": eaten,
+        "cross-tenant": strange,
+        "double-effect": "",
+    }
+    assert set(expected) <= set(report.anomalies), (report.anomalies, report.examples)
+    assert not [e for examples in report.examples.values() for e in examples if fine in e]
+
+
+async def _is_true(value: Any) -> bool:
+    return bool(value)
+
+
+async def _take_the_lease_away(hub: Rig, session: str) -> None:
+    """Both nodes have the run now, and the same epoch: nothing fences them off each other."""
+
+    async def taken() -> bool:
+        # Its holder renews the lease every second: now and then another node is faster.
+        await hub.sql(EXPIRE, session)
+        return bool(await hub.sql(TAKEN_OVER, session))
+
+    await until(taken, "two nodes execute one run", 20)
+
+
+async def _publish_strange(hub: Rig, to: str, of: str) -> None:
+    """An event of a session that nobody of these is to see."""
+    frame = {"type": "presence.changed", "session": "01900000-0000-7000-8000-000000000000", "data": {"of": of[:0]}}
+    await hub.redis("PUBLISH", f"hub:{{{to}}}", b"L\n" + json.dumps(frame).encode())
