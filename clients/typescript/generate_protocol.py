@@ -38,6 +38,7 @@ RESULTS: tuple[type[BaseModel], ...] = (
     results.RunResult,
     results.TeamResult,
     results.TranscriptMessage,
+    results.SearchHit,
 )
 
 

@@ -242,6 +242,15 @@ async def test_a_fork_goes_on_from_what_was_said(hub: Door, places: Places) -> N
         assert second != first
         await terminal.shows("› a beginning")
         await terminal.shows("● Beta")
+        terminal.enter("/title The fork")
+        terminal.enter("/search beginning")
+        await terminal.shows(r"1 +The fork · event \d+ · Beta: a beginning")
+        terminal.enter("/search nowhere")
+        await terminal.shows("nobody said 'nowhere'")
+        terminal.enter("/search beginning")
+        await terminal.shows("6 +a beginning · event 3")
+        terminal.enter("/open 6")
+        await terminal.shows(f"chat -s {first}")
 
 
 async def test_agents_at_work_are_paused_and_steered(hub: Door, places: Places) -> None:

@@ -150,3 +150,29 @@ async def test_a_session_is_forked_from_a_message(visit: Visit) -> None:
     await ada.run_ends("1 turn")
     assert await ada.texts() == [words(0, 2), words(0, 3)]
     await expect(ada.page.locator(".session-list a")).to_have_count(2)
+
+
+async def test_words_are_found_in_messages_and_lead_there(visit: Visit) -> None:
+    ada = await visit("Ada", viewport={"width": 1000, "height": 500})
+    session = await ada.begin("scripted", "an aardvark in the attic")
+    await ada.run_ends()
+    await ada.say("/script turns=110 tokens=2")
+    await ada.run_ends("110 turns")
+    await ada.begin("scripted", "another talk")
+    await ada.run_ends()
+    await ada.page.keyboard.press("Control+k")
+    await ada.page.keyboard.type("aardvark")
+    hits = ada.page.locator(".hits a")
+    await expect(hits).to_have_count(3)
+    await expect(hits.last.locator("mark")).to_have_text("aardvark")
+    await ada.page.reload()  # only the end of that session is loaded when it is opened
+    await ada.page.locator("#session-filter").fill("aardvark")
+    await hits.last.click()
+    await ada.page.wait_for_url(f"**/#/s/{session}/*")
+    found = ada.page.locator("article.user", has_text="aardvark")
+    await expect(found).to_be_in_viewport()
+    await expect(found).to_be_focused()
+    await ada.page.locator("#session-filter").fill("zebra")
+    await expect(ada.page.locator(".hits")).to_contain_text("No message says that.")
+    await ada.page.locator("#session-filter").press("Escape")
+    await expect(ada.page.locator(".hits")).to_have_count(0)

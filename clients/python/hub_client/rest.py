@@ -11,7 +11,7 @@ import httpx2
 
 from hub.protocol.events import AnyDurableEvent, DurableEvent, Person, SessionData
 from hub.protocol.frames import parse_server_frame
-from hub.protocol.results import MemberResult, RunResult, TeamResult, TranscriptMessage
+from hub.protocol.results import MemberResult, RunResult, SearchHit, TeamResult, TranscriptMessage
 from hub_client.errors import NotSignedIn, RequestFailed, Unreachable
 
 TIMEOUT_S = 10.0
@@ -122,9 +122,9 @@ class Rest:
         parsed = [parse_server_frame(json.dumps(item)) for item in answer.json()["items"]]
         return [event for event in parsed if isinstance(event, DurableEvent)]
 
-    async def search(self, words: str, limit: int = 20) -> list[dict[str, Any]]:
+    async def search(self, words: str, limit: int = 20) -> list[SearchHit]:
         """Messages in the caller's transcripts that hold these words, the newest first."""
-        return await self._items("/v1/search", q=words, limit=limit)
+        return [SearchHit.model_validate(item) for item in await self._items("/v1/search", q=words, limit=limit)]
 
     async def transcript(self, session: str) -> list[TranscriptMessage]:
         """All finished messages of a session."""

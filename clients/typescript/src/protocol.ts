@@ -638,6 +638,17 @@ export interface TranscriptMessage {
   created_at: string;
 }
 
+/** A message in which the words were found. `snippet` is plain text around them, `title` the session's. */
+export interface SearchHit {
+  session: string;
+  title: string;
+  message: string;
+  seq: number;
+  author: Record<string, unknown>;
+  snippet: string;
+  created_at: string;
+}
+
 /** Authenticate, as first frame, or replace the credential of the open connection (same user). */
 export interface Auth {
   id: string;

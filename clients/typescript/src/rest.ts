@@ -1,5 +1,13 @@
 import { HubError } from "./errors.ts";
-import type { DurableEvent, MemberResult, RunResult, SessionData, TeamResult, TranscriptMessage } from "./protocol.ts";
+import type {
+  DurableEvent,
+  MemberResult,
+  RunResult,
+  SearchHit,
+  SessionData,
+  TeamResult,
+  TranscriptMessage,
+} from "./protocol.ts";
 
 export interface Tokens {
   access_token: string;
@@ -22,17 +30,6 @@ export interface EventPage {
 export interface Account {
   id: string;
   name: string;
-}
-
-/** A message that a search has found; `snippet` is the part of it that fits. */
-export interface SearchHit {
-  session: string;
-  title: string;
-  message: string;
-  seq: number;
-  author: Record<string, unknown>;
-  snippet: string;
-  created_at: string;
 }
 
 interface Request {

@@ -1,8 +1,9 @@
 """What the slash commands do, and how a message is sent."""
 
 from pathlib import Path
-from typing import Any, assert_never
+from typing import assert_never
 
+from hub.protocol.results import SearchHit
 from hub_client.chat import commands, intents
 from hub_client.chat.choice import choose_session
 from hub_client.chat.conversation import Asked, Notice, Tone
@@ -148,7 +149,7 @@ class Errands:
 
     async def _search(self, words: str) -> None:
         hits = await self._hub.rest.search(words)
-        self._listed = [str(hit["session"]) for hit in hits]
+        self._listed = [hit.session for hit in hits]
         rows = [(str(number), _found(hit)) for number, hit in enumerate(hits, 1)]
         await self._screen.show_table(rows, "Found (/open NUMBER)" if rows else f"nobody said {words!r}")
 
@@ -182,11 +183,9 @@ class Errands:
             await self._screen.show(Notice(f"saved as {target}"))
 
 
-def _found(hit: dict[str, Any]) -> str:
-    author = hit.get("author") or {}
-    who = author.get("display_name") or author.get("name") or ""
-    said = " ".join(str(hit.get("snippet") or "").split())
-    return f"{hit.get('title') or '(no title)'} · event {hit.get('seq')} · {who}: {said}"
+def _found(hit: SearchHit) -> str:
+    who = hit.author.get("display_name") or hit.author.get("name") or ""
+    return f"{hit.title or '(no title)'} · event {hit.seq} · {who}: {' '.join(hit.snippet.split())}"
 
 
 def _form(name: str) -> str:

@@ -66,6 +66,7 @@ export class Conversation {
     for (const message of messages) if (open.has(message)) this.transcript.write(message);
   });
   #following: Following | null = null;
+  #loading: Promise<void> | null = null;
   #left = false;
   #typing: ReturnType<typeof setTimeout> | null = null;
 
@@ -214,24 +215,30 @@ export class Conversation {
   /** Makes sure that an event is loaded. */
   async reach(seq: number): Promise<void> {
     while (this.transcript.firstSeq !== null && this.transcript.firstSeq > seq) {
+      const wanted = this.transcript.firstSeq - Math.max(0, seq - FIRST_EVENTS / 4);
       const before = this.transcript.firstSeq;
-      await this.loadEarlier(Math.min(FAR_EVENTS, before - Math.max(0, seq - FIRST_EVENTS / 4)));
-      if (this.transcript.firstSeq === before) return; // another load is under way, or there is no more
+      await this.loadEarlier(Math.min(FAR_EVENTS, wanted));
+      if (this.transcript.firstSeq === before) return; // there is no more
     }
   }
 
-  async loadEarlier(count = FIRST_EVENTS): Promise<void> {
-    const first = this.transcript.firstSeq;
-    if (first === null || first <= 1 || this.loadingEarlier.value) return;
-    this.loadingEarlier.value = true;
-    try {
-      const { account, rest } = this.#environment;
-      const after = Math.max(0, first - 1 - count);
-      const page = await account.call((token) => rest.events(token, this.id, after, first - 1 - after));
-      this.transcript.prepend(page.items.filter((event) => event.seq < first));
-    } finally {
+  /** Loads older events; a load that is under way is waited for instead. */
+  loadEarlier(count = FIRST_EVENTS): Promise<void> {
+    this.#loading ??= this.#loadEarlier(count).finally(() => {
+      this.#loading = null;
       this.loadingEarlier.value = false;
-    }
+    });
+    return this.#loading;
+  }
+
+  async #loadEarlier(count: number): Promise<void> {
+    const first = this.transcript.firstSeq;
+    if (first === null || first <= 1) return;
+    this.loadingEarlier.value = true;
+    const { account, rest } = this.#environment;
+    const after = Math.max(0, first - 1 - count);
+    const page = await account.call((token) => rest.events(token, this.id, after, first - 1 - after));
+    this.transcript.prepend(page.items.filter((event) => event.seq < first));
   }
 
   /** What an event says about the session as a whole. */

@@ -6,7 +6,7 @@ const KEYS: readonly (readonly [string, string])[] = [
   ["↑", "what was said last, when the box is empty"],
   ["Esc", "stop the team"],
   ["/", "write a message"],
-  ["Ctrl + K", "find a session"],
+  ["Ctrl + K", "search sessions and messages"],
   ["Alt + N", "new session"],
   ["?", "this list"],
 ];

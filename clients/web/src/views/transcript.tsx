@@ -25,6 +25,7 @@ export function TranscriptView({
   const content = useRef<HTMLDivElement>(null);
   const top = useRef<HTMLDivElement>(null);
   const lastTop = useRef(0);
+  const wanted = useRef<number | null>(null);
   const follows = useSignal(true);
   const seen = useSignal(0); // how far one has read, while one reads further up
   const items = transcript.items.value;
@@ -80,15 +81,26 @@ export function TranscriptView({
     });
   };
 
+  /** Shows what was asked for as soon as it is there: it may be loaded, but not drawn yet. */
+  const showWanted = () => {
+    const seq = wanted.current;
+    if (seq === null || (transcript.firstSeq ?? Infinity) > seq) return;
+    if (show(content.current, transcript.items.peek(), seq)) wanted.current = null;
+  };
+  useLayoutEffect(showWanted);
+
   // An event that was asked for by its address.
   useSignalEffect(() => {
     const seq = conversation.target.value;
-    if (seq === null || conversation.phase.value.kind !== "live") return;
+    if (seq === null || transcript.items.value.length === 0) return;
     conversation.target.value = null;
     follows.value = false;
     void conversation
       .reach(seq)
-      .then(() => requestAnimationFrame(() => show(content.current, transcript.items.peek(), seq)))
+      .then(() => {
+        wanted.current = seq;
+        showWanted();
+      })
       .catch((error: unknown) => app.report(error));
   });
 
@@ -180,14 +192,15 @@ function firstNew(items: readonly Item[], readTo: number | null): Item | null {
   return place > 0 ? (items[place] ?? null) : null;
 }
 
-/** Brings what was said at an event to the middle of the screen and lets it stand out for a moment. */
-function show(column: HTMLElement | null, items: readonly Item[], seq: number): void {
+/** Brings what was said at an event to the middle of the screen and lets it stand out for a moment. False: not there. */
+function show(column: HTMLElement | null, items: readonly Item[], seq: number): boolean {
   const item = items.find((one) => spokenSeq(one) >= seq);
   const element = item && column?.querySelector<HTMLElement>(`[data-message="${CSS.escape(item.key)}"]`);
-  if (!element) return;
+  if (!element) return false;
   element.scrollIntoView({ block: "center" });
   element.classList.add("found");
   element.tabIndex = -1;
   element.focus({ preventScroll: true });
   setTimeout(() => element.classList.remove("found"), SHOWN_MS);
+  return true;
 }

@@ -25,7 +25,9 @@ export function WorkspaceView() {
       if ((event.ctrlKey || event.metaKey) && event.key === "k") {
         event.preventDefault();
         drawer.value = true;
-        requestAnimationFrame(() => document.querySelector<HTMLElement>("#session-filter")?.focus());
+        const search = document.querySelector<HTMLElement>("#session-filter");
+        search?.focus(); // at once, so that no letter goes elsewhere
+        requestAnimationFrame(() => search?.focus()); // on a narrow screen it is not there before the drawer is
       } else if (event.altKey && event.key === "n") {
         event.preventDefault();
         app.router.go({ kind: "new" });
