@@ -187,6 +187,13 @@ class Worker:
                 "hub_database_connections_in_use": ("Of this worker's pool", lambda: self.store.pool_in_use),
                 "hub_relay_connected": ("1 when Redis is heard", lambda: self.subscriber.connected),
             },
+            {
+                "hub_ack_seconds": ("A message.send from its turn on the connection to its ok", self.gateway.ack_times),
+                "hub_engine_to_socket_seconds": (
+                    "One token in 16 from the model to the sockets, by the clocks of both ends",
+                    self.rooms.token_times,
+                ),
+            },
         )
         self.api = build(
             Services(

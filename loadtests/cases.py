@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from loadtests import hub_times
 from loadtests.account import Account
 from loadtests.judge import script
 from loadtests.measure import Lateness, milliseconds, percentile, usage, worker_pid
@@ -39,7 +40,7 @@ class Outcome:
 async def many_sessions(url: str, account: Account, *, count: int, rate: float, seconds: float, ramp: float) -> Outcome:
     """`count` sessions with one watcher each, all streaming `rate` tokens a second; begun evenly within `ramp` s."""
     outcome = Outcome(f"{count} sessions × 1 watcher, {rate:g} tokens/s, {seconds:g} s")
-    async with watching(url, account, count) as watchers, _observed(outcome, url, account):
+    async with watching(url, account, count) as watchers, _observed(outcome, url, account, watchers):
         sessions = await sessions_for(watchers)
         tokens = int(rate * seconds)
         ask = script(tokens, rate)
@@ -55,7 +56,7 @@ async def many_sessions(url: str, account: Account, *, count: int, rate: float, 
 async def manywatching(url: str, account: Account, *, count: int, rate: float, seconds: float) -> Outcome:
     """One session that streams `rate` tokens a second to `count` watchers."""
     outcome = Outcome(f"1 session × {count} watchers, {rate:g} tokens/s, {seconds:g} s")
-    async with watching(url, account, count) as watchers, _observed(outcome, url, account):
+    async with watching(url, account, count) as watchers, _observed(outcome, url, account, watchers):
         session = (await watchers[0].ask("session.create", team="scripted"))["id"]
         await gently([watcher.join(session) for watcher in watchers], at_once=50)
         tokens = int(rate * seconds)
@@ -65,15 +66,18 @@ async def manywatching(url: str, account: Account, *, count: int, rate: float, s
     return outcome
 
 
-async def idle_connections(url: str, account: Account, *, count: int, seconds: float) -> Outcome:
-    """`count` connections that do nothing: what each costs, and whether they stay."""
-    outcome = Outcome(f"{count} idle connections, {seconds:g} s")
+async def idle_connections(url: str, account: Account, *, count: int, seconds: float, follow: bool = False) -> Outcome:
+    """`count` connections that do nothing: what each costs, and whether they stay. With `follow` each follows a session
+    of its own, in which nothing happens; what that costs is only told."""
+    outcome = Outcome(f"{count} idle connections{' that follow a session' if follow else ''}, {seconds:g} s")
     # Warm up first: buffers and code that every hub needs once are no cost of a connection.
     async with watching(url, account, 200) as some:
         pids = sorted({pid for w in some if (pid := worker_pid(w.hello["node"])) is not None})
     await asyncio.sleep(SETTLE_S)
     before = usage(pids)
     async with watching(url, account, count) as watchers:
+        if follow:
+            await sessions_for(watchers)
         await asyncio.sleep(SETTLE_S)
         connected = usage(pids)
         started = time.monotonic()
@@ -89,7 +93,7 @@ async def idle_connections(url: str, account: Account, *, count: int, seconds: f
         each = (max(connected.rss_kib, after.rss_kib) - before.rss_kib) / count
         busy = (after.cpu_s - connected.cpu_s) / seconds
         outcome.numbers |= {"workers": len(pids), "kib_each": round(each, 1), "idle_cpu_percent": round(busy * 100, 1)}
-        outcome.require(each < IDLE_LIMIT_KIB, f"an idle connection costs {each:.1f} KiB")
+        outcome.require(follow or each < IDLE_LIMIT_KIB, f"an idle connection costs {each:.1f} KiB")
     else:
         outcome.numbers["kib_each"] = "unknown: the workers are not on this machine"
     return outcome
@@ -124,11 +128,13 @@ async def watching(url: str, account: Account, count: int) -> AsyncGenerator[lis
 
 
 @asynccontextmanager
-async def _observed(outcome: Outcome, url: str, account: Account) -> AsyncGenerator[None]:
+async def _observed(outcome: Outcome, url: str, account: Account, watchers: list[Watcher]) -> AsyncGenerator[None]:
     """Probes beside the load: how fast a message is committed while everything streams; how late we are ourselves."""
     lateness = Lateness()
     async with watching(url, account, PROBES) as probes, asyncio.TaskGroup() as tasks:
         sessions = await sessions_for(probes)
+        nodes = {w.hello["node"] for w in (*watchers, *probes)}
+        before = await hub_times.read(url, nodes)
         running = [tasks.create_task(lateness.run())]
         running += [tasks.create_task(_probe(p, s)) for p, s in zip(probes, sessions, strict=True)]
         try:
@@ -136,6 +142,11 @@ async def _observed(outcome: Outcome, url: str, account: Account) -> AsyncGenera
         finally:
             for task in running:
                 task.cancel()
+        own = (await hub_times.read(url, nodes)).since(before)
+    for name in ("token", "ack"):
+        outcome.numbers[f"{name}_by_the_hub_ms"] = hub_times.at_most_ms(own[name])
+        p95 = hub_times.percentile(own[name], 0.95)
+        outcome.require(p95 <= P95_LIMIT_S, f"p95 of a {name} is up to {p95} s by the hub's own count")
     acks = [ack for probe in probes for ack in probe.acks]
     trouble = sum((probe.judge.anomalies for probe in probes), Counter())
     outcome.require(not trouble, f"anomalies of the probes: {dict(trouble)}")

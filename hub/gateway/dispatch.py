@@ -1,6 +1,7 @@
 """Every command's way to its handler, and every error's way into a reply."""
 
 import asyncio
+import time
 from typing import assert_never
 
 import structlog
@@ -29,6 +30,7 @@ from hub.protocol.commands import (
     SessionJoin,
     SessionLeave,
 )
+from hub.telemetry.times import Times
 
 COMMAND_S = 10.0
 
@@ -39,10 +41,12 @@ class Dispatch:
     def __init__(self, services: GatewayServices, *, deadline_s: float = COMMAND_S) -> None:
         self._services = services
         self._deadline_s = deadline_s
+        self.ack_times = Times()  # of messages, from the command's turn to the ok
         self._log = structlog.get_logger("hub.gateway")
 
     async def answer(self, connection: Connection, command: AnyCommand) -> None:
         """Carry out `command` and reply. Never raises but when cancelled."""
+        began = time.monotonic()
         try:
             async with asyncio.timeout(self._deadline_s):
                 result = await self._carry_out(connection, command)
@@ -57,6 +61,8 @@ class Dispatch:
         else:
             if result is not None:
                 connection.reply(command.id, result)
+            if isinstance(command, MessageSend):
+                self.ack_times.add(time.monotonic() - began)
 
     async def _carry_out(  # noqa: C901 - one line for each command
         self, connection: Connection, command: AnyCommand

@@ -34,6 +34,7 @@ from hub.sessions.inputs import Inputs
 from hub.sessions.lifecycle import Sessions
 from hub.sessions.messages import Messages
 from hub.store.database import Store
+from hub.telemetry.times import Times
 
 DRAIN_BATCH = 200  # connections closed at once …
 DRAIN_STEP_S = 0.1  # … and then this pause, so that they do not come back as one crowd
@@ -79,6 +80,11 @@ class Gateway:
     def connections(self) -> int:
         """Authenticated connections."""
         return len(self._connections)
+
+    @property
+    def ack_times(self) -> Times:
+        """How long messages took from their turn on the connection to the ok."""
+        return self._dispatch.ack_times
 
     def notice(self, notice: Notice) -> None:
         """Another worker tells that somebody's access has changed."""

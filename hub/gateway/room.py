@@ -17,6 +17,7 @@ RING_BYTES = 262_144
 STASH_FRAMES = 64
 EARLY_ENVELOPES = 256
 REMEMBERED_ENDS = 256
+SAMPLED = 16
 
 _NO_FRAME = (ValueError, KeyError, TypeError)  # what reading a frame raises that is none
 
@@ -29,13 +30,17 @@ class Room:
     `needs_log` asks for `absorb`, and `needs_text` for `restore`.
     """
 
-    def __init__(self, session: SessionId, on_need: Callable[[], None]) -> None:
+    def __init__(
+        self, session: SessionId, on_need: Callable[[], None], on_sample: Callable[[bytes], None] | None = None
+    ) -> None:
+        """`on_sample` gets the frame of one delta in `SAMPLED`, when it was put into the outboxes."""
         self.session = session
         self.started = False
         self.last_seq = 0
         self.needs_text = False
         self.rejected = 0  # payloads that were no envelopes, or held no frame
         self._on_need = on_need
+        self._on_sample = on_sample
         self._target = 0  # the log is known to reach up to here
         self._check_log = False  # it may reach further
         self._followers: tuple[
@@ -228,6 +233,8 @@ class Room:
             self.rejected += 1
         else:
             self._put(delta)
+            if self._on_sample is not None and delta.index % SAMPLED == 0:
+                self._on_sample(delta.data)
 
     def _delta(self, item: Envelope) -> None:
         if self._is_over(item.message, item.seq):

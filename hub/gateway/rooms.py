@@ -12,12 +12,13 @@ from hub.domain.ids import SessionId
 from hub.gateway.follower import Follower, catch_up
 from hub.gateway.outbox import Outbox
 from hub.gateway.room import Room
-from hub.protocol.frames import LoggedEvent
+from hub.protocol.frames import LoggedEvent, now_ms, written_ms
 from hub.relay import envelope, keys
 from hub.relay.open_messages import OpenMessage, OpenMessages
 from hub.relay.subscriber import Subscriber, Subscription
 from hub.store import log
 from hub.store.database import Store
+from hub.telemetry.times import Times
 
 PAGE = 500
 CONFIRM_S = 1.0  # then the room opens without Redis: the position check carries it
@@ -59,6 +60,7 @@ class Rooms:
         self._tasks = tasks
         self._check_s = check_s
         self._entries: dict[SessionId, _Entry] = {}
+        self.token_times = Times()  # from the model to the sockets, of some tokens
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -117,10 +119,17 @@ class Rooms:
 
     def _begin(self, session: SessionId) -> _Entry:
         opened: asyncio.Future[HubError | None] = asyncio.get_running_loop().create_future()
-        entry = _Entry(Room(session, lambda: self._need(entry)), opened)
+        entry = _Entry(Room(session, lambda: self._need(entry), self._sample), opened)
         self._entries[session] = entry
         self._tasks.create_task(self._open(entry))
         return entry
+
+    def _sample(self, frame: bytes) -> None:
+        # The outboxes write in this pass of the loop, and asked for it before.
+        asyncio.get_running_loop().call_soon(self._note_time, frame)
+
+    def _note_time(self, frame: bytes) -> None:
+        self.token_times.add(max(0, now_ms() - written_ms(frame)) / 1000)
 
     def _release(self, entry: _Entry) -> None:
         entry.holders -= 1

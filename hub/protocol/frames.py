@@ -34,6 +34,12 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
+def written_ms(frame: bytes) -> int:
+    """The time in a frame, as `now_ms` gives it. Raises ValueError when it has none."""
+    at = frame.index(b'"ts":"') + 6
+    return round(datetime.fromisoformat(frame[at : at + 24].decode()).timestamp() * 1000)
+
+
 def _stamp(ms: int) -> bytes:
     return b"%b.%03dZ" % (_second(ms // 1000), ms % 1000)
 

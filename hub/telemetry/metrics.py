@@ -1,22 +1,44 @@
 """Metrics of one worker, in Prometheus' text format."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from prometheus_client import CollectorRegistry, Gauge, PlatformCollector, ProcessCollector, generate_latest
+from prometheus_client.core import HistogramMetricFamily
+from prometheus_client.registry import Collector
+
+from hub.telemetry.times import Times
 
 
 class Metrics:
-    """Reads its gauges when it is scraped: nothing is counted on the hot path."""
+    """Reads its gauges when it is scraped."""
 
-    def __init__(self, node: str, gauges: Mapping[str, tuple[str, Callable[[], float]]]) -> None:
-        """`gauges`: name → (help, function that reads the present value)."""
+    def __init__(
+        self,
+        node: str,
+        gauges: Mapping[str, tuple[str, Callable[[], float]]],
+        histograms: Mapping[str, tuple[str, Times]],
+    ) -> None:
+        """`gauges`: name → (help, function that reads the present value); `histograms`: name → (help, seconds)."""
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
         PlatformCollector(registry=self._registry)
         for name, (help_, read) in gauges.items():
             gauge = Gauge(name, help_, ["node"], registry=self._registry)
             gauge.labels(node=node).set_function(read)
+        self._registry.register(_Histograms(node, histograms))
 
     def text(self) -> bytes:
         """What `GET /metrics` answers."""
         return generate_latest(self._registry)
+
+
+class _Histograms(Collector):
+    def __init__(self, node: str, histograms: Mapping[str, tuple[str, Times]]) -> None:
+        self._node = node
+        self._histograms = histograms
+
+    def collect(self) -> Iterable[HistogramMetricFamily]:
+        for name, (help_, times) in self._histograms.items():
+            family = HistogramMetricFamily(name, help_, labels=["node"])
+            family.add_metric([self._node], times.buckets(), times.total_s)
+            yield family

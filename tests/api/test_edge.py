@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncGenerator
 from urllib.parse import urlsplit
 
@@ -224,6 +225,28 @@ async def test_health(hub: Door) -> None:
         metrics = await rest.get("/metrics")
         assert metrics.headers["content-type"].startswith("text/plain")
         assert "# HELP" in metrics.text
+
+
+async def test_the_hub_tells_its_own_times(hub: Door) -> None:
+    async with await hub.person() as ada, hub.rest() as rest:
+        before = counted((await rest.get("/metrics")).text)
+        session = (await ada.ask("session.create", team="scripted"))["id"]
+        await ada.ask("session.join", session=session, after_seq=0)
+        await ada.say(session, "/script turns=1 tokens=80 rate=200")
+        await ada.until("run.finished")
+        after = counted((await rest.get("/metrics")).text)
+    assert after["hub_ack_seconds"] == before["hub_ack_seconds"] + 1
+    assert 2 <= after["hub_engine_to_socket_seconds"] - before["hub_engine_to_socket_seconds"] <= 5
+
+
+def counted(metrics: str) -> dict[str, int]:
+    """How much each histogram has counted, all of it within the promised time."""
+    found: dict[str, int] = {}
+    for name in ("hub_ack_seconds", "hub_engine_to_socket_seconds"):
+        by_bound = dict(re.findall(name + r'_bucket\{le="([^"]+)",node="[^"]+"\} (\S+)', metrics))
+        assert float(by_bound["2.5"]) == float(by_bound["+Inf"])
+        found[name] = int(float(by_bound["+Inf"]))
+    return found
 
 
 async def test_many_at_once(hub: Door) -> None:
