@@ -53,7 +53,7 @@ async def many_sessions(url: str, account: Account, *, count: int, rate: float, 
     return outcome
 
 
-async def manywatching(url: str, account: Account, *, count: int, rate: float, seconds: float) -> Outcome:
+async def many_watchers(url: str, account: Account, *, count: int, rate: float, seconds: float) -> Outcome:
     """One session that streams `rate` tokens a second to `count` watchers."""
     outcome = Outcome(f"1 session × {count} watchers, {rate:g} tokens/s, {seconds:g} s")
     async with watching(url, account, count) as watchers, _observed(outcome, url, account, watchers):

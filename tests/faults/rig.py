@@ -272,10 +272,12 @@ class Rig:
             os.kill(pid, sig)
 
     async def start_postgres(self) -> None:
+        await asyncio.to_thread(self.postgres.stop)
         self.postgres.launch()
         await asyncio.to_thread(self.postgres.wait_ready)
 
     async def start_valkey(self) -> None:
+        await asyncio.to_thread(self.valkey.stop)  # also one that was killed is waited for
         self.valkey.launch()
         await asyncio.to_thread(self.valkey.wait_ready)
 
