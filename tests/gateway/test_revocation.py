@@ -3,6 +3,8 @@ nothing is taken from them and nothing delivered to them more than five seconds 
 
 import asyncio
 import json
+import random
+import secrets
 import time
 import uuid
 from collections.abc import AsyncGenerator
@@ -12,8 +14,6 @@ from enum import Enum
 
 import asyncpg
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
-from hypothesis import strategies as st
 from websockets.exceptions import ConnectionClosed
 
 from tests.conftest import Cluster, running_worker, settings_for
@@ -209,26 +209,18 @@ def judge(actors: list[Actor]) -> list[str]:
     return wrong
 
 
-PLANS = st.permutations(list(End) * 2).flatmap(
-    lambda ends: st.tuples(*(st.tuples(st.just(end), st.floats(0.2, 2.5)) for end in ends)).map(list)
-)
+def plan_of(seed: int) -> list[tuple[End, float]]:
+    """Every way to end twice, in any order and at any moment."""
+    # Not drawn by Hypothesis: it refuses a draw while the hub, in another thread of this process, rolls for jitter.
+    chance = random.Random(seed)
+    ends = list(End) * 2
+    chance.shuffle(ends)
+    return [(end, chance.uniform(0.2, 2.5)) for end in ends]
 
 
 @pytest.mark.parametrize("with_redis", [True, False], ids=["with Redis", "without Redis"])
 async def test_nothing_goes_on_five_seconds_after_the_end(cluster: Cluster, redis_url: str, with_redis: bool) -> None:
+    seed = secrets.randbits(32)
     async with stage(cluster, redis_url, with_redis=with_redis) as there:
-        loop = asyncio.get_running_loop()
-
-        def one(plan: list[tuple[End, float]]) -> list[str]:
-            return judge(asyncio.run_coroutine_threadsafe(play(there, plan), loop).result(60))
-
-        @settings(
-            max_examples=1, deadline=None, database=None, phases=[Phase.generate],
-            suppress_health_check=list(HealthCheck),
-        )  # fmt: skip
-        @given(PLANS)
-        def promise(plan: list[tuple[End, float]]) -> None:
-            wrong = one(plan)
-            assert not wrong, "\n".join(wrong)
-
-        await asyncio.to_thread(promise)
+        wrong = judge(await play(there, plan_of(seed)))
+    assert not wrong, f"plan of seed {seed}:\n" + "\n".join(wrong)
