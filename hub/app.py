@@ -103,7 +103,8 @@ class Worker:
         self.redis = Redis(redis_url)
         self.pipeline = Pipeline(redis_url)
         self.subscriber = Subscriber(redis_url, self.pipeline)
-        self.broadcast = Broadcast(Publisher(self.pipeline, self.subscriber))
+        self.publisher = Publisher(self.pipeline, self.subscriber)
+        self.broadcast = Broadcast(self.publisher)
         self.open_messages = OpenMessages(self.redis)
         self.presence = Presence(self.pipeline)
         limits = Limits(self.redis)
@@ -186,6 +187,27 @@ class Worker:
                 "hub_runs_active": ("Runs this worker executes", lambda: self.executor.active),
                 "hub_database_connections_in_use": ("Of this worker's pool", lambda: self.store.pool_in_use),
                 "hub_relay_connected": ("1 when Redis is heard", lambda: self.subscriber.connected),
+                "hub_sockets": ("WebSockets, also those that are not authenticated yet", lambda: self.gateway.sockets),
+                "hub_rooms": ("Sessions that somebody follows here", lambda: len(self.rooms)),
+                "hub_tasks": ("Tasks of the event loop", lambda: len(asyncio.all_tasks())),
+            },
+            {
+                "hub_events_persisted": ("Durable events committed here", lambda: self.broadcast.persisted),
+                "hub_events_healed": ("Durable events that rooms read from the log", lambda: self.rooms.healed),
+                "hub_position_fixes": (
+                    "Losses in Redis that only the comparison with the log has shown",
+                    lambda: self.rooms.position_fixes,
+                ),
+                "hub_payloads_rejected": ("What came through Redis and was no event", lambda: self.rooms.rejected),
+                "hub_relay_gaps": ("Channels that were subscribed again", lambda: self.subscriber.gaps),
+                "hub_relay_reconnects": (
+                    "Connections to Redis made again",
+                    lambda: self.pipeline.reconnects + self.subscriber.reconnects,
+                ),
+                "hub_relay_dropped": ("Commands that did not leave: too much waited", lambda: self.pipeline.dropped),
+                "hub_published_locally": ("Payloads Redis did not take", lambda: self.publisher.local),
+                "hub_leases_lost": ("Runs that another worker has now", lambda: self.keeper.lost),
+                "hub_writes_refused": ("Writes of runs stopped by the fence", lambda: self.keeper.refused),
             },
             {
                 "hub_ack_seconds": ("A message.send from its turn on the connection to its ok", self.gateway.ack_times),

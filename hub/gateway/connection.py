@@ -33,7 +33,8 @@ FRAMES_PER_PASS = 32  # then others get their turn
 EXPIRY_WARNING = 0.8  # of the time the credential has left when it is shown
 LONGEST_TIMER_S = 3_600.0  # the wall clock may be set while a timer runs
 
-Answer = Callable[["Connection", AnyCommand], Awaitable[None]]
+Answer = Callable[["Connection", AnyCommand, float], Awaitable[None]]
+"""Carries out a command that came at this time of the event loop, and replies. Never raises but when cancelled."""
 
 
 class Connection:
@@ -68,7 +69,7 @@ class Connection:
         self._answer = answer
         self._loop = asyncio.get_running_loop()
         self._pace = Pace(options.commands_per_minute, options.command_burst)
-        self._commands: deque[AnyCommand] | None = None
+        self._commands: deque[tuple[AnyCommand, float]] | None = None
         self._working = False
         self._tasks: asyncio.TaskGroup | None = None
         self._bad_frames = 0
@@ -173,7 +174,7 @@ class Connection:
     def _enqueue(self, command: AnyCommand) -> None:
         if self._commands is None:
             self._commands = deque()
-        self._commands.append(command)
+        self._commands.append((command, self._loop.time()))
         if not self._working and self._tasks is not None:
             self._working = True
             self._tasks.create_task(self._work())
@@ -181,7 +182,7 @@ class Connection:
     async def _work(self) -> None:
         try:
             while self._commands and not self.closing:
-                await self._answer(self, self._commands.popleft())
+                await self._answer(self, *self._commands.popleft())
         finally:
             self._working = False
             self._commands = None

@@ -86,6 +86,11 @@ class Gateway:
         """How long messages took from their turn on the connection to the ok."""
         return self._dispatch.ack_times
 
+    @property
+    def sockets(self) -> int:
+        """WebSockets of every kind, also those whose handshake goes on."""
+        return self._sockets
+
     def notice(self, notice: Notice) -> None:
         """Another worker tells that somebody's access has changed."""
         self._watch.notice(notice)

@@ -32,13 +32,14 @@ RETRY_S = 0.5
 class _Entry:
     """A room, how many follow or want to, and what tells them that it is open (or why it is not)."""
 
-    __slots__ = ("holders", "opened", "repairing", "room", "subscription")
+    __slots__ = ("holders", "lags", "opened", "repairing", "room", "subscription")
 
     def __init__(self, room: Room, opened: "asyncio.Future[HubError | None]") -> None:
         self.room = room
         self.opened = opened
         self.holders = 0
         self.repairing = False
+        self.lags = False  # the log was found to be ahead of it
         self.subscription: Subscription | None = None
 
 
@@ -60,10 +61,18 @@ class Rooms:
         self._tasks = tasks
         self._check_s = check_s
         self._entries: dict[SessionId, _Entry] = {}
+        self.healed = 0  # events that rooms did not get through Redis
+        self.position_fixes = 0
+        self._rejected = 0  # by rooms that are gone
         self.token_times = Times()  # from the model to the sockets, of some tokens
 
     def __len__(self) -> int:
         return len(self._entries)
+
+    @property
+    def rejected(self) -> int:
+        """Payloads from Redis that were none."""
+        return self._rejected + sum(entry.room.rejected for entry in self._entries.values())
 
     async def open(self, session: SessionId, outbox: Outbox, *, after_seq: int | None, known_seq: int = 0) -> Follower:
         """Begins to follow a session that the caller may see. `known_seq` is a seq its log is known to have reached.
@@ -111,6 +120,7 @@ class Rooms:
                     break
                 for session, last_seq in positions.items():
                     if (entry := self._entries.get(session)) is not None and entry.room.started:
+                        entry.lags = last_seq > entry.room.last_seq
                         entry.room.reaches(last_seq)
                         if entry.room.needs_text:
                             self._need(entry)
@@ -139,6 +149,7 @@ class Rooms:
     def _forget(self, entry: _Entry) -> None:
         if self._entries.get(entry.room.session) is entry:
             del self._entries[entry.room.session]
+            self._rejected += entry.room.rejected
         if entry.subscription is not None:
             entry.subscription.cancel()
 
@@ -194,7 +205,11 @@ class Rooms:
             await asyncio.sleep(REORDER_S)
             for _ in range(REPAIR_ROUNDS):
                 if room.needs_log:
+                    before = room.last_seq
                     await catch_up(room, partial(self._page, room.session))
+                    self.healed += room.last_seq - before
+                    self.position_fixes += entry.lags and room.last_seq > before
+                entry.lags = False
                 if not room.needs_text:
                     break
                 room.needs_text = False

@@ -63,10 +63,12 @@ class Broadcast:
 
     def __init__(self, publisher: Publisher) -> None:
         self._publisher = publisher
+        self.persisted = 0  # events that this worker has committed
 
     def events(self, events: Iterable[LoggedEvent]) -> None:
         """Publish events that have been committed, in the order of their seq."""
         for event in events:
+            self.persisted += 1
             self._publisher.publish(event.session, envelope.durable(event))
 
     def live(self, session: SessionId, frame: bytes) -> None:

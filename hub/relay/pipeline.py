@@ -53,6 +53,7 @@ class Pipeline:
         self._replies = 0
         self.flushes = 0
         self.dropped = 0
+        self.reconnects = -1  # the first is none
 
     @property
     def connected(self) -> bool:
@@ -109,6 +110,7 @@ class Pipeline:
                 logger.warning("no connection to Redis for publishing: %s", error)
             else:
                 backoff = 0.05
+                self.reconnects += 1
                 wire.listen(self._replied)
                 self._wire = wire
                 # First of all: a script that had to be sent again would be overtaken by what was sent after it.

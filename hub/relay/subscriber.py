@@ -70,6 +70,7 @@ class Subscriber:
         self._messages = 0
         self._probe_sent = False
         self.gaps = 0
+        self.reconnects = -1  # the first is none
 
     @property
     def connected(self) -> bool:
@@ -114,6 +115,7 @@ class Subscriber:
                 logger.warning("no connection to Redis for listening: %s", error)
             else:
                 backoff = 0.05
+                self.reconnects += 1
                 wire.listen(self._received)
                 self._wire = wire
                 try:

@@ -35,6 +35,10 @@ class Journal:
         if not self._held.is_valid:
             raise LeaseLost
 
+    def refuse(self) -> None:
+        """Something was not written, because another worker holds the lease."""
+        self._held.refused = True
+
     def hold_back(self, event: NewEvent) -> None:
         """Write this event together with the next ones, before them."""
         self._held_back.append(event)
@@ -56,6 +60,9 @@ class Journal:
             try:
                 logged = await self._commit(events, early, also)
                 break
+            except LeaseLost:
+                self.refuse()
+                raise
             except NotBegun:
                 continue  # it has waited for seconds, and goes on as long as the lease stands
         self._held_back.clear()

@@ -27,6 +27,7 @@ class HeldLease:
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     stop_reason: str | None = None
     lost: bool = False
+    refused: bool = False  # a write of its holder, because the lease was not the newest
 
     @property
     def is_valid(self) -> bool:
@@ -47,6 +48,8 @@ class LeaseKeeper:
         self._fence = fence
         self._lease_s = lease_s
         self._held: dict[Lease, HeldLease] = {}
+        self.lost = 0
+        self.refused = 0
         self._look = asyncio.Event()
         self._log = structlog.get_logger("hub.runs")
 
@@ -59,6 +62,8 @@ class LeaseKeeper:
     def let_go(self, held: HeldLease) -> None:
         """Stop keeping this lease."""
         self._held.pop(held.lease, None)
+        self.lost += held.lost
+        self.refused += held.refused
 
     def look_at(self, run: RunId) -> None:
         """A notice says that this run should stop: read it now instead of within a second."""
@@ -84,9 +89,10 @@ class LeaseKeeper:
     async def run(self) -> None:
         """Renew every third of a lease; look for stops every second. Ends only by cancellation."""
         renewed = time.monotonic()
+        every_s = min(STOP_CHECK_S, self._lease_s / 3)
         while True:
             try:
-                async with asyncio.timeout(STOP_CHECK_S):
+                async with asyncio.timeout(every_s):
                     await self._look.wait()
             except TimeoutError:
                 pass
@@ -95,11 +101,13 @@ class LeaseKeeper:
                 renewed = time.monotonic()
                 continue
             try:
-                await self._look_for_stops()
+                # First: a database that is slow may leave no time for it after the other question.
                 if time.monotonic() - renewed >= self._lease_s / 3:
-                    renewed = time.monotonic()
-                    await self._renew(renewed)
-            except HubError as e:  # the database does not answer: tried again in a second, until the leases run out
+                    asked_at = time.monotonic()
+                    await self._renew(asked_at)
+                    renewed = asked_at
+                await self._look_for_stops()
+            except HubError as e:  # the database does not answer: tried again until the leases run out
                 self._log.warning("leases_not_renewed", error=e.message, held=len(self._held))
             self._give_up_expired()
 

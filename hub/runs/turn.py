@@ -100,7 +100,7 @@ class Turn:
                 stream = self._add(event)  # for every token: it awaits nothing unless it must
                 if stream.is_full:
                     await stream.room()
-                _check(stream)
+                self._check(stream)
             else:
                 await self._take(event)
         except (HubError, LeaseLost) as e:
@@ -185,6 +185,12 @@ class Turn:
             self._statuses[agent.name] = status
             self._journal.live(AgentStatusData.model_validate({"agent": agent.name, "status": status}))
 
+    def _check(self, stream: MessageStream) -> None:
+        """Raises `LeaseLost` when Redis knows a newer lease."""
+        if stream.refused:
+            self._journal.refuse()
+            raise LeaseLost
+
     async def _record(self, event: NewEvent | None = None) -> None:
         ended, self._ended = self._ended, None
         events = [event] if event is not None else []
@@ -264,9 +270,3 @@ def arguments_of(text: str) -> dict[str, object]:
     except orjson.JSONDecodeError:
         return {"invalid": text}
     return parsed if isinstance(parsed, dict) else {"invalid": parsed}
-
-
-def _check(stream: MessageStream) -> None:
-    """Raises `LeaseLost` when Redis knows a newer lease."""
-    if stream.refused:
-        raise LeaseLost

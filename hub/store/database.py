@@ -62,13 +62,14 @@ class Store:
 
     `dsn` is a `postgresql://` URL. `pool_size` bounds the connections of this process; `command_timeout_s` one
     statement, seen from the client. The server gives up a little earlier, which costs no connection. `pool_timeout_s`
-    is how long one waits for a free connection.
+    is how long one waits for a free connection, and then for a transaction to begin.
     """
 
     def __init__(
-        self, dsn: str, *, pool_size: int = 8, command_timeout_s: float = 5.0, pool_timeout_s: float = POOL_TIMEOUT_S
+        self, dsn: str, *, pool_size: int = 8, command_timeout_s: float = 4.0, pool_timeout_s: float = POOL_TIMEOUT_S
     ) -> None:
         self._compiled: dict[TextClause, Compiled] = {}  # bounded by the store's own statements
+        self._pool_timeout_s = pool_timeout_s
         self._engine = create_async_engine(
             driver_url(dsn),
             pool_size=pool_size,
@@ -102,12 +103,12 @@ class Store:
         """
         async with self._connection() as db:
             try:
-                await db.begin(lock)
+                await self._begin(db, lock)
                 yield db
                 if db.is_open:
                     await db.commit()
-            except TimeoutError:
-                raise  # the server is silent: a ROLLBACK would wait as long again
+            except (TimeoutError, asyncio.CancelledError):
+                raise  # the server is silent, or nobody waits any more: a ROLLBACK would wait as long again
             except BaseException:
                 if db.is_open:
                     await db.rollback()
@@ -123,6 +124,14 @@ class Store:
             db.begin_nothing()
             yield db
 
+    async def _begin(self, db: Db, lock: SessionId | None) -> None:
+        try:
+            async with asyncio.timeout(self._pool_timeout_s):
+                await db.begin(lock)
+        except TimeoutError as e:
+            db.abandon()
+            raise NotBegun("the database does not answer", retry_after=1) from e
+
     @asynccontextmanager
     async def _connection(self) -> AsyncGenerator[Db]:
         with translated():
@@ -131,6 +140,9 @@ class Store:
                 db = Transaction(connection, self._compiled)
                 try:
                     yield db
+                except (TimeoutError, asyncio.CancelledError):
+                    db.abandon()
+                    raise
                 finally:
                     if db.connection.is_closed() or db.connection.is_in_transaction():
                         await pooled.invalidate()

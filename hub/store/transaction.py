@@ -111,6 +111,11 @@ class Transaction:
         self._open = False
         await self.connection.execute("ROLLBACK")
 
+    def abandon(self) -> None:
+        """Drop the connection without a word: a polite goodbye to a server that is silent takes seconds."""
+        self._open = False
+        self.connection.terminate()
+
     @property
     def is_open(self) -> bool:
         """Whether neither COMMIT nor ROLLBACK was said."""

@@ -3,33 +3,48 @@
 from collections.abc import Callable, Iterable, Mapping
 
 from prometheus_client import CollectorRegistry, Gauge, PlatformCollector, ProcessCollector, generate_latest
-from prometheus_client.core import HistogramMetricFamily
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
 from hub.telemetry.times import Times
 
 
 class Metrics:
-    """Reads its gauges when it is scraped."""
+    """Reads its gauges and counters when it is scraped."""
 
     def __init__(
         self,
         node: str,
         gauges: Mapping[str, tuple[str, Callable[[], float]]],
+        counters: Mapping[str, tuple[str, Callable[[], float]]],
         histograms: Mapping[str, tuple[str, Times]],
     ) -> None:
-        """`gauges`: name → (help, function that reads the present value); `histograms`: name → (help, seconds)."""
+        """`gauges`: name → (help, function that reads the present value); `counters`, without their `_total`: the
+        same; `histograms`: name → (help, seconds)."""
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
         PlatformCollector(registry=self._registry)
         for name, (help_, read) in gauges.items():
             gauge = Gauge(name, help_, ["node"], registry=self._registry)
             gauge.labels(node=node).set_function(read)
+        self._registry.register(_Counters(node, counters))
         self._registry.register(_Histograms(node, histograms))
 
     def text(self) -> bytes:
         """What `GET /metrics` answers."""
         return generate_latest(self._registry)
+
+
+class _Counters(Collector):
+    def __init__(self, node: str, counters: Mapping[str, tuple[str, Callable[[], float]]]) -> None:
+        self._node = node
+        self._counters = counters
+
+    def collect(self) -> Iterable[CounterMetricFamily]:
+        for name, (help_, read) in self._counters.items():
+            family = CounterMetricFamily(name, help_, labels=["node"])
+            family.add_metric([self._node], read())
+            yield family
 
 
 class _Histograms(Collector):

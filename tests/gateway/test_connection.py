@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -42,7 +43,7 @@ class Bench:
         await connection.serve(receive)
         self.ended.set()
 
-    async def answer_when_told(self, connection: Connection, command: AnyCommand) -> None:
+    async def answer_when_told(self, connection: Connection, command: AnyCommand, arrived: float) -> None:
         self.begun.append(command.id)
         await self.may_answer.wait()
         connection.reply(command.id, Empty())
@@ -130,6 +131,22 @@ class Never:
             raise RuntimeError(SECRET)
         await asyncio.Event().wait()
         raise AssertionError
+
+
+async def test_the_time_a_command_waits_for_others_counts(bench: Bench) -> None:
+    nobody: Any = Never()
+    services = GatewayServices(nobody, nobody, nobody, nobody, nobody, nobody, nobody, nobody, nobody, bench.options)
+    bench.answer = Dispatch(services, deadline_s=0.5).answer
+    async with serving(bench) as port:
+        raw = await Raw.open(port)
+        replies = Replies(raw)
+        began = time.monotonic()
+        for number in range(6):
+            raw.send(frame(b'{"id":"%d","type":"auth","token":"wait"}' % number))
+        codes = [(await replies.next())["error"]["code"] for _ in range(6)]
+        assert codes == ["unavailable"] * 6
+        assert time.monotonic() - began < 2, "one after the other would take 3 s"
+        await raw.leave()
 
 
 async def test_a_command_without_an_answer_and_a_fault_of_the_hub(bench: Bench) -> None:

@@ -64,3 +64,13 @@ async def test_it_does_not_wait_longer_than_that(dsn: str, redis_url: str, lease
         with pytest.raises(LeaseLost):
             async with asyncio.timeout(10):
                 await writing
+
+
+async def test_a_write_that_the_fence_stops_is_counted(dsn: str, redis_url: str, store: Store, lease: Lease) -> None:
+    held = HeldLease(lease, time.monotonic() + 60)
+    async with store.statements() as db:
+        await db.connection.execute("UPDATE runs SET lease_epoch = lease_epoch + 1")
+    async with crowded(dsn, redis_url, held) as (store, journal):
+        with pytest.raises(LeaseLost):
+            await journal.append([event(run=lease.run)])
+    assert held.refused

@@ -101,6 +101,7 @@ async def test_a_closed_tab_stops_nothing(hub: Door) -> None:
 async def test_a_lost_lease_stops_its_holder_and_the_turn_is_done_again(hub: Door, store: Store) -> None:
     """Another runner gets the run in mid-turn, as when this worker is frozen, and is lost at once in its turn."""
     async with await hub.person() as ada:
+        before = await leases_lost(hub)
         session = await room_for(ada)
         sent = await ada.say(session, "/script turns=2 tokens=100 rate=100")
         await ada.expect("message.delta", index=5)
@@ -118,7 +119,14 @@ async def test_a_lost_lease_stops_its_holder_and_the_turn_is_done_again(hub: Doo
         first = next(f["data"]["message"] for f in ada.seen if f["type"] == "message.delta")
         assert void["data"]["messages"] == [first]
         assert first not in [c["message"] for c in completed]
+        assert await leases_lost(hub) == before + 1
         assert seqs(ada.seen) == list(range(1, len(seqs(ada.seen)) + 1))
+
+
+async def leases_lost(hub: Door) -> float:
+    async with hub.rest() as rest:
+        text = (await rest.get("/metrics")).text
+    return float(next(line for line in text.splitlines() if line.startswith("hub_leases_lost_total")).split()[-1])
 
 
 async def test_a_drained_worker_hands_its_run_over_between_turns(dsn: str, redis_url: str) -> None:
