@@ -76,6 +76,7 @@ class _Checker:
         self._followed: set[tuple[str, str]] = set()  # (user, session) that got an event
         self._created: Counter[tuple[str, str]] = Counter()
         self._created_at: dict[tuple[str, str], tuple[int, str, str]] = {}
+        self._void: set[str] = set()
         self._ends: dict[str, int] = {}
         self._called: Counter[str] = Counter()
         self._last_ok: float | None = None
@@ -246,6 +247,8 @@ class _Checker:
             self._created[key] += 1
             self._created_at[key] = (event["seq"], data["message"], data["text"])
             prompts[event["seq"]] = data["text"]
+        if kind == "message.redacted":
+            self._void.add(data["message"])
         if (name := event.get("run")) is None:
             return
         run = runs[name]
@@ -266,6 +269,7 @@ class _Checker:
                 run.turn = data["turn"]
             case "turn.superseded":
                 self.report.ledger["turns superseded"] += 1
+                self._void.update(data["messages"])
                 run.turn = None
                 run.texts[data["turn"]] = [t for t in run.texts[data["turn"]] if t[0] not in data["messages"]]
             case "message.completed":
@@ -305,8 +309,10 @@ class _Checker:
     def _transcript(self, r: Record) -> None:
         """The export has what the log has."""
         told = {(item["message"], item["seq"]) for item in r["items"]}
+        for message in {message for message, _ in told} & self._void:
+            self._wrong("inconsistent-seq", f"the transcript of {r['session']} has the void message {message}")
         for (session, _), (seq, message, _) in self._created_at.items():
-            if session == r["session"] and (message, seq) not in told:
+            if session == r["session"] and message not in self._void and (message, seq) not in told:
                 self._wrong("inconsistent-seq", f"the transcript of {session} lacks message {message} at {seq}")
 
     def _run(self, r: Record) -> None:

@@ -67,6 +67,8 @@ class Load:
         self._tasks: list[asyncio.Task[None]] = []
         self._writing = True
         self._keys: set[str] = set()
+        self._sending = 0
+        self._asked: dict[str, str] = {}  # open requests and their sessions
         self.converged_s = 0.0
         self.ended_s = 0.0
 
@@ -97,6 +99,7 @@ class Load:
                 mine = [client for client in self.clients if session in client.cursors]
                 self._tasks.append(group.create_task(self._write(session, self._rng.choice(mine))))
                 self._tasks.append(group.create_task(self._read(session, owner)))
+            self._tasks.append(group.create_task(self._answer()))
 
     def _client(self, name: str, sessions: list[str]) -> Client:
         return Client(
@@ -112,8 +115,13 @@ class Load:
     def _on_event(self, frame: dict[str, Any]) -> None:
         if (run := frame.get("run")) is not None:
             self.last_event_at[run] = time.monotonic()
-            if frame["type"] == "run.finished":
-                self.finished[run].set()
+        match frame["type"]:
+            case "run.finished":
+                self.finished[frame["run"]].set()
+            case "input.requested":
+                self._asked[frame["data"]["request"]] = frame["session"]
+            case "input.resolved":
+                self._asked.pop(frame["data"]["request"], None)
         if self._watch is not None:
             self._watch(frame)
 
@@ -123,12 +131,16 @@ class Load:
         rng = random.Random(self._rng.random())
         while self._writing:
             text, fields = self._words(rng)
-            sent = await client.send(session, text, **fields)
+            self._sending += 1
+            try:
+                sent = await client.send(session, text, **fields)
+            finally:
+                self._sending -= 1
             if sent is None or sent["run"] is None or not self._writing:
                 continue
             if rng.random() < self._cancels:
                 await asyncio.sleep(rng.uniform(0, 1))
-                await self._cancel(session, client)
+                await self._meddle(session, client, sent["message"], rng)
             if rng.random() < self._patience:
                 try:
                     async with asyncio.timeout(SILENT_S):
@@ -144,6 +156,8 @@ class Load:
         if dice < 0.25:
             text += f" tool=counter key={self.key(rng)}"
         elif dice < 0.30:
+            text += " tool=transfer key=t"
+        elif dice < 0.35:
             text += f" fail_at={rng.randrange(3)}"
         fields: dict[str, Any] = {}
         dice = rng.random()
@@ -157,11 +171,37 @@ class Load:
         self._keys.add(key)
         return key
 
-    async def _cancel(self, session: str, client: Client) -> None:
+    async def _meddle(self, session: str, client: Client, message: str, rng: random.Random) -> None:
+        """Stop the run, pause it for a while, or say it in another way. What has no answer is not said again."""
         try:
-            await client.ask("run.cancel", session=session)
+            match rng.randrange(6):
+                case 0 | 1:
+                    await client.ask("run.cancel", session=session)
+                case 2 | 3:
+                    await client.ask("run.pause", session=session)
+                    await asyncio.sleep(rng.uniform(0, 2))
+                    await client.ask("run.resume", session=session)
+                case 4:
+                    await client.ask("message.edit", session=session, message=message, text=self._anything(rng)[0])
+                case _:
+                    await client.ask("message.regenerate", session=session, message=message)
         except Lost:
             return
+
+    async def _answer(self) -> None:
+        """Approvals and retries are granted or not, by whomever is connected."""
+        rng = random.Random(self._rng.random())
+        while True:
+            await asyncio.sleep(0.3)
+            for request, session in list(self._asked.items()):
+                client = rng.choice([c for c in self.clients if session in c.cursors])
+                decision = rng.choice(("approve", "reject"))
+                try:
+                    reply = await client.ask("input.respond", session=session, request=request, decision=decision)
+                except Lost:
+                    continue
+                if reply["ok"] or not reply["error"]["retryable"]:
+                    self._asked.pop(request, None)
 
     async def _read(self, session: str, owner: str) -> None:
         reader = RestReader(self.history, self._doors, self.tokens[owner], random.Random(self._rng.random()))
@@ -187,7 +227,13 @@ class Load:
             self.history.add("fault", name="not settled", detail=str(e), after=time.monotonic() - began)
 
     async def _no_open_runs(self) -> bool:
-        return not await self.rig.sql(OPEN_RUNS)
+        rows = await self.rig.sql(OPEN_RUNS)
+        for row in rows:
+            if row["status"] == "paused":  # whoever paused it lost the connection before resuming it
+                client = next(c for c in self.clients if row["session_id"] in c.cursors)
+                with suppress(Lost):
+                    await client.ask("run.resume", session=row["session_id"])
+        return not rows and not self._sending
 
     async def _all_see_all(self) -> bool:
         ends = {r["id"]: r["last_seq"] for r in await self.rig.sql("SELECT id::text, last_seq FROM sessions")}
@@ -223,13 +269,12 @@ class Load:
         items: list[dict[str, Any]] = []
         async with Door(node.url).rest(token) as rest:
             while True:
-                answer = await rest.get(
-                    f"/v1/sessions/{session}/events", params={"after_seq": len(items), "limit": 1000}
-                )
+                after = items[-1]["seq"] if items else 0
+                answer = await rest.get(f"/v1/sessions/{session}/events", params={"after_seq": after, "limit": 1000})
                 answer.raise_for_status()
                 page = answer.json()
                 items += page["items"]
-                if not page["items"] or len(items) >= page["last_seq"]:
+                if not page["items"] or items[-1]["seq"] >= page["last_seq"]:
                     return items
 
     async def _stream(self, node: Node, session: str, token: str, count: int) -> list[dict[str, Any]]:

@@ -12,7 +12,8 @@ from tests.faults.load import Load
 from tests.faults.rig import Rig, rig
 from tests.faults.sights import Report
 
-BASELINE = ("hub_connections", "hub_runs_active", "hub_database_connections_in_use")
+BASELINE = ("hub_connections", "hub_sockets", "hub_rooms", "hub_runs_active", "hub_database_connections_in_use")
+COUNTED = ("position_fixes", "events_healed", "payloads_rejected", "leases_lost", "writes_refused", "relay_reconnects")
 BASELINE_S = 15.0
 
 
@@ -59,31 +60,44 @@ def spread(values: list[float]) -> str:
 
 
 class Baseline:
-    """What every node holds when nobody is there."""
+    """What every node holds when nobody is there: no connection, room, run or transaction, and as many tasks as
+    before."""
 
-    def __init__(self, hub: Rig) -> None:
+    def __init__(self, hub: Rig, tasks: float) -> None:
         self._hub = hub
+        self._tasks = tasks
+
+    @classmethod
+    async def of(cls, hub: Rig) -> "Baseline":
+        """Before anybody comes."""
+        return cls(hub, max([(await node.metrics())["hub_tasks"] for node in hub.nodes]))
 
     async def failures(self) -> list[str]:
-        """What is not back at nothing after a while."""
+        """What is not back there after a while."""
         deadline = time.monotonic() + BASELINE_S
         while True:
             wrong = []
             for node in self._hub.nodes:
                 found = await node.metrics()
                 wrong += [f"{node.name}: {name} is {found[name]:g}" for name in BASELINE if found[name]]
+                if found["hub_tasks"] > self._tasks:
+                    wrong.append(f"{node.name}: {found['hub_tasks']:g} tasks, there were {self._tasks:g}")
             if not wrong or time.monotonic() > deadline:
                 return wrong
             await asyncio.sleep(0.3)
 
 
-async def judge(hub: Rig, load: Load, verdict: Verdict) -> None:
+async def judge(hub: Rig, load: Load, verdict: Verdict, baseline: Baseline) -> None:
     """Settle, read everything, check the history, look for what is left behind."""
     await load.settle()
     await load.read_all()
     await load.leave()
     hub.note_processes()
-    verdict.failures += await Baseline(hub).failures()
+    verdict.failures += await baseline.failures()
+    counted = [await node.metrics() for node in hub.nodes]
+    verdict.numbers["counted since the last starts"] = {
+        name: int(sum(found[f"hub_{name}_total"] for found in counted)) for name in COUNTED
+    }
     verdict.report = check(hub.history.records())
     verdict.numbers |= {
         "records": hub.history.count,
@@ -109,6 +123,7 @@ async def nemesis(seed: int, minutes: float, keep: Path | None, only: str | None
     verdict = Verdict(only or "nemesis", seed)
     async with rig(nodes=3, seed=seed, keep=keep, lease_s="3", grace_s="4") as hub:
         rng = random.Random(seed)
+        baseline = await Baseline.of(hub)
         async with asyncio.TaskGroup() as group:
             load = Load(hub, rng)
             await load.start(group)
@@ -123,5 +138,5 @@ async def nemesis(seed: int, minutes: float, keep: Path | None, only: str | None
                 await NEMESIS[name](hub, random.Random(own_seed))
                 hub.note_processes()
             verdict.numbers["faults"] = done
-            await judge(hub, load, verdict)
+            await judge(hub, load, verdict, baseline)
     return verdict

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.faults.load import Load, Words
-from tests.faults.nemesis import Verdict, judge, spread
+from tests.faults.nemesis import Baseline, Verdict, judge, spread
 from tests.faults.rig import Rig, rig
 
 HELD = "SELECT id::text, attempt FROM runs WHERE status = 'running' AND lease_node LIKE $1"
@@ -80,6 +80,7 @@ async def _takeover(
             cancels=0.0,
             watch=runs.watch,
         )
+        baseline = await Baseline.of(hub)
         await load.start(group, teams=("scripted", "scripted-autogen"))
         for _ in range(kills):
             await asyncio.sleep(rng.uniform(0.3, 1.0) * pause_s)
@@ -99,7 +100,7 @@ async def _takeover(
         await asyncio.sleep(within_s)
         now = time.monotonic()
         late = [run for run, (at, _) in pending.items() if run not in runs.ended and now - at >= within_s]
-        await judge(hub, load, verdict)
+        await judge(hub, load, verdict, baseline)
     verdict.numbers |= {"kills": kills, "runs taken over": len(took), "until tokens again (s)": spread(took)}
     _require(verdict, len(took) >= kills // 2, f"only {len(took)} runs were taken over: this proves nothing")
     _require(verdict, max(took, default=0) < within_s, f"the longest takeover took {max(took, default=0):.2f} s")
@@ -129,6 +130,7 @@ async def frozen_runner(seed: int, keep: Path | None) -> Verdict:
             return f"/script turns=3 tokens=40 rate=15 tool=counter key={load.key(rng)}", {}
 
         load = Load(hub, rng, sessions=6, tabs=1, words=words, patience=1.0, cancels=0.0, watch=runs.watch)
+        baseline = await Baseline.of(hub)
         await load.start(group, teams=("scripted", "scripted-tools"))
         frozen = 0
         for _ in range(10):
@@ -153,7 +155,7 @@ async def frozen_runner(seed: int, keep: Path | None) -> Verdict:
                 if runs.holder.get(run) != pid:
                     published = _published(bytes(said), run)
                     _require(verdict, not published, f"after its lease it published {published!r:.300}")
-        await judge(hub, load, verdict)
+        await judge(hub, load, verdict, baseline)
     verdict.numbers["runs lost by the frozen"] = frozen
     _require(verdict, frozen >= 5, f"only {frozen} runs were lost: this proves nothing")
     return verdict
@@ -185,6 +187,7 @@ async def redis_restarts(seed: int, keep: Path | None) -> Verdict:
             cancels=0.0,
             watch=runs.watch,
         )
+        baseline = await Baseline.of(hub)
         await load.start(group, teams=("scripted", "scripted-autogen"))
         await asyncio.sleep(6)
         worst: list[float] = []
@@ -201,7 +204,7 @@ async def redis_restarts(seed: int, keep: Path | None) -> Verdict:
             _require(verdict, not late, f"{len(late)} of {len(live)} runs showed no token within 3 s of Redis' return")
             worst.append(len(live))
             await asyncio.sleep(6)
-        await judge(hub, load, verdict)
+        await judge(hub, load, verdict, baseline)
     verdict.numbers["streams at each return"] = worst
     _require(verdict, min(worst) >= 150, f"only {worst} streams were live: this proves little")
     return verdict
@@ -222,6 +225,7 @@ async def postgres_outage(seed: int, keep: Path | None) -> Verdict:
 
     async with rig(nodes=2, seed=seed, keep=keep, lease_s="3") as hub, asyncio.TaskGroup() as group:
         load = Load(hub, rng, users=8, sessions=16, words=_say("/script turns=1 tokens=3"), patience=0.0, cancels=0.0)
+        baseline = await Baseline.of(hub)
         await load.start(group, teams=("scripted",))
         await asyncio.sleep(3)
         hub.signal_postgres(signal.SIGQUIT)
@@ -240,7 +244,7 @@ async def postgres_outage(seed: int, keep: Path | None) -> Verdict:
         hub.signal_postgres(signal.SIGCONT, all_of_it=True)
         hub.history.add("fault", name="PostgreSQL goes on")
         await asyncio.sleep(5)
-        await judge(hub, load, verdict)
+        await judge(hub, load, verdict, baseline)
     slowest = max(verdict.report.refusals, default=0.0)
     verdict.numbers |= {"until refused (s)": spread(verdict.report.refusals), "readyz": ready, "healthz": alive}
     _require(verdict, verdict.report.failures["unavailable"] > 0, "nobody was told unavailable: this proves nothing")
@@ -262,6 +266,7 @@ async def storm(seed: int, keep: Path | None) -> Verdict:
     async with rig(nodes=2, seed=seed, keep=keep) as hub, asyncio.TaskGroup() as group:
         urls = [node.url for node in hub.nodes]
         load = Load(hub, rng, users=20, sessions=40, tabs=STORM_CLIENTS // 20, cancels=0.0, doors=urls)
+        baseline = await Baseline.of(hub)
         await load.start(group, writers=False)
         for session, owner in load.owners.items():
             writer = next(c for c in load.clients if c.user == owner)
@@ -283,7 +288,7 @@ async def storm(seed: int, keep: Path | None) -> Verdict:
         took = time.monotonic() - back
         whole = sum(c.whole for c in load.clients)
         refused = [code for c in load.clients for code in c.refused]
-        await judge(hub, load, verdict)
+        await judge(hub, load, verdict, baseline)
     bound = max(before, fresh) + STORM_MIB + STORM_CLIENTS * STORM_KIB / 1024
     verdict.numbers |= {
         "clients": len(load.clients),

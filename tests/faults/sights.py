@@ -94,7 +94,7 @@ class View:
             case "turn.superseded":
                 self._void(frame["run"], data["turn"], data["messages"])
             case "run.finished":
-                self._finished(frame["run"], data["status"])
+                self._finished(frame["run"], data)
 
     def _completed(self, data: Frame) -> None:
         shown = self._open.pop(data["message"], None)
@@ -108,9 +108,11 @@ class View:
             self._open.pop(message, None)
             self._over.add(message)
 
-    def _finished(self, run: str, status: str) -> None:
+    def _finished(self, run: str, data: Frame) -> None:
+        cut = data["status"] == "cancelled" and data["reason"] == "interrupted"  # an edit leaves nothing of it
         for message in [name for name, shown in self._open.items() if shown.run == run]:
-            self._wrong("unannounced", f"{message} was shown, its run ended ({status}) without a word about it")
+            if not cut:
+                self._wrong("unannounced", f"{message} was shown, and its run ended without a word: {data}")
             del self._open[message]
         self._runs_over.add(run)
 

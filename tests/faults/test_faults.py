@@ -15,7 +15,7 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 
 from tests.faults.load import Load, Words
-from tests.faults.nemesis import Verdict, judge
+from tests.faults.nemesis import Baseline, Verdict, judge
 from tests.faults.rig import Rig, rig, until
 
 LEASE_S = 2
@@ -35,6 +35,7 @@ async def test_the_hub_is_exact_under_faults() -> None:
     ):
         one, two = hub.nodes
         load = Load(hub, rng, users=3, sessions=6, words=_words, patience=1.0)
+        baseline = await Baseline.of(hub)
         await load.start(group, teams=("scripted", "scripted-autogen"))
         await asyncio.sleep(1)
 
@@ -68,7 +69,7 @@ async def test_the_hub_is_exact_under_faults() -> None:
             return [record["k"] for record in hub.history.records()].count("ok") > ENOUGH
 
         await until(enough, "the load has done enough to prove something", 30)
-        await judge(hub, load, verdict)
+        await judge(hub, load, verdict, baseline)
     print(verdict.text())
     assert verdict.ok, verdict.text()
     report = verdict.report
