@@ -9,8 +9,9 @@ import typer
 
 from hub import app
 from hub.domain.team import TeamSpec
+from hub.engine.forms import FileError
 from hub.engine.teams import form
-from hub.engine.teams.files import TeamFilesError, all_teams, in_folder, read_file
+from hub.engine.teams.files import all_teams, in_folder, read_file
 from hub.engine.teams.rules import Names
 from hub.process.exits import CannotStart, ExitCode
 from hub.settings import Settings
@@ -51,7 +52,7 @@ def validate(
     for path in paths or [folder for folder in (settings.teams_dir,) if folder is not None]:
         try:
             found = in_folder(path, names) if path.is_dir() else [read_file(path, names)]
-        except TeamFilesError as e:
+        except FileError as e:
             typer.echo(str(e))
             failed = True
             continue
@@ -77,5 +78,5 @@ def _teams() -> list[TeamSpec]:
     settings = Settings()
     try:
         return all_teams(settings.teams_dir, _names(settings))
-    except TeamFilesError as e:
+    except FileError as e:
         raise CannotStart(f"HUB_TEAMS_DIR:\n{e}", ExitCode.USAGE) from e

@@ -24,7 +24,7 @@ DEFAULT_TEAM = "duo"
 class Catalog:
     """Teams by name and the engine of each; one per worker, to be closed at its end.
 
-    The teams are `teams`, or all that come with the hub and those of the files in `teams_dir`. Raises TeamFilesError
+    The teams are `teams`, or all that come with the hub and those of the files in `teams_dir`. Raises FileError
     for a file that holds no team, and ValueError when one of `teams` names a model or a tool that does not exist.
     """
 

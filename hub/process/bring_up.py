@@ -11,7 +11,8 @@ from hub.auth.tokens import Tokens
 from hub.domain.errors import Unavailable
 from hub.embedded.model import EmbeddedModel
 from hub.embedded.process import EmbeddedError
-from hub.engine.teams.files import TeamFilesError, all_teams
+from hub.engine.forms import FileError
+from hub.engine.teams.files import all_teams
 from hub.process.exits import CannotStart, ExitCode
 from hub.process.secret_keys import kept_secret_keys
 from hub.process.services import Services
@@ -54,7 +55,7 @@ def check_teams(settings: Settings) -> None:
     """Raises CannotStart for a default model or a team's file that no worker could use."""
     try:
         all_teams(settings.teams_dir, app.team_names(settings))
-    except TeamFilesError as e:
+    except FileError as e:
         raise CannotStart(f"HUB_TEAMS_DIR:\n{e}", ExitCode.USAGE) from e
     except ValueError as e:
         raise CannotStart(f"HUB_DEFAULT_MODEL: {e}", ExitCode.USAGE) from e

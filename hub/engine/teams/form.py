@@ -2,9 +2,10 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import Field, StringConstraints
 
 from hub.domain.team import AgentSpec, Edge, TeamKind, TeamSpec
+from hub.engine.forms import Form
 
 SCHEMA_ID = "https://json-schema.org/draft/2020-12/schema"
 
@@ -28,11 +29,7 @@ Line = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max
 Prose = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=16_000)]
 
 
-class _Form(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class AgentForm(_Form):
+class AgentForm(Form):
     """One agent: who it is, what it is to do, and what it may use."""
 
     name: AgentName
@@ -66,7 +63,7 @@ class AgentForm(_Form):
         )
 
 
-class EdgeForm(_Form):
+class EdgeForm(Form):
     """An edge of a graph: who speaks after whom."""
 
     source: Annotated[AgentName, Field(alias="from", description="The agent that has spoken.")]
@@ -86,7 +83,7 @@ class EdgeForm(_Form):
         return Edge(self.source, self.target, self.when, self.group, any_of_group=self.wait_for == "any")
 
 
-class LimitsForm(_Form):
+class LimitsForm(Form):
     """What bounds a run of the team."""
 
     max_turns: Annotated[int, Field(ge=1, le=200, description="Turns of a run at most.")] = 8
@@ -98,7 +95,7 @@ class LimitsForm(_Form):
     )
 
 
-class TeamForm(_Form):
+class TeamForm(Form):
     """A team of agents for the Agent Hub."""
 
     name: TeamName

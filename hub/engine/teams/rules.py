@@ -2,15 +2,13 @@
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from difflib import get_close_matches
 
+from hub.engine.forms import Complaint, unknown
 from hub.engine.teams.form import TeamForm
-from hub.engine.teams.yaml_source import Path
+from hub.engine.yaml_source import Path
 
 RESERVED_TEAMS = ("scripted", "scripted-autogen", "scripted-tools")
 RESERVED_AGENTS = ("user", "system", "assistant", "tool", "hub")
-
-Complaint = tuple[Path, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,17 +109,3 @@ def _endless(form: TeamForm) -> list[str] | None:
                 path.append(step)
                 ahead.append(iter(following.get(step, ())))
     return None
-
-
-def unknown(path: Path, what: str, name: str, known: Collection[str]) -> Iterator[Complaint]:
-    """A complaint, if the name is not known, with the nearest one that is."""
-    if name not in known:
-        yield path, f"there is no {what} {name!r}{nearest(name, known)}"
-
-
-def nearest(name: str, known: Collection[str]) -> str:
-    """`; do you mean 'x'?`, or what there is, as the end of a sentence."""
-    close = get_close_matches(name, list(known), n=1)
-    if close:
-        return f"; do you mean {close[0]!r}?"
-    return f"; there are: {', '.join(sorted(known))}" if known else "; there are none"

@@ -10,8 +10,9 @@ import sys
 
 from hub.domain.team import TeamSpec
 from hub.engine import catalog
+from hub.engine.forms import FileError
 from hub.engine.models.registry import Models, ScriptedModel
-from hub.engine.teams.files import TeamFilesError, parse
+from hub.engine.teams.files import parse
 from hub.engine.teams.rules import Names
 from hub.engine.tools.clock import Clock
 from hub.engine.tools.registry import Tools
@@ -39,7 +40,7 @@ class Guard:
 def offer(text: str) -> TeamSpec | None:
     try:
         return parse(text.encode("utf-8", "surrogatepass"), "spec.yaml", NAMES)
-    except TeamFilesError:
+    except FileError:
         return None
 
 

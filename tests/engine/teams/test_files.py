@@ -6,8 +6,9 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from hub.domain.team import AgentSpec, Edge, TeamKind, TeamSpec
-from hub.engine.teams import yaml_source
-from hub.engine.teams.files import TeamFilesError, all_teams, gallery, in_folder, parse, read_file
+from hub.engine import yaml_source
+from hub.engine.forms import FileError
+from hub.engine.teams.files import all_teams, gallery, in_folder, parse, read_file
 from hub.engine.teams.form import schema
 from hub.engine.teams.rules import Names
 
@@ -107,7 +108,7 @@ def test_a_file_is_a_team() -> None:
 )
 def test_what_is_wrong_is_said_with_its_place(old: str, new: str, problem: str) -> None:
     assert old in GOOD
-    with pytest.raises(TeamFilesError) as refused:
+    with pytest.raises(FileError) as refused:
         parse(GOOD.replace(old, new).encode(), "crew.yaml", NAMES)
     assert str(refused.value).startswith(f"crew.yaml:{problem}")
 
@@ -145,7 +146,7 @@ def test_graphs_and_swarms() -> None:
 )
 def test_what_is_wrong_with_graphs_and_swarms(text: str, old: str, new: str, problem: str) -> None:
     assert old in text
-    with pytest.raises(TeamFilesError) as refused:
+    with pytest.raises(FileError) as refused:
         parse(text.replace(old, new).encode(), "t", NAMES)
     assert f"t:{problem}" in str(refused.value)
 
@@ -156,7 +157,7 @@ def test_all_problems_of_all_files_are_said_at_once(tmp_path: Path) -> None:
     (tmp_path / "c.yaml").write_text(SMALL.format("twice"))
     (tmp_path / "d.yaml").write_text(SMALL.format("twice"))
     (tmp_path / "notes.txt").write_text("no team")
-    with pytest.raises(TeamFilesError) as refused:
+    with pytest.raises(FileError) as refused:
         in_folder(tmp_path, NAMES)
     told = [(Path(problem.file).name, problem.place.line, problem.where) for problem in refused.value.problems]
     assert told == [
@@ -170,16 +171,16 @@ def test_all_problems_of_all_files_are_said_at_once(tmp_path: Path) -> None:
 
 
 def test_items_with_problems_are_not_called_missing() -> None:
-    with pytest.raises(TeamFilesError) as refused:
+    with pytest.raises(FileError) as refused:
         parse(SMALL.format("x").replace("name: a", "nmae: a").encode(), "x", NAMES)
     assert [problem.where for problem in refused.value.problems] == ["agents[0].name", "agents[0].nmae"]
 
 
 def test_what_cannot_be_read_is_said(tmp_path: Path) -> None:
     for path in (tmp_path / "nowhere", tmp_path):
-        with pytest.raises(TeamFilesError, match="cannot be read"):
+        with pytest.raises(FileError, match="cannot be read"):
             read_file(path, NAMES)
-    with pytest.raises(TeamFilesError, match="cannot be read"):
+    with pytest.raises(FileError, match="cannot be read"):
         in_folder(tmp_path / "nowhere", NAMES)
 
 

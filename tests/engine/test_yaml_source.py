@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hub.engine.teams.yaml_source import MAX_BYTES, MAX_NODES, Place, Unreadable, read
+from hub.engine.yaml_source import MAX_BYTES, MAX_NODES, Place, Unreadable, read
 
 
 def test_values_and_places() -> None:
