@@ -199,6 +199,10 @@ class Worker:
                     lambda: self.rooms.position_fixes,
                 ),
                 "hub_payloads_rejected": ("What came through Redis and was no event", lambda: self.rooms.rejected),
+                "hub_payloads_misrouted": (
+                    "Frames that came on the channel of another session",
+                    lambda: self.rooms.misrouted,
+                ),
                 "hub_relay_gaps": ("Channels that were subscribed again", lambda: self.subscriber.gaps),
                 "hub_relay_reconnects": (
                     "Connections to Redis made again",

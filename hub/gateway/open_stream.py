@@ -33,7 +33,7 @@ class OpenStream:
 
     def next_header(self) -> bytes:
         """What an envelope with the next delta begins with."""
-        return envelope.delta_header(self.message, self.index, self.seq)
+        return envelope.delta_header(self._session, self.message, self.index, self.seq)
 
     def take(self, delta: Frame) -> bool:
         """Whether the delta is the next one to show; it is part of the text then.

@@ -1,6 +1,7 @@
 """The connections of this worker that follow one session: what they are shown, in which order, each thing once."""
 
 import itertools
+import logging
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Sequence
 
@@ -18,6 +19,8 @@ STASH_FRAMES = 64
 EARLY_ENVELOPES = 256
 REMEMBERED_ENDS = 256
 SAMPLED = 16
+
+logger = logging.getLogger(__name__)
 
 _NO_FRAME = (ValueError, KeyError, TypeError)  # what reading a frame raises that is none
 
@@ -39,6 +42,7 @@ class Room:
         self.last_seq = 0
         self.needs_text = False
         self.rejected = 0  # payloads that were no envelopes, or held no frame
+        self.misrouted = 0  # envelopes of other sessions
         self._on_need = on_need
         self._on_sample = on_sample
         self._target = 0  # the log is known to reach up to here
@@ -89,7 +93,15 @@ class Room:
         except ValueError:
             self.rejected += 1
         else:
-            self._accept(item)
+            if item.session == self.session:
+                self._accept(item)
+            else:
+                self._misrouted()
+
+    def _misrouted(self) -> None:
+        self.misrouted += 1
+        if self.misrouted == 1:  # the others are counted
+            logger.error("a frame of another session came on the channel of session %s and was dropped", self.session)
 
     def gap(self) -> None:
         """Redis may have lost something without a trace."""

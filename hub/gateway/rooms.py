@@ -64,6 +64,7 @@ class Rooms:
         self.healed = 0  # events that rooms did not get through Redis
         self.position_fixes = 0
         self._rejected = 0  # by rooms that are gone
+        self._misrouted = 0  # to rooms that are gone
         self.token_times = Times()  # from the model to the sockets, of some tokens
 
     def __len__(self) -> int:
@@ -73,6 +74,11 @@ class Rooms:
     def rejected(self) -> int:
         """Payloads from Redis that were none."""
         return self._rejected + sum(entry.room.rejected for entry in self._entries.values())
+
+    @property
+    def misrouted(self) -> int:
+        """Frames of other sessions than the one whose channel they came on."""
+        return self._misrouted + sum(entry.room.misrouted for entry in self._entries.values())
 
     async def open(self, session: SessionId, outbox: Outbox, *, after_seq: int | None, known_seq: int = 0) -> Follower:
         """Begins to follow a session that the caller may see. `known_seq` is a seq its log is known to have reached.
@@ -150,6 +156,7 @@ class Rooms:
         if self._entries.get(entry.room.session) is entry:
             del self._entries[entry.room.session]
             self._rejected += entry.room.rejected
+            self._misrouted += entry.room.misrouted
         if entry.subscription is not None:
             entry.subscription.cancel()
 

@@ -73,7 +73,7 @@ class Broadcast:
 
     def live(self, session: SessionId, frame: bytes) -> None:
         """Publish a live event, as the finished frame."""
-        self._publisher.publish(session, envelope.live(frame))
+        self._publisher.publish(session, envelope.live(session, frame))
 
     def run_queued(self) -> None:
         self._notify("queued")

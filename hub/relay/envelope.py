@@ -1,10 +1,13 @@
 """What travels on the channel of a session: one header line for the rooms, then the client's frame as it is.
 
-E <seq> <closes>\\n<frame>                     a durable event; `closes`: the message it ends, `*` all, `-` none
-R <seq> -\\n                                   the log has grown up to `seq`: read it there (the frame is too large)
-D <message> <index> <n> <seq>\\n<frame>        a delta of an open message that was opened after event `seq`
-S <message> <index> <n> <seq>\\n[<frame>]      its whole text so far; without a frame: read it in Redis
-L\\n<frame>                                    anything else live
+<session> E <seq> <closes>\\n<frame>                  a durable event; `closes`: the message it ends, `*` all, `-` none
+<session> R <seq> -\\n                                the log has grown up to `seq`: read it there (too large a frame)
+<session> D <message> <index> <n> <seq>\\n<frame>     a delta of an open message that was opened after event `seq`
+<session> S <message> <index> <n> <seq>\\n[<frame>]   its whole text so far; without a frame: read it in Redis
+<session> L\\n<frame>                                 anything else live
+
+The session is named although the channel is its own: whoever hears one that is not the channel's knows that something
+between the workers has mixed up its connections.
 """
 
 from dataclasses import dataclass
@@ -12,6 +15,7 @@ from enum import StrEnum
 
 import orjson
 
+from hub.domain.ids import SessionId
 from hub.protocol.frames import LoggedEvent
 
 MAX_BYTES = 65_536  # an envelope; larger ones fill the server's output buffer for subscribers and get them cut off
@@ -34,6 +38,7 @@ class Envelope:
     `message` is the open message (D, S) or what the event closes (E): a message id, `ALL` or `NOTHING`.
     """
 
+    session: str
     kind: Kind
     seq: int
     message: str
@@ -44,18 +49,18 @@ class Envelope:
 
 def durable(event: LoggedEvent) -> bytes:
     """The payload of a committed event; asks to read the log when it would be too large."""
-    payload = f"E {event.seq} {closes(event)}\n".encode() + event.frame()
-    return payload if len(payload) <= MAX_BYTES else f"R {event.seq} {NOTHING}\n".encode()
+    payload = f"{event.session} E {event.seq} {closes(event)}\n".encode() + event.frame()
+    return payload if len(payload) <= MAX_BYTES else f"{event.session} R {event.seq} {NOTHING}\n".encode()
 
 
-def delta(message: str, index: int, seq: int, frame: bytes) -> bytes:
+def delta(session: SessionId, message: str, index: int, seq: int, frame: bytes) -> bytes:
     """The payload of one `message.delta`."""
-    return delta_header(message, index, seq) + frame
+    return delta_header(session, message, index, seq) + frame
 
 
-def delta_header(message: str, index: int, seq: int) -> bytes:
+def delta_header(session: SessionId, message: str, index: int, seq: int) -> bytes:
     """What comes before the frame of one `message.delta`: with `frame_after` a room knows the one it waits for."""
-    return b"D %b %d 1 %d\n" % (message.encode(), index, seq)
+    return f"{session} D {message} {index} 1 {seq}\n".encode()
 
 
 def frame_after(header: bytes, payload: bytes) -> bytes | None:
@@ -64,15 +69,15 @@ def frame_after(header: bytes, payload: bytes) -> bytes | None:
     return frame if len(frame) < len(payload) and frame.startswith(b"{") else None
 
 
-def snapshot(message: str, index: int, seq: int, frame: bytes) -> bytes:
+def snapshot(session: SessionId, message: str, index: int, seq: int, frame: bytes) -> bytes:
     """The payload of a `message.snapshot`; without the frame when it would be too large."""
-    header = f"S {message} {index} 1 {seq}\n".encode()
+    header = f"{session} S {message} {index} 1 {seq}\n".encode()
     return header + frame if len(header) + len(frame) <= MAX_BYTES else header
 
 
-def live(frame: bytes) -> bytes:
+def live(session: SessionId, frame: bytes) -> bytes:
     """The payload of a live event that has no position of its own."""
-    return b"L\n" + frame
+    return f"{session} L\n".encode() + frame
 
 
 def closes(event: LoggedEvent) -> str:
@@ -88,14 +93,14 @@ def parse(payload: bytes) -> Envelope:
     if not newline or (frame and frame[:1] != b"{"):
         raise ValueError("not an envelope")
     match header.decode("ascii").split(" "):
-        case ["D" | "S" as kind, message, index, n, seq] if frame or kind == "S":
-            return Envelope(Kind(kind), _number(seq), message, _number(index), _number(n), frame)
-        case ["E", seq, closed] if frame:
-            return Envelope(Kind.DURABLE, _number(seq), closed, 0, 1, frame)
-        case ["R", seq, "-"] if not frame:
-            return Envelope(Kind.READ_LOG, _number(seq), NOTHING, 0, 1, frame)
-        case ["L"] if frame:
-            return Envelope(Kind.LIVE, 0, NOTHING, 0, 1, frame)
+        case [session, "D" | "S" as kind, message, index, n, seq] if frame or kind == "S":
+            return Envelope(session, Kind(kind), _number(seq), message, _number(index), _number(n), frame)
+        case [session, "E", seq, closed] if frame:
+            return Envelope(session, Kind.DURABLE, _number(seq), closed, 0, 1, frame)
+        case [session, "R", seq, "-"] if not frame:
+            return Envelope(session, Kind.READ_LOG, _number(seq), NOTHING, 0, 1, frame)
+        case [session, "L"] if frame:
+            return Envelope(session, Kind.LIVE, 0, NOTHING, 0, 1, frame)
         case _:
             raise ValueError("not an envelope")
 

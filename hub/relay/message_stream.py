@@ -231,10 +231,11 @@ class MessageStream:
         return self._whole(text, self._payload(text, waiting), waiting)
 
     def _payload(self, text: str, waiting: _Waiting) -> bytes:
-        return envelope.delta(self.message, self.index, self._seq, self._frames.delta(self.index, text, waiting.ms))
+        frame = self._frames.delta(self.index, text, waiting.ms)
+        return envelope.delta(self.lease.session, self.message, self.index, self._seq, frame)
 
     def _reasoning(self, text: str, waiting: _Waiting) -> Piece:
-        payload = envelope.live(self._frames.reasoning(self._reasoning_index, text, waiting.ms))
+        payload = envelope.live(self.lease.session, self._frames.reasoning(self._reasoning_index, text, waiting.ms))
         words = self._epoch + encode_words(b"0", b"", payload)
         return Piece(words, payload, False, waiting, self.index, self._size)
 
@@ -243,7 +244,8 @@ class MessageStream:
         self._unsent -= sum(len(text) for waiting in self._queue if not waiting.reasoning for text in waiting.texts)
         self._queue = deque(waiting for waiting in self._queue if waiting.reasoning)
         text, index = self.text, self.index + 1
-        payload = envelope.snapshot(self.message, index, self._seq, self._frames.snapshot(index, text))
+        frame = self._frames.snapshot(index, text)
+        payload = envelope.snapshot(self.lease.session, self.message, index, self._seq, frame)
         return self._whole(text, payload, None)
 
     def _whole(self, text: str, payload: bytes, waiting: _Waiting | None) -> Piece:

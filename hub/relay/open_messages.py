@@ -60,16 +60,18 @@ class OpenMessages:
         reply = await self._redis.script(self._read, [keys.open_messages(session)], [])
         rows, prefix = cast(list[bytes], reply), keys.text_prefix(session)
         try:
-            return [_open_message(rows[i].removeprefix(prefix), rows[i + 1]) for i in range(0, len(rows), 2)]
+            return [_open_message(prefix, rows[i], rows[i + 1]) for i in range(0, len(rows), 2)]
         except (ValueError, KeyError, TypeError) as error:
             raise Unavailable("the hub's relay holds something it should not") from error
 
 
-def _open_message(message: bytes, kept: bytes) -> OpenMessage:
+def _open_message(prefix: bytes, key: bytes, kept: bytes) -> OpenMessage:
+    if not key.startswith(prefix):
+        raise ValueError("the text of another session")
     head, _, pieces = kept.partition(b"\n")
     about = orjson.loads(head)
     return OpenMessage(
-        message=MessageId(message.decode()),
+        message=MessageId(key.removeprefix(prefix).decode()),
         run=RunId(about["run"]),
         turn=about["turn"],
         author=AgentAuthor(name=about["name"], display_name=about["display_name"]),

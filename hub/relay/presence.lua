@@ -48,7 +48,7 @@ for user, _ in pairs(changed) do
       else
         redis.call('HSET', KEYS[2], user, now_announced)
       end
-      redis.call('PUBLISH', KEYS[3], 'L\n{"type":"presence.changed","session":"' .. ARGV[2] .. '","ts":"' .. ARGV[3]
+      redis.call('PUBLISH', KEYS[3], ARGV[2] .. ' L\n{"type":"presence.changed","session":"' .. ARGV[2] .. '","ts":"' .. ARGV[3]
         .. '","data":{"user":"' .. user .. '","name":' .. person.name .. ',"status":"' .. person.status
         .. '","connections":' .. person.connections .. '}}')
     end

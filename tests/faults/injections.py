@@ -9,6 +9,7 @@ from contextlib import suppress
 
 import asyncpg
 
+from hub.domain.ids import new_id
 from tests.faults.rig import Node, Rig
 
 Fault = Callable[[Rig, random.Random], Awaitable[None]]
@@ -120,7 +121,9 @@ async def publish_junk(rig: Rig, rng: random.Random) -> None:
         ):
             if junk.startswith(b"E 5"):
                 continue  # a well-formed frame under a seq that is due cannot be told from the truth
-            await rig.redis("PUBLISH", f"hub:{{{session}}}", junk)
+            await rig.redis("PUBLISH", f"hub:{{{session}}}", session.encode() + b" " + junk)
+        # Well-formed, but another session's: shown here it would be a leak.
+        await rig.redis("PUBLISH", f"hub:{{{session}}}", f'{new_id()} L\n{{"type":"agent.status"}}'.encode())
     await rig.redis("PUBLISH", "hub:notices", b"junk \xff")
 
 

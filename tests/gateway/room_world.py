@@ -143,6 +143,10 @@ class World:
         self.bus.append(envelope.durable(event))
         return event
 
+    def tagged(self, payload: bytes) -> bytes:
+        """As the session's own."""
+        return self.session.encode() + b" " + payload
+
     def say(self, size: int = 1) -> None:
         self.append(MessageRedactedData(message="m", by=Person(id="u", name="n" * size)))
 
@@ -159,10 +163,12 @@ class World:
         message.pieces.append(f"{index} ")
         frames = DeltaFrames(self.session, self.run, message.id, 0, ALPHA.name, ALPHA.display_name)
         if self.kept.get(message.id, 0) == index:
-            payload = envelope.delta(message.id, index, message.seq, frames.delta(index, message.pieces[-1]))
+            payload = envelope.delta(
+                self.session, message.id, index, message.seq, frames.delta(index, message.pieces[-1])
+            )
         else:
             frame = frames.snapshot(index + 1, message.text(index + 1))
-            payload = envelope.snapshot(message.id, index + 1, message.seq, frame)
+            payload = envelope.snapshot(self.session, message.id, index + 1, message.seq, frame)
         self.kept[message.id] = index + 1
         self.bus.append(payload)
 

@@ -5,11 +5,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
+import pytest
+
 from hub.domain.ids import new_id
 from hub.gateway.open_stream import MAX_HELD
 from hub.gateway.outbox import SOFT_BYTES, Frame
 from hub.gateway.room import EARLY_ENVELOPES, REMEMBERED_ENDS, RING_FRAMES, STASH_FRAMES
-from tests.gateway.room_world import Client, World
+from hub.relay import envelope
+from tests.gateway.room_world import Client, Message, World
 
 
 @asynccontextmanager
@@ -92,7 +95,7 @@ async def test_an_event_too_large_for_the_bus_is_read_from_the_log() -> None:
     async with world() as one:
         client = one.join(0)
         one.say()
-        one.bus[:] = [b"R 1 -\n"]
+        one.bus[:] = [one.tagged(b"R 1 -\n")]
         await deliver(one)
         await answer_all(one)
         assert client.seq == 1
@@ -125,7 +128,7 @@ async def test_positions_the_log_does_not_have_are_forgotten() -> None:
     async with world(1) as one:
         client = one.join(1)
         for junk in (b"E 7 -\n{}", b"R 9 -\n", b"D m 3 1 8\n{}", b"nonsense", b"E 2 -\n"):
-            one.room.receive(junk)
+            one.room.receive(one.tagged(junk))
         assert one.room.rejected == 2
         await answer_all(one)
         assert not one.room.needs_log
@@ -141,8 +144,8 @@ async def test_junk_that_waited_is_ignored_too() -> None:
         message = one.open()
         for _ in range(3):
             one.write(message)
-        held = f"D {message.id} 2 1 0\n{{}}".encode()
-        early = f"D {new_id()} 0 1 1\n{{}}".encode()
+        held = one.tagged(f"D {message.id} 2 1 0\n{{}}".encode())
+        early = one.tagged(f"D {new_id()} 0 1 1\n{{}}".encode())
         one.room.receive(one.bus.pop(0))
         one.room.receive(held)
         one.room.receive(early)
@@ -158,7 +161,7 @@ async def test_deltas_of_a_future_that_is_none_do_not_keep_the_place_of_others()
     async with world() as one:
         client = one.join(0)
         for _ in range(EARLY_ENVELOPES):
-            one.room.receive(b"D m 3 1 8\n{}")
+            one.room.receive(one.tagged(b"D m 3 1 8\n{}"))
         await answer_all(one)
         one.say()
         one.write(one.open())
@@ -169,9 +172,9 @@ async def test_deltas_of_a_future_that_is_none_do_not_keep_the_place_of_others()
 async def test_frames_that_are_none_are_ignored() -> None:
     async with world(1) as one:
         client = one.join(1)
-        one.room.receive(b"S m 1 1 1\n{}")
-        one.room.receive(b"D m 0 1 1\n{}")
-        one.room.receive(b'S m 1 1 1\n{"data":3}')
+        one.room.receive(one.tagged(b"S m 1 1 1\n{}"))
+        one.room.receive(one.tagged(b"D m 0 1 1\n{}"))
+        one.room.receive(one.tagged(b'S m 1 1 1\n{"data":3}'))
         assert one.room.rejected == 3
         await passes()
         assert client.frames == []
@@ -322,7 +325,7 @@ async def test_one_that_overflows_while_it_is_served_does_not_disturb_the_others
         one.say()
         await deliver(one)
         slow.outbox.put(Frame(b"x" * (SOFT_BYTES + 1)))
-        one.room.receive(b'L\n{"type":"agent.status","data":{"agent":"' + b"x" * 60_000 + b'"}}')
+        one.room.receive(one.tagged(b'L\n{"type":"agent.status","data":{"agent":"' + b"x" * 60_000 + b'"}}'))
         assert slow.overflowed
         assert slow.outbox.closed
         one.say()
@@ -479,7 +482,7 @@ async def test_a_snapshot_too_large_for_the_bus_is_read_in_redis() -> None:
         message = one.open()
         for _ in range(3):
             one.write(message)
-        one.bus[:] = [one.bus[0], f"S {message.id} 3 1 0\n".encode()]
+        one.bus[:] = [one.bus[0], one.tagged(f"S {message.id} 3 1 0\n".encode())]
         await deliver(one)
         await answer_all(one)
         assert client.texts[message.id] == message.text(3)
@@ -567,7 +570,33 @@ async def test_live_events_go_to_whoever_follows() -> None:
     async with world() as one:
         outside, inside = one.join(0), one.join(0)
         one.leave(outside)
-        one.room.receive(b'L\n{"type":"agent.status","data":{}}')
+        one.room.receive(one.tagged(b'L\n{"type":"agent.status","data":{}}'))
         await passes()
         assert kinds(inside) == ["agent.status"]
         assert outside.frames == []
+
+
+async def test_what_belongs_to_another_session_is_shown_to_nobody_here(caplog: pytest.LogCaptureFixture) -> None:
+    async with world(1) as here, world(1) as other:
+        client = here.join(1)
+        message = here.open()
+        here.write(message)
+        await deliver(here)
+        # The very next token of the same message, but of the other session: also the short way looks.
+        foreign = Message(message.id, message.seq, ["0 "])
+        other.messages[foreign.id] = foreign
+        other.kept[foreign.id] = 1
+        other.write(foreign)
+        other.say()
+        other.bus += [envelope.live(other.session, b'{"type":"agent.status","data":{"secret":1}}')]
+        seen = len(client.frames)
+        for payload in other.bus:
+            here.room.receive(payload)
+        await passes()
+        assert len(client.frames) == seen
+        assert (here.room.misrouted, here.room.rejected) == (3, 0)
+        assert not here.needed
+        assert [(record.levelname, "secret" in record.getMessage()) for record in caplog.records] == [("ERROR", False)]
+        here.write(message)
+        await deliver(here)
+        assert client.texts[message.id] == message.text(2)

@@ -124,7 +124,7 @@ class RoomMachine(RuleBasedStateMachine):
 
     @rule(junk=st.sampled_from([b"", b"E 1 -\nx", b"E 99999 -\n{}", b"R 99999 -\n", b"D x 5 1 99999\n{}", b"\xff"]))
     def junk(self, junk: bytes) -> None:
-        self._receive(junk)
+        self._receive(self.world.tagged(junk))
 
     # ---- the room's questions
 

@@ -181,7 +181,7 @@ async def test_a_durable_event_never_overtakes_the_deltas_before_it(redis_url: s
             stream.add("one ")
             stream.add("two")
             assert await stream.drain(5)
-            one.publisher.publish(session, b"E %d -\n{}" % (number + 1))
+            one.publisher.publish(session, f"{session} E {number + 1} -\n{{}}".encode())
             stream.close()
         await eventually(lambda: sum(item.kind is Kind.DURABLE for item in listener.heard) == 30)
         assert listener.heard[-1].kind is Kind.DURABLE
@@ -369,7 +369,7 @@ async def test_a_closed_stream_sends_nothing_more(redis_url: str) -> None:
         stream.add("neither")
         await stream.room()
         assert stream.text.startswith("x")
-        one.publisher.publish(session, envelope.live(b"{}"))
+        one.publisher.publish(session, envelope.live(session, b"{}"))
         await eventually(lambda: len(listener.heard) == 2)
         assert assembled(listener.heard) == "x"
         assert await one.open_messages.snapshots(session) == []

@@ -1,21 +1,34 @@
 """Tickets, rate limits and who is here."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from random import Random
 
 import pytest
 
 from hub.domain.errors import Unavailable
 from hub.domain.ids import SessionId, UserId, new_id
-from hub.protocol.events import PresenceChanged, PresenceData
+from hub.protocol.events import AgentAuthor, PresenceChanged, PresenceData
 from hub.protocol.frames import parse_server_frame
 from hub.relay.connection import Redis
 from hub.relay.limits import Limits
 from hub.relay.presence import LEAVE_DELAY_S, Presence
 from hub.relay.tickets import TicketStore
-from tests.relay.wiring import Ear, Relay, ask, ear, eventually, eventually_so, new_session, own_valkey, relay
+from tests.relay.wiring import (
+    Ear,
+    Relay,
+    ask,
+    ear,
+    eventually,
+    eventually_so,
+    new_lease,
+    new_session,
+    own_valkey,
+    relay,
+)
 
 
 async def test_a_ticket_is_taken_once(redis_url: str) -> None:
@@ -183,3 +196,41 @@ async def test_without_redis_nobody_is_here_and_nothing_fails() -> None:
             here.set(session, BOB, "c9", "idle")
             assert await here.list(session) == []
             here.leave(session, ANN, "c1")
+
+
+async def test_nobody_gets_the_answer_to_somebody_elses_question(redis_url: str) -> None:
+    """T24: whoever is cancelled in mid question leaves no answer on the connection for the next one."""
+    random = Random(0)
+    async with relay(redis_url) as one:
+
+        async def ask_often(name: int) -> int:
+            answered = 0
+            for number in range(150):
+                word = f"{name}.{number}"
+                question = asyncio.create_task(one.redis.command("ECHO", word))
+                for _ in range(random.randrange(12)):
+                    await asyncio.sleep(0)
+                question.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    assert await question == word.encode()
+                    answered += 1
+                assert await one.redis.command("ECHO", f"{word}!") == f"{word}!".encode()
+            return answered
+
+        answered = await asyncio.gather(*(ask_often(name) for name in range(8)))
+        assert 0 < sum(answered) < 8 * 150, "some were cancelled, some were not"
+
+
+async def test_a_text_that_is_another_sessions_is_not_handed_out(redis_url: str) -> None:
+    async with relay(redis_url) as one:
+        session, other = new_session(), new_session()
+        lease = new_lease(other)
+        await one.fence.raise_to(other, lease.epoch)
+        stream = one.deltas.open(lease, new_id(), turn=0, author=AgentAuthor(name="a", display_name="A"), seq=1)
+        stream.add("secret")
+        assert await stream.drain(5)
+        (found,) = await one.open_messages.snapshots(other)
+        key = f"hub:{{{other}}}:text:{found.message}"
+        await ask(redis_url, "SADD", f"hub:{{{session}}}:open", key)
+        with pytest.raises(Unavailable):
+            await one.open_messages.snapshots(session)

@@ -121,7 +121,7 @@ async def test_a_killed_connection_is_a_gap_and_later_messages_arrive(redis_url:
         gaps = listener.gaps
         await ask(redis_url, "CLIENT", "KILL", "TYPE", "pubsub")
         await eventually(lambda: listener.gaps > gaps)
-        one.publisher.publish(session, envelope.live(b"{}"))
+        one.publisher.publish(session, envelope.live(session, b"{}"))
         await eventually(lambda: len(listener.heard) == 1)
 
 
@@ -192,11 +192,11 @@ async def test_two_listeners_of_a_channel_and_the_last_one_leaving(redis_url: st
         first, second = await ear(one, session), await ear(one, session)
         assert first.subscription is not None
         assert second.subscription is not None
-        one.publisher.publish(session, envelope.live(b"{}"))
+        one.publisher.publish(session, envelope.live(session, b"{}"))
         await eventually(lambda: len(first.heard) == len(second.heard) == 1)
         first.subscription.cancel()
         first.subscription.cancel()
-        one.publisher.publish(session, envelope.live(b"{}"))
+        one.publisher.publish(session, envelope.live(session, b"{}"))
         await eventually(lambda: len(second.heard) == 2)
         assert len(first.heard) == 1
         second.subscription.cancel()
@@ -213,7 +213,7 @@ async def test_leaving_and_listening_again_at_once_misses_nothing_for_ever(redis
             one.subscriber.subscribe(keys.channel(session), lambda _: None, lambda: None).cancel()
         listener = await ear(one, session)
         # The confirmation may be that of an earlier SUBSCRIBE: then a second one says that there was a gap.
-        reply = await _ask_pipeline(one.pipeline, b"PUBLISH", keys.channel(session), envelope.live(b"{}"))
+        reply = await _ask_pipeline(one.pipeline, b"PUBLISH", keys.channel(session), envelope.live(session, b"{}"))
         if reply == 0:
             await eventually(lambda: listener.gaps > 1)
         else:
@@ -227,7 +227,7 @@ async def test_while_redis_is_away_local_listeners_still_hear(redis_url: str) ->
             listener = await ear(one, session)
             valkey.stop()
             await eventually(lambda: not one.pipeline.connected)
-            one.publisher.publish(session, envelope.live(b'{"n":1}'))
+            one.publisher.publish(session, envelope.live(session, b'{"n":1}'))
             assert [heard.frame for heard in listener.heard] == [b'{"n":1}']
 
 
@@ -237,7 +237,7 @@ async def test_what_was_under_way_when_redis_died_is_heard_locally() -> None:
             session = new_session()
             listener = await ear(one, session)
             valkey.freeze()
-            one.publisher.publish(session, envelope.live(b'{"n":1}'))
+            one.publisher.publish(session, envelope.live(session, b'{"n":1}'))
             await eventually(lambda: listener.heard)
 
 
@@ -264,7 +264,7 @@ async def test_over_tcp() -> None:
         async with relay(f"redis://127.0.0.1:{port}") as one:
             session = new_session()
             listener = await ear(one, session)
-            one.publisher.publish(session, envelope.live(b"{}"))
+            one.publisher.publish(session, envelope.live(session, b"{}"))
             await eventually(lambda: listener.heard)
             await one.redis.ping()
 
