@@ -68,6 +68,7 @@ from hub.sessions.cutting import Cutting
 from hub.sessions.forking import Forking
 from hub.sessions.history import History
 from hub.sessions.inputs import Inputs
+from hub.sessions.invites import Invites
 from hub.sessions.lifecycle import Sessions
 from hub.sessions.members import Members
 from hub.sessions.messages import Messages
@@ -147,6 +148,7 @@ class Worker:
         control = RunControl(self.broadcast, self.deltas)
         self.sessions = Sessions(self.store, self.broadcast, self.catalog, control)
         self.members = Members(self.store, self.broadcast)
+        self.invites = Invites(self.store, self.broadcast)
         self.messages = Messages(self.store, self.broadcast, self.catalog, control)
         self.cutting = Cutting(self.store, self.broadcast, control)
         self.forking = Forking(self.store)
@@ -231,6 +233,7 @@ class Worker:
                 tickets=self.tickets,
                 sessions=self.sessions,
                 members=self.members,
+                invites=self.invites,
                 messages=self.messages,
                 cutting=self.cutting,
                 forking=self.forking,

@@ -16,6 +16,7 @@ from hub.sessions.cutting import Cutting
 from hub.sessions.forking import Forking
 from hub.sessions.history import History
 from hub.sessions.inputs import Inputs
+from hub.sessions.invites import Invites
 from hub.sessions.lifecycle import Sessions
 from hub.sessions.members import Members
 from hub.sessions.messages import Messages
@@ -47,6 +48,7 @@ class Services:
     tickets: Tickets
     sessions: Sessions
     members: Members
+    invites: Invites
     messages: Messages
     cutting: Cutting
     forking: Forking

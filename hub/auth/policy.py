@@ -46,6 +46,7 @@ class Action(StrEnum):
     PAUSE = "pause"
     RESUME = "resume"
     MANAGE_MEMBERS = "manage_members"
+    ACCEPT_INVITE = "accept_invite"
     DELETE = "delete"
     ERASE = "erase"
 
@@ -100,6 +101,10 @@ ROUTES: Mapping[str, Rule] = {
     "GET /v1/sessions/{id}/members": Action.READ,
     "PUT /v1/sessions/{id}/members/{user}": Action.MANAGE_MEMBERS,
     "DELETE /v1/sessions/{id}/members/{user}": Action.MANAGE_MEMBERS,  # or Action.LEAVE, for oneself
+    "POST /v1/sessions/{id}/invites": Action.MANAGE_MEMBERS,
+    "GET /v1/sessions/{id}/invites": Action.MANAGE_MEMBERS,
+    "DELETE /v1/sessions/{id}/invites/{invite}": Action.MANAGE_MEMBERS,
+    "POST /v1/invites/accept": Action.ACCEPT_INVITE,
     "POST /v1/sessions/{id}/fork": Action.FORK,
     "POST /v1/sessions/{id}/messages": Action.SEND,
     "PATCH /v1/sessions/{id}/messages/{message}": Action.EDIT,
@@ -159,7 +164,7 @@ def require_credential(principal: Principal, rule: Rule) -> None:
 def needed_role(action: Action) -> Role | None:
     """The lowest role that may do this in a session; None where no session is concerned."""
     match action:
-        case Action.CREATE:
+        case Action.CREATE | Action.ACCEPT_INVITE:
             return None
         case Action.READ | Action.JOIN | Action.LEAVE | Action.PRESENCE:
             return Role.VIEWER
@@ -184,7 +189,7 @@ def needed_scope(action: Action) -> Scope:
             return Scope.RUNS_CONTROL
         case Action.CREATE | Action.SEND | Action.EDIT | Action.REGENERATE | Action.FORK | Action.UPDATE:
             return Scope.SESSIONS_WRITE
-        case Action.MANAGE_MEMBERS | Action.DELETE | Action.ERASE:
+        case Action.MANAGE_MEMBERS | Action.ACCEPT_INVITE | Action.DELETE | Action.ERASE:
             return Scope.SESSIONS_WRITE
         case _:
             assert_never(action)

@@ -72,6 +72,25 @@ class MemberResult(Wire):
     role: str
 
 
+class InviteResult(Wire):
+    """A link into a session, without its token; `uses` of `max_uses` are over."""
+
+    id: str
+    session: str
+    role: str
+    max_uses: int
+    uses: int
+    created_by: str
+    created_at: str
+    expires_at: str
+
+
+class NewInviteResult(InviteResult):
+    """A fresh link; `token` is never shown again."""
+
+    token: str
+
+
 class RunResult(Wire):
     id: str
     session: str

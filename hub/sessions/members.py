@@ -11,7 +11,7 @@ from hub.protocol.events import MemberAddedData, MemberRemovedData, MemberUpdate
 from hub.protocol.frames import NewEvent
 from hub.relay.broadcast import Broadcast
 from hub.sessions.access import reach, session_id
-from hub.store import audit, log, members, sessions, users
+from hub.store import audit, invites, log, members, sessions, users
 from hub.store.database import Db, Store
 from hub.store.users import StoredUser
 
@@ -48,7 +48,10 @@ class Members:
         return Member(who.id, who.name, role)
 
     async def remove(self, principal: Principal, session: str, user: str) -> Member:
-        """Take a member out; anybody may take themselves out. Raises `Conflict` for the last owner."""
+        """Take a member out; anybody may take themselves out. Raises `Conflict` for the last owner.
+
+        Who is taken out knows the session's links, perhaps: they end.
+        """
         id_ = session_id(session)
         async with self._store.transaction() as db:
             who = await _find_user(db, user)
@@ -58,6 +61,8 @@ class Members:
             removed = await members.remove(db, id_, who.id)
             if removed is None:
                 raise NotFound("no such member")
+            if not leaving:
+                await invites.remove_all(db, id_)
             data = MemberRemovedData(user=removed.user, name=removed.name, role=removed.role.value)
             events = await log.append(db, id_, [NewEvent(data)])
             await audit.add(

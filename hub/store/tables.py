@@ -135,6 +135,23 @@ class MemberRow(Base):
     created_at: Mapped[datetime] = mapped_column(server_default=_NOW)
 
 
+class InviteRow(Base):
+    """A link that lets whoever has it into the session. Of its secret only the hash is here. It lets in only as long as
+    who made it may: an owner who is nothing of the kind any more has no guests."""
+
+    __tablename__ = "invites"
+    __table_args__ = (Index(None, "session_id", "id"),)
+    id: Mapped[str] = mapped_column(_UUID, primary_key=True)
+    session_id: Mapped[str] = mapped_column(_UUID, ForeignKey("sessions.id", ondelete="CASCADE"))
+    secret_hash: Mapped[bytes] = mapped_column(unique=True)
+    role: Mapped[str]
+    max_uses: Mapped[int]
+    uses: Mapped[int] = mapped_column(server_default=sql("0"))
+    created_by: Mapped[str] = mapped_column(_UUID, ForeignKey("users.id", ondelete="CASCADE"))
+    created_at: Mapped[datetime] = mapped_column(server_default=_NOW)
+    expires_at: Mapped[datetime]
+
+
 class EventRow(Base):
     """The log: append-only. `data` is `json`, not `jsonb`, because it keeps the bytes; it is read as `data::text`."""
 

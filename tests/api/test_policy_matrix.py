@@ -35,7 +35,9 @@ pytestmark = pytest.mark.timeout(120)
 REFUSALS = {"unauthenticated", "forbidden", "not_found"}
 # What an allowed caller may be told because there is nothing to do it to: nothing is running, asked or joined here.
 NOTHING_THERE = {"run.cancel", "run.pause", "run.resume", "input.respond", "session.leave"} | {
-    "POST /v1/sessions/{id}/inputs/{request}"
+    "POST /v1/sessions/{id}/inputs/{request}",
+    "DELETE /v1/sessions/{id}/invites/{invite}",
+    "POST /v1/invites/accept",
 }
 WRONG_IDS = {"unknown": str(uuid.uuid4()), "malformed": "x", "odd": "' OR 1=1 --%00"}
 
@@ -64,6 +66,8 @@ BODIES: dict[str, Any] = {
     "POST /v1/sessions": lambda: {"team": "scripted"},
     "PATCH /v1/sessions/{id}": lambda: {"title": "matrix"},
     "PUT /v1/sessions/{id}/members/{user}": lambda: {"role": "viewer"},
+    "POST /v1/sessions/{id}/invites": lambda: {"role": "viewer"},
+    "POST /v1/invites/accept": lambda: {"token": "no such token"},
     "POST /v1/sessions/{id}/inputs/{request}": lambda: {"decision": "approve"},
     "POST /v1/sessions/{id}/fork": lambda: {"at_seq": 1},
     "POST /v1/sessions/{id}/messages": lambda: {"text": "/script turns=1 tokens=1"},
@@ -375,7 +379,7 @@ async def test_routes(world: World) -> None:
                 told = set()
                 for about, id_ in ids_of(path, own, world.foreign):
                     url = path.replace("{id}", quote(id_)).replace("{user}", world.names["spare"])
-                    url = url.replace("{request}", WRONG_IDS["unknown"])
+                    url = url.replace("{request}", WRONG_IDS["unknown"]).replace("{invite}", WRONG_IDS["unknown"])
                     url = url.replace("{message}", own["message"])
                     wanted = caller.may(rule, about)
                     status, code, text = await answer_of(rest, route, url)

@@ -16,6 +16,7 @@ from prompt_toolkit.output.vt100 import Vt100_Output
 
 from hub.protocol.events import MessageCreated
 from hub_client import NotSignedIn, connect
+from hub_client.chat.errands import token_of
 from hub_client.chat.main import FAILED, NOT_POSSIBLE, OK, chat
 from hub_client.chat.once import Streams
 from hub_client.chat.options import Options
@@ -313,6 +314,32 @@ async def test_others_are_seen_talking_and_typing(hub: Door, places: Places) -> 
             await terminal.shows("typing")
             await joined.send("hello from bea")
             await terminal.shows("bea › hello from bea")
+
+
+async def test_links_let_people_in(hub: Door, places: Places) -> None:
+    await registered(hub.url, "bea")
+    async with (
+        at_terminal(options(hub.url, await registered(hub.url, "ada")), places) as (terminal, _),
+        connect(hub.url, name="bea", password=PASSWORD) as bea,
+    ):
+        session = (await terminal.shows(r"chat -s [0-9a-f-]{36}")).split()[-1]
+        terminal.enter("/link approver 2")
+        await terminal.shows("lets 2 people in as approver until ")
+        async with connect(hub.url, name="ada", password=PASSWORD) as ada:
+            (made,) = await ada.rest.invites(session)
+            assert (made.role, made.max_uses) == ("approver", 2)
+            await ada.rest.revoke_invite(session, made.id)
+            link = ada.rest.link((await ada.rest.invite(session, "viewer")).token)
+        entered = await bea.rest.accept_invite(token_of(link))
+        assert (entered.id, entered.role) == (session, "viewer")
+        await terminal.shows("bea joined as viewer")
+        theirs = await bea.create_session("scripted", title="Bea's place")
+        token = (await bea.rest.invite(theirs.id, "viewer")).token
+        terminal.enter(f"/join {bea.rest.link(token)}")
+        await terminal.shows("Bea's place")
+        assert [member.name for member in await bea.rest.members(theirs.id)] == ["bea", "ada"]
+        terminal.enter("/join inv_unknown")
+        await terminal.shows("no such invite")
 
 
 async def test_one_signs_in_once_and_is_known_the_next_time(hub: Door, places: Places) -> None:

@@ -11,10 +11,19 @@ import httpx2
 
 from hub.protocol.events import AnyDurableEvent, DurableEvent, Person, SessionData
 from hub.protocol.frames import parse_server_frame
-from hub.protocol.results import MemberResult, RunResult, SearchHit, TeamResult, TranscriptMessage
+from hub.protocol.results import (
+    InviteResult,
+    MemberResult,
+    NewInviteResult,
+    RunResult,
+    SearchHit,
+    TeamResult,
+    TranscriptMessage,
+)
 from hub_client.errors import NotSignedIn, RequestFailed, Unreachable
 
 TIMEOUT_S = 10.0
+INVITE_MARK = "#invite="  # in the fragment, which browsers send to nobody
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +114,35 @@ class Rest:
     async def remove_member(self, session: str, user: str) -> None:
         """Take a user's (id or name) membership away."""
         await self._signed("DELETE", f"/v1/sessions/{session}/members/{quote(user, safe='')}")
+
+    async def invite(
+        self, session: str, role: str, *, max_uses: int = 1, expires_at: str | None = None
+    ) -> NewInviteResult:
+        """A link into a session for `max_uses` people; its token is shown this once. `expires_at` (RFC 3339) None: in 7
+        days."""
+        body = {"role": role, "max_uses": max_uses, **({"expires_at": expires_at} if expires_at else {})}
+        answer = await self._signed("POST", f"/v1/sessions/{session}/invites", json=body)
+        return NewInviteResult.model_validate(answer.json())
+
+    async def invites(self, session: str, limit: int = 50) -> list[InviteResult]:
+        """The links that let somebody into a session."""
+        return [
+            InviteResult.model_validate(item)
+            for item in await self._items(f"/v1/sessions/{session}/invites", limit=limit)
+        ]
+
+    def link(self, token: str) -> str:
+        """The address of the hub's page at which an invite can be accepted."""
+        return f"{str(self._http.base_url).rstrip('/')}/{INVITE_MARK}{token}"
+
+    async def revoke_invite(self, session: str, invite: str) -> None:
+        """End a link."""
+        await self._signed("DELETE", f"/v1/sessions/{session}/invites/{invite}")
+
+    async def accept_invite(self, token: str) -> SessionData:
+        """Become a member of the session that a link leads into."""
+        answer = await self._signed("POST", "/v1/invites/accept", json={"token": token})
+        return SessionData.model_validate(answer.json())
 
     async def delete(self, session: str) -> None:
         """Delete a session, for everybody."""

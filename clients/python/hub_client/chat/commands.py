@@ -6,6 +6,7 @@ from typing import Literal
 
 from hub.domain.session import OnBusy
 from hub_client.chat.intents import (
+    AcceptInvite,
     Agents,
     Edit,
     Exit,
@@ -14,6 +15,7 @@ from hub_client.chat.intents import (
     Help,
     Intent,
     Invite,
+    InviteByLink,
     ListSessions,
     ListTeams,
     Misread,
@@ -52,6 +54,8 @@ HELP: tuple[tuple[str, str], ...] = (
     ("/agents", "this session's agents and who is here"),
     ("/title TEXT", "name this session"),
     ("/invite NAME [role]", "let somebody in: editor, approver, viewer or owner"),
+    ("/link [role] [people]", "make a link that lets in whoever has it: one person, or so many"),
+    ("/join LINK", "go where somebody's link leads"),
     ("/export [file]", "save the transcript: .md, .json or .jsonl"),
     ("/help", "this"),
     ("/exit", "leave (Ctrl-D does the same); the agents go on"),
@@ -126,7 +130,11 @@ def _command(text: str, agents: tuple[str, ...]) -> Intent:  # noqa: C901 — on
             return Rename(rest) if rest else Misread("/title needs a text")
         case "invite":
             user, _, role = rest.partition(" ")
-            return Invite(user, role.strip() or "editor") if user else Misread("/invite needs a name")
+            return Invite(user, role.strip() or "editor") if user else Misread("/invite needs a name; see /link")
+        case "link":
+            return _link(rest)
+        case "join":
+            return AcceptInvite(rest) if rest else Misread("/join needs a link")
         case "stop":
             return Stop()
         case "pause":
@@ -158,6 +166,14 @@ def _said(text: str, agents: tuple[str, ...], on_busy: OnBusy) -> Intent:
         return Misread(f"/{on_busy} needs a text")
     said = _addressed(text, agents) if text.startswith("@") else Say(text)
     return replace(said, on_busy=on_busy) if isinstance(said, Say) else said
+
+
+def _link(rest: str) -> Intent:
+    words = rest.split()
+    people = words.pop() if words and words[-1].isdecimal() else "1"
+    if len(words) > 1 or len(people) > 4:
+        return Misread("/link takes a role and for how many people it is: /link viewer 5")
+    return InviteByLink(words[0] if words else "editor", int(people))
 
 
 def _fork(at: str) -> Intent:

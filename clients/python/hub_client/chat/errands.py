@@ -13,6 +13,7 @@ from hub_client.chat.screen import Screen
 from hub_client.chat.seat import Seat
 from hub_client.client import Hub
 from hub_client.errors import HubClientError, RequestFailed
+from hub_client.rest import INVITE_MARK
 
 TITLE_CHARS = 60
 
@@ -44,6 +45,10 @@ class Errands:
                 await self._hub.rest.rename(self._seat.joined().id, intent.title)
             case intents.Invite():
                 await self._hub.rest.add_member(self._seat.joined().id, intent.user, intent.role)
+            case intents.InviteByLink():
+                await self._invite_by_link(intent)
+            case intents.AcceptInvite():
+                await self._seat.open(await self._hub.rest.accept_invite(token_of(intent.link)))
             case intents.Stop():
                 await self.stop()
             case intents.Pause():
@@ -82,6 +87,13 @@ class Errands:
         if not conversation.title:
             conversation.title = " ".join(intent.text.split())[:TITLE_CHARS]
             await self._hub.rest.rename(session.id, conversation.title)
+
+    async def _invite_by_link(self, intent: intents.InviteByLink) -> None:
+        made = await self._hub.rest.invite(self._seat.joined().id, intent.role, max_uses=intent.uses)
+        who = "one person" if intent.uses == 1 else f"{intent.uses} people"
+        until = made.expires_at[:16].replace("T", " ")
+        link = self._hub.rest.link(made.token)
+        await self._screen.show(Notice(f"lets {who} in as {made.role} until {until}: {link}"))
 
     async def _pause(self) -> None:
         result = await self._seat.joined().pause()
@@ -181,6 +193,11 @@ class Errands:
             await self._screen.show(Notice(f"cannot write {name}: {e.strerror}", Tone.ERROR))
         else:
             await self._screen.show(Notice(f"saved as {target}"))
+
+
+def token_of(link: str) -> str:
+    """The token of an invite, from its link or from what was copied of it."""
+    return link.rpartition(INVITE_MARK)[2].strip()
 
 
 def _found(hit: SearchHit) -> str:

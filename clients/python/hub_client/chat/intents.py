@@ -61,6 +61,21 @@ class Invite:
 
 
 @dataclass(frozen=True, slots=True)
+class InviteByLink:
+    """`uses` is how many people the link lets in."""
+
+    role: str
+    uses: int
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptInvite:
+    """`link` is what somebody was sent: the link, or its token alone."""
+
+    link: str
+
+
+@dataclass(frozen=True, slots=True)
 class Stop:
     pass
 
@@ -136,6 +151,8 @@ Intent = (
     | Agents
     | Rename
     | Invite
+    | InviteByLink
+    | AcceptInvite
     | Stop
     | Pause
     | Resume
