@@ -5,6 +5,7 @@
     chat [options of hub chat]   talk to the running hub in this terminal
     test [options of pytest]     set up, run the test suite; without options all of it, with coverage and the clients
     faults [--minutes N --seed S] set up, break a hub in every way under load, say whether it was exact (--help)
+    load SCENARIO [options]      set up, put Locust users on a hub and judge all they see (--help)
     check                        format, lint, types, import contracts, schema drift
     setup                        only set up what `run` needs: a virtual environment in .venv, locked dependencies
 
@@ -74,6 +75,8 @@ def main() -> int:
         return setup("dev") or test(options)
     if command == "faults":
         return setup("dev") or faults(options)
+    if command == "load":
+        return setup("dev") or load(options)
     if command == "check":
         return setup("dev") or check()
     print(__doc__)
@@ -305,6 +308,11 @@ def test_clients() -> tuple[int, Counter[str]]:
 def faults(options: list[str]) -> int:
     """The fault rig; 1 when the hub was not exact."""
     return subprocess.run([str(PYTHON), "-m", "tests.faults", *options], cwd=ROOT).returncode
+
+
+def load(options: list[str]) -> int:
+    """A load scenario; 1 when anything was wrong."""
+    return subprocess.run([str(PYTHON), "-m", "loadtests.run", *options], cwd=ROOT).returncode
 
 
 def check() -> int:

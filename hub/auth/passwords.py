@@ -1,6 +1,9 @@
 """Passwords: argon2id, never on the event loop."""
 
 import asyncio
+import os
+import sys
+import threading
 import unicodedata
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +16,7 @@ from hub.domain.errors import BadRequest, RateLimited
 
 MIN_CHARACTERS = 8
 MAX_BYTES = 1024
+NICE = 10
 
 T = TypeVar("T")
 
@@ -28,7 +32,7 @@ class Passwords:
         # The OWASP minimum for argon2id (19 MiB, two passes, one lane): a stronger one would let a login storm take
         # the cores away from the sockets.
         self._hasher = PasswordHash([Argon2Hasher(time_cost=2, memory_cost=19_456, parallelism=1)])
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="password")
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="password", initializer=_step_back)
         self._limit = threads + waiting
         self._pending = 0
         self.computed = 0
@@ -66,6 +70,12 @@ class Passwords:
 
     def _done(self, _: object) -> None:
         self._pending -= 1
+
+
+def _step_back() -> None:
+    """Let this thread have what the event loops leave of the cores: who signs in can wait, a token cannot."""
+    if sys.platform == "linux":  # elsewhere a priority is that of the whole process
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), os.getpriority(os.PRIO_PROCESS, 0) + NICE)
 
 
 def _prepare(password: str) -> bytes:

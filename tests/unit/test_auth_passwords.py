@@ -1,7 +1,10 @@
 """Passwords: hashed off the event loop, in a bounded queue, and the same effort for users who do not exist."""
 
 import asyncio
+import os
 import statistics
+import sys
+import threading
 import time
 from collections.abc import AsyncIterator
 
@@ -84,3 +87,13 @@ async def _outcome(passwords: Passwords, kept: str) -> bool | None:
         return await passwords.verify("correct horse", kept)
     except RateLimited:
         return None
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has priorities of threads")
+async def test_a_sign_in_lets_the_event_loop_go_first(passwords: Passwords) -> None:
+    await passwords.hash("correct horse")
+    hashing = [thread for thread in threading.enumerate() if thread.name.startswith("password")]
+    assert hashing
+    for thread in hashing:
+        assert thread.native_id is not None
+        assert os.getpriority(os.PRIO_PROCESS, thread.native_id) > os.getpriority(os.PRIO_PROCESS, 0)
