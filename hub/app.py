@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import signal
 import socket
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Any, assert_never
 
@@ -25,21 +25,20 @@ from hub.auth.passwords import Passwords
 from hub.auth.sign_ins import SignIns
 from hub.auth.tickets import Tickets
 from hub.auth.tokens import Tokens
-from hub.domain.errors import HubError
-from hub.engine.catalog import Catalog, preload
+from hub.domain.errors import HubError, Unavailable
+from hub.domain.ids import SessionId
+from hub.engine.catalog import Catalog, names_of, preload
 from hub.engine.models.registry import Model, Models, ScriptedModel, local_model, openai_model
 from hub.engine.teams.rules import Names
-from hub.engine.tools.ask_person import AskPerson
-from hub.engine.tools.clock import Clock
-from hub.engine.tools.counter import Counter
-from hub.engine.tools.registry import ToolKind, Tools
-from hub.engine.tools.transfer import Transfer
+from hub.engine.tools.builtin import Found, Increment, Search, builtin_tools
+from hub.engine.tools.loading import load
+from hub.engine.tools.registry import Tools
 from hub.gateway.endpoint import Gateway
 from hub.gateway.handshake import HubHttp
 from hub.gateway.options import GatewayOptions
 from hub.gateway.rooms import Rooms
 from hub.gateway.transport import HubWebSocket
-from hub.protocol.frames import MAX_FRAME_BYTES
+from hub.protocol.frames import MAX_FRAME_BYTES, timestamp
 from hub.relay import keys
 from hub.relay.broadcast import (
     Broadcast,
@@ -73,12 +72,13 @@ from hub.sessions.lifecycle import Sessions
 from hub.sessions.members import Members
 from hub.sessions.messages import Messages
 from hub.settings import Settings, parse_secret_keys
-from hub.store import counters
+from hub.store import counters, search
 from hub.store.database import Store
 from hub.telemetry import logs
 from hub.telemetry.metrics import Metrics
 
 NOWHERE = "http://127.0.0.1:9/v1"
+SEARCHED_CHARACTERS = 2_000  # of a message that the tool search_transcript has found
 UVICORN_STOP_S = 5  # for open HTTP requests, after the sockets are drained
 
 
@@ -191,6 +191,7 @@ class Worker:
                 "hub_relay_connected": ("1 when Redis is heard", lambda: self.subscriber.connected),
                 "hub_sockets": ("WebSockets, also those that are not authenticated yet", lambda: self.gateway.sockets),
                 "hub_rooms": ("Sessions that somebody follows here", lambda: len(self.rooms)),
+                "hub_tool_calls_active": ("Calls of tools under way", lambda: self.catalog.tools.host.active),
                 "hub_tasks": ("Tasks of the event loop", lambda: len(asyncio.all_tasks())),
             },
             {
@@ -220,6 +221,14 @@ class Worker:
                 "hub_engine_to_socket_seconds": (
                     "One token in 16 from the model to the sockets, by the clocks of both ends",
                     self.rooms.token_times,
+                ),
+                "hub_tool_call_seconds": ("A call of a tool", self.catalog.tools.host.times),
+            },
+            {
+                "hub_tool_calls": (
+                    "Calls of tools by what came of them",
+                    ("tool", "outcome"),
+                    lambda: self.catalog.tools.host.counts,
                 ),
             },
         )
@@ -332,14 +341,25 @@ def signing_keys(settings: Settings) -> dict[str, Key]:
     return keys | {id_: secret_key(secret) for id_, secret in secrets.items()}
 
 
+async def _no_counters(_key: str) -> int:
+    raise Unavailable("there is no database here")
+
+
+async def _no_transcript(_session: SessionId, _query: str, _limit: int) -> Sequence[Found]:
+    raise Unavailable("there is no database here")
+
+
+def tools_of(settings: Settings, increment: Increment = _no_counters, search: Search = _no_transcript) -> Tools:
+    """The tools of a hub with these settings; those that need its database are for show when it is not given. Raises
+    ToolsError."""
+    builtin = builtin_tools(increment, search)
+    return Tools([*builtin, *load(settings.tools, [tool.name for tool in builtin])])
+
+
 def team_names(settings: Settings) -> Names:
-    """What teams may name on a hub with these settings. ValueError when the default model is not among its models."""
-    tools = (Clock, Counter, Transfer, AskPerson)
-    return Names(
-        models=_models(settings).aliases(),
-        tools=[tool.name for tool in tools],
-        effects=[tool.name for tool in tools if tool.kind is not ToolKind.SAFE],
-    )
+    """What teams may name on a hub with these settings. ValueError when the default model is not among its models,
+    ToolsError when HUB_TOOLS names what holds no tools."""
+    return names_of(_models(settings), tools_of(settings))
 
 
 def _models(settings: Settings) -> Models:
@@ -359,8 +379,12 @@ def _catalog(settings: Settings, store: Store) -> Catalog:
         async with store.transaction() as db:
             return await counters.increment(db, key)
 
-    tools = Tools([Clock(), Counter(increment), Transfer(), AskPerson()])
-    return Catalog(_models(settings), tools, teams_dir=settings.teams_dir)
+    async def find(session: SessionId, query: str, limit: int) -> Sequence[Found]:
+        async with store.statements() as db:
+            found = await search.in_session(db, session, query, limit=limit, characters=SEARCHED_CHARACTERS)
+        return [Found(author, timestamp(at), text) for author, at, text in found]
+
+    return Catalog(_models(settings), tools_of(settings, increment, find), teams_dir=settings.teams_dir)
 
 
 class _Server(uvicorn.Server):

@@ -29,6 +29,7 @@ class Settings(BaseSettings):
     trusted_proxies: Annotated[tuple[str, ...], NoDecode] = ()
 
     teams_dir: Path | None = None
+    tools: Annotated[tuple[str, ...], NoDecode] = ()
     default_model: str = "local"
     local_model_url: str | None = None
     openai_base_url: str | None = None
@@ -54,7 +55,7 @@ class Settings(BaseSettings):
     log_format: Literal["json", "console"] = "console"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
-    @field_validator("allowed_origins", "trusted_proxies", "key_files", mode="before")
+    @field_validator("allowed_origins", "trusted_proxies", "key_files", "tools", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(v.strip() for v in value.split(",") if v.strip()) if isinstance(value, str) else value

@@ -126,6 +126,7 @@ ROUTES: Mapping[str, Rule] = {
     "GET /v1/admin/audit": Gate.ADMIN,
     "GET /.well-known/jwks.json": Gate.PUBLIC,
     "GET /v1/sessions/{id}/inputs": Action.READ,
+    "GET /v1/sessions/{id}/calls/{call}": Action.READ,
     "POST /v1/sessions/{id}/inputs/{request}": Action.RESPOND,
     "GET /healthz": Gate.PUBLIC,
     "GET /readyz": Gate.PUBLIC,

@@ -11,7 +11,7 @@ import typer
 from pydantic import ValidationError
 
 from hub import __version__
-from hub.cli import accounts, doctor, reach, teams
+from hub.cli import accounts, doctor, reach, teams, tools
 from hub.domain.errors import HubError
 from hub.embedded.lock import read_note
 from hub.process.bring_up import migrated, operator_errors
@@ -34,6 +34,7 @@ key = typer.Typer(help="API keys, for bots.", no_args_is_help=True)
 cli.add_typer(user, name="user")
 cli.add_typer(key, name="key")
 cli.add_typer(teams.cli, name="team")
+cli.add_typer(tools.cli, name="tool")
 
 DataDir = Annotated[Path | None, typer.Option(help="Where embedded services keep their data (HUB_DATA_DIR).")]
 AsJsonLines = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]

@@ -13,6 +13,7 @@ from typing import Protocol
 from hub.domain.ids import RunId, SessionId
 from hub.domain.run import Usage
 from hub.domain.team import AgentSpec, TeamSpec
+from hub.engine.tools.tool import ToolContext
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,7 @@ class TurnRequest:
     `state` is what the last successful turn of this *session* returned (None: nobody has spoken yet). `inputs` are the
     messages the state does not hold, oldest first; they are not empty on the first turn of a run. `prompt` is the
     text of the message that asked for the run, on every turn of it. `to` addresses an agent by name, if any.
-    `timeout_s` is the wall-clock limit of this turn.
+    `timeout_s` is the wall-clock limit of this turn. `user` is the name of the account whose message that is.
 
     When `state` came with the outcome `calls`, `results` tells what they came to; what is missing there was not
     carried out. With `goes_on` it is this very turn that asked for them: the same agent speaks on, and the request has
@@ -71,6 +72,11 @@ class TurnRequest:
     timeout_s: float
     results: tuple[CallResult, ...] = ()
     goes_on: bool = False
+    user: str = ""
+
+    def context(self, agent: AgentSpec, call: str) -> ToolContext:
+        """Where a call of a tool in this turn comes from."""
+        return ToolContext(self.session, self.run, self.team.name, agent.name, self.user, call)
 
 
 # ---- what an engine tells while it works, in order
@@ -125,6 +131,8 @@ class ToolStarted:
 
 @dataclass(frozen=True, slots=True)
 class ToolEnded:
+    """`result` is all of it, which may be more than the agent was given."""
+
     call: str
     agent: AgentSpec
     name: str

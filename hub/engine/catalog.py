@@ -13,7 +13,7 @@ from hub.engine.models.registry import ModelDeadlines, Models
 from hub.engine.scripted import ScriptedEngine
 from hub.engine.teams.files import all_teams
 from hub.engine.teams.rules import Names
-from hub.engine.tools.registry import ToolKind, Tools
+from hub.engine.tools.registry import Tools
 
 if TYPE_CHECKING:
     from hub.engine.autogen.engine import AutoGenEngine
@@ -41,8 +41,7 @@ class Catalog:
         self.tools = tools
         self._deadlines = deadlines or ModelDeadlines()
         if teams is None:
-            effects = [tool.name for tool in tools if tool.kind is not ToolKind.SAFE]
-            teams = all_teams(teams_dir, Names(models.aliases(), [tool.name for tool in tools], effects))
+            teams = all_teams(teams_dir, names_of(models, tools))
         self._teams = {team.name: team for team in teams}
         self._scripted = ScriptedEngine(tools, self._deadlines)
         self._autogen: AutoGenEngine | None = None
@@ -74,7 +73,8 @@ class Catalog:
                 return self._autogen
 
     async def aclose(self) -> None:
-        """Close connections to models."""
+        """Close connections to models, and end what tools still do."""
+        await self.tools.aclose()
         if self._autogen is not None:
             await self._autogen.aclose()
 
@@ -85,6 +85,16 @@ class Catalog:
                 self.tools.only(agent.tools)
         except KeyError as e:
             raise ValueError(f"team {team.name!r} needs {e.args[0]!r}, which does not exist") from e
+
+
+def names_of(models: Models, tools: Tools) -> Names:
+    """What teams may name with these models and tools."""
+    return Names(
+        models=models.aliases(),
+        tools=[tool.name for tool in tools],
+        effects=[tool.name for tool in tools if not tool.is_always_safe],
+        teams={tool.name: tool.teams for tool in tools if tool.teams is not None},
+    )
 
 
 def preload() -> None:

@@ -18,6 +18,7 @@ MAX_TOKENS = 1_000_000
 TOKENS_PER_PASS = 32  # an unpaced script lets other tasks of the event loop run after so many tokens
 SHOWN_CHARACTERS = 20
 
+_ARGUMENT = {"ask_person": "question", "calculator": "expression", "search_transcript": "query"}
 _WORDS = re.compile(r"^\s+|\S+\s*")
 
 
@@ -61,7 +62,7 @@ class Script:
     @property
     def arguments(self) -> dict[str, str]:
         """What the tool is called with."""
-        return {"question" if self.tool == "ask_person" else "key": self.key}
+        return {_ARGUMENT.get(self.tool, "key"): self.key}
 
     def pieces(self, turn: int, context: Sequence[Said]) -> Iterator[str]:
         """The tokens of one turn; joined they are its text."""

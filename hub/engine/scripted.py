@@ -25,7 +25,8 @@ from hub.engine.base import (
 from hub.engine.models.errors import ModelError
 from hub.engine.models.registry import ModelDeadlines
 from hub.engine.script import Said, Script, plan
-from hub.engine.tools.registry import ToolKind, Tools, canonical
+from hub.engine.tools.registry import Tools, canonical
+from hub.engine.tools.tool import ToolKind
 from hub.engine.watch import watch
 
 NAME = "scripted"
@@ -60,8 +61,8 @@ class ScriptedEngine:
             history = _history(request)
             await emit(AgentStarted(agent))
             if script.calls_tool(request.turn) and not request.goes_on:
-                if self._tools.only(agent.tools).kind(script.tool) in (None, ToolKind.SAFE):
-                    await self._call(script, agent, emit)
+                if self._tools.only(agent.tools).kind(script.tool, script.arguments) in (None, ToolKind.SAFE):
+                    await self._call(script, agent, request, emit)
                 else:
                     asked = AskedCall(new_id(), agent, script.tool, canonical(script.arguments))
                     return TurnResult(Outcome.CALLS, speech.usage, state=_state(history), calls=(asked,))
@@ -87,10 +88,11 @@ class ScriptedEngine:
         await emit(MessageEnded(message, agent, text, speech.usage))
         return text
 
-    async def _call(self, script: Script, agent: AgentSpec, emit: Emit) -> None:
+    async def _call(self, script: Script, agent: AgentSpec, request: TurnRequest, emit: Emit) -> None:
         call = new_id()
         await emit(ToolStarted(call, agent, script.tool, canonical(script.arguments)))
-        outcome = await self._tools.only(agent.tools).call(script.tool, script.arguments)
+        tools = self._tools.only(agent.tools)
+        outcome = await tools.call(script.tool, script.arguments, request.context(agent, call))
         await emit(ToolEnded(call, agent, script.tool, outcome.text, outcome.is_error))
 
 

@@ -13,6 +13,7 @@ from hub.embedded.model import EmbeddedModel
 from hub.embedded.process import EmbeddedError
 from hub.engine.forms import FileError
 from hub.engine.teams.files import all_teams
+from hub.engine.tools.loading import ToolsError
 from hub.process.exits import CannotStart, ExitCode
 from hub.process.secret_keys import kept_secret_keys
 from hub.process.services import Services
@@ -52,11 +53,13 @@ def bring_up(settings: Settings, services: Services) -> Settings:
 
 
 def check_teams(settings: Settings) -> None:
-    """Raises CannotStart for a default model or a team's file that no worker could use."""
+    """Raises CannotStart for a default model, tools or a team's file that no worker could use."""
     try:
         all_teams(settings.teams_dir, app.team_names(settings))
     except FileError as e:
         raise CannotStart(f"HUB_TEAMS_DIR:\n{e}", ExitCode.USAGE) from e
+    except ToolsError as e:
+        raise CannotStart(str(e), ExitCode.USAGE) from e
     except ValueError as e:
         raise CannotStart(f"HUB_DEFAULT_MODEL: {e}", ExitCode.USAGE) from e
 

@@ -175,11 +175,15 @@ class ToolCalledData(DurableData):
 
 
 class ToolReturnedData(DurableData):
+    """What a call came to. Of a large result `result` is the beginning and `characters` tells how large it is:
+    `GET /v1/sessions/{id}/calls/{call}` has all of it."""
+
     TYPE = "tool.returned"
     call: str
     name: str
     result: str
     is_error: bool
+    characters: Annotated[int | None, Optional] = None
 
 
 class AgentHandoffData(DurableData):

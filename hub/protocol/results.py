@@ -61,6 +61,14 @@ class SeqResult(Wire):
     seq: int
 
 
+class CallResultResult(Wire):
+    """All of what a tool call came to."""
+
+    call: str
+    name: str
+    result: str
+
+
 class SeqRunResult(Wire):
     seq: int
     run: str | None

@@ -16,7 +16,9 @@ from hub.domain.ids import CallId, SessionId
 from hub.domain.run import ClaimedRun, RunStatus
 from hub.domain.team import TeamSpec
 from hub.engine.base import AskedCall, CallResult, Outcome
-from hub.engine.tools.registry import ToolKind, ToolOutcome, Tools
+from hub.engine.tools.outcome import ToolOutcome, shown
+from hub.engine.tools.registry import Tools
+from hub.engine.tools.tool import ToolContext, ToolKind
 from hub.engine.watch import watch
 from hub.protocol.events import AgentStatusData
 from hub.protocol.frames import LoggedEvent, NewEvent
@@ -25,8 +27,8 @@ from hub.protocol.text import storable
 from hub.runs import requests
 from hub.runs.journal import Also, Journal
 from hub.runs.lease import HeldLease
-from hub.runs.turn import tool_called, tool_returned
-from hub.store import calls, input_requests, runs, sessions
+from hub.runs.turn import is_large, tool_called, tool_returned
+from hub.store import calls, input_requests, runs, sessions, tool_results
 from hub.store.database import Db, Store
 from hub.store.log import LeaseLost
 
@@ -47,8 +49,8 @@ class Step:
 class Calls:
     """The calls of one run, in one worker's hands.
 
-    `known` are those the newest checkpoint awaits. `tasks` owns the calls; `expires_s` is how long people have to
-    answer.
+    `known` are those the newest checkpoint awaits. `tasks` owns the calls; `user` is the name of the account whose
+    message asked for the run; `expires_s` is how long people have to answer.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class Calls:
         known: Sequence[Call],
         tasks: asyncio.TaskGroup,
         *,
+        user: str,
         expires_s: float,
     ) -> None:
         self._store = store
@@ -72,6 +75,7 @@ class Calls:
         self._team = team
         self._known = {call.slot: call for call in known}
         self._tasks = tasks
+        self._user = user
         self._expires_s = expires_s
         self.left = False
         """The run waits for a person now, or is paused: it is not this worker's any more."""
@@ -110,12 +114,13 @@ class Calls:
                 arguments=wanted.arguments,
                 status=CallStatus.READY,
             )
-            match self._of(call.agent).kind(call.tool):
+            arguments = orjson.loads(call.arguments)
+            match self._of(call.agent).kind(call.tool, arguments):
                 case ToolKind.APPROVAL:
                     call = replace(call, status=CallStatus.ASKED)
                     prompts[call.slot] = RequestKind.APPROVAL, requests.approval(call)
                 case ToolKind.QUESTION:
-                    words = await self._of(call.agent).call(call.tool, orjson.loads(call.arguments))
+                    words = await self._of(call.agent).call(call.tool, arguments, self._context(call))
                     if words.is_error:
                         call = replace(call, status=CallStatus.DONE, result=words.text, is_error=True)
                     else:
@@ -189,8 +194,9 @@ class Calls:
 
     async def _finish(self, call: Call, outcome: ToolOutcome) -> Call | None:
         """Record an outcome, and begin the next call with it."""
-        result = storable(outcome.text)
-        returned = tool_returned(call.id, call.tool, result, is_error=outcome.is_error)
+        whole = storable(outcome.text)
+        result = shown(whole)
+        returned = tool_returned(call.id, call.tool, whole, is_error=outcome.is_error)
         following = self._next(CallStatus.READY)
         events = [NewEvent(returned, self._run.lease.run)]
         if following is not None:
@@ -198,6 +204,8 @@ class Calls:
 
         async def write(db: Db, logged: list[LoggedEvent]) -> Sequence[NewEvent]:
             await calls.finish(db, call.slot, result, is_error=outcome.is_error)
+            if is_large(whole):
+                await tool_results.keep(db, self._run.lease, call.id, call.tool, whole)
             return await self._begin(following)(db, logged) if following is not None else ()
 
         await self._journal.append(events, write)
@@ -215,10 +223,13 @@ class Calls:
     async def _make(self, call: Call) -> ToolOutcome | None:
         """Call the tool; None when the run was stopped meanwhile."""
         tools = self._of(call.agent)
-        if tools.kind(call.tool) is ToolKind.APPROVAL and call.allowed_sha256 != requests.digest(call.arguments):
+        arguments = orjson.loads(call.arguments)
+        allowed = call.allowed_sha256 == requests.digest(call.arguments)
+        if tools.kind(call.tool, arguments) is ToolKind.APPROVAL and not allowed:
             return ToolOutcome(NOT_ALLOWED, is_error=True)
         self._journal.live(AgentStatusData(agent=call.agent, status="calling"))
-        work = self._tasks.create_task(tools.call(call.tool, orjson.loads(call.arguments)), name=f"call {call.id}")
+        making = tools.call(call.tool, arguments, self._context(call))
+        work = self._tasks.create_task(making, name=f"call {call.id}")
         try:
             early = await watch(work, self._held.stop, self._team.turn_timeout_s)
         finally:
@@ -263,6 +274,10 @@ class Calls:
     def _of(self, agent: str) -> Tools:
         """The tools this agent may have called, as the team is now."""
         return self._tools.only(next((spec.tools for spec in self._team.agents if spec.name == agent), ()))
+
+    def _context(self, call: Call) -> ToolContext:
+        lease = self._run.lease
+        return ToolContext(lease.session, lease.run, self._team.name, call.agent, self._user, call.id)
 
     def _called(self, call: Call) -> NewEvent:
         return NewEvent(tool_called(call.id, call.agent, call.tool, call.arguments, call.turn), self._run.lease.run)

@@ -10,7 +10,7 @@ from hub.domain.run import ClaimedRun, MessageStatus, Usage
 from hub.domain.team import TeamSpec
 from hub.engine.base import Outcome, TurnRequest, TurnResult
 from hub.engine.catalog import Catalog
-from hub.engine.tools.registry import ToolKind
+from hub.engine.tools.tool import ToolKind
 from hub.protocol.events import RunStartedData, TurnSupersededData
 from hub.protocol.frames import LoggedEvent, NewEvent
 from hub.relay.deltas import DeltaPublisher
@@ -99,6 +99,7 @@ class Execution:
             team,
             loaded.calls,
             self._tasks,
+            user=loaded.user,
             expires_s=self._input_expires_s,
         )
         if self._run.stop_reason is not None:
@@ -149,6 +150,7 @@ class Execution:
                 timeout_s=team.turn_timeout_s,
                 results=calls.results,
                 goes_on=goes_on,
+                user=loaded.user,
             )
             result = await engine.turn(request, turn.emit, self._held.stop)
             if turn.fault is not None or not self._held.is_valid:

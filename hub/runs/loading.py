@@ -18,7 +18,8 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9_-]+")
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """`state` is the team's, `pending` what it has not taken in yet, `calls` those whose results it awaits.
+    """`state` is the team's, `pending` what it has not taken in yet, `calls` those whose results it awaits. `user` is
+    the name of the account whose message asked for the run.
 
     `goes_on`: they are calls of the turn that is next, which goes on after them. `unfinished` is the turn an earlier
     attempt was cut off in, and `voided` the messages that were open then; `open_calls` are the tools that attempt had
@@ -27,6 +28,7 @@ class Loaded:
 
     state: str | None
     prompt: str
+    user: str
     pending: tuple[PendingInput, ...]
     calls: tuple[Call, ...]
     goes_on: bool
@@ -44,15 +46,17 @@ async def load(store: Store, open_messages: OpenMessages, run: ClaimedRun) -> Lo
     known = list[Call]()
     unfinished = None
     async with store.statements() as db:
-        state, prompt, awaits_calls = await pending.given(db, lease.session, run.input_message)
+        begins = await pending.given(db, lease.session, run.input_message)
         given = await pending.pending(db, lease.session, lease.run)
-        if awaits_calls:
+        if begins.awaits_calls:
             known = await calls.of_session(db, lease.session)
         goes_on = any(call.run == lease.run and call.turn == run.turn for call in known)
         if run.attempt > 1 and _may_have_shown(run, known, goes_on=goes_on):
             unfinished = await turns.unfinished(db, lease.session, lease.run, run.turn)
     shown = await _shown(open_messages, run) if unfinished is not None else []
-    return Loaded(state, prompt, tuple(given), tuple(known), goes_on, unfinished, tuple(shown))
+    return Loaded(
+        begins.state, begins.prompt, begins.asker, tuple(given), tuple(known), goes_on, unfinished, tuple(shown)
+    )
 
 
 def _may_have_shown(run: ClaimedRun, known: list[Call], *, goes_on: bool) -> bool:

@@ -7,7 +7,7 @@ from typing import assert_never
 import orjson
 
 from hub.domain.errors import HubError
-from hub.domain.ids import MessageId, RunId
+from hub.domain.ids import CallId, MessageId, RunId
 from hub.domain.run import MessageStatus, Usage
 from hub.domain.team import AgentSpec
 from hub.engine.base import (
@@ -20,6 +20,7 @@ from hub.engine.base import (
     ToolEnded,
     ToolStarted,
 )
+from hub.engine.tools.outcome import MAX_SHOWN
 from hub.protocol.events import (
     AgentAuthor,
     AgentHandoffData,
@@ -36,13 +37,12 @@ from hub.protocol.text import storable
 from hub.relay.deltas import DeltaPublisher
 from hub.relay.message_stream import MessageStream
 from hub.runs.journal import Journal
-from hub.store import messages, steering
+from hub.store import messages, steering, tool_results
 from hub.store.database import Db
 from hub.store.log import LeaseLost
 from hub.store.messages import AgentMessage
 
 DRAIN_S = 1.0  # how long an event waits for the deltas before it, should Redis be slow; they are void after it anyway
-MAX_TOOL_RESULT = 32_000  # characters of a tool's result in the log
 
 
 Close = Callable[[Db, list[AgentMessage], list[LoggedEvent]], Awaitable[Sequence[NewEvent]]]
@@ -89,6 +89,7 @@ class Turn:
         self._streams: dict[str, tuple[MessageStream, AgentSpec]] = {}
         self._ended: FinishedMessage | None = None
         self._statuses: dict[str, str] = {}
+        self._large: list[ToolEnded] = []
         self.recorded: list[MessageId] = []
         self.fault: Exception | None = None
 
@@ -139,6 +140,8 @@ class Turn:
                 await self._record(NewEvent(called, self._run))
                 self._show(event.agent, "calling")
             case ToolEnded():
+                if is_large(event.result):
+                    self._large.append(event)
                 returned = tool_returned(event.call, event.name, event.result, is_error=event.is_error)
                 await self._record(NewEvent(returned, self._run))
                 self._show(event.agent, "thinking")
@@ -209,6 +212,7 @@ class Turn:
         completed = [NewEvent(self._completed(message), self._run) for message in finished]
         await self._journal.append([*completed, *events], write, before_publishing=self._drain)
         self._steering.clear()
+        self._large.clear()
         self.recorded += [message.id for message in finished]
         for message in finished:
             if (closed := self._streams.pop(message.id, None)) is not None:
@@ -218,6 +222,8 @@ class Turn:
         await messages.insert_agents(db, self._journal.lease.session, said)
         if self._steering:
             await steering.consume(db, self._journal.lease.session, self._steering)
+        for ended in self._large:
+            await tool_results.keep(db, self._journal.lease, CallId(ended.call), ended.name, storable(ended.result))
         return ()
 
     async def _drain(self) -> None:
@@ -258,8 +264,16 @@ def tool_called(call: str, agent: str, name: str, arguments: str, turn: int) -> 
 
 
 def tool_returned(call: str, name: str, result: str, *, is_error: bool) -> ToolReturnedData:
-    """The event of what a call came to; a long result is cut."""
-    return ToolReturnedData(call=call, name=name, result=storable(result[:MAX_TOOL_RESULT]), is_error=is_error)
+    """The event of what a call came to; of a large result the beginning, and how large it is."""
+    characters = len(result) if is_large(result) else None
+    return ToolReturnedData(
+        call=call, name=name, result=storable(result[:MAX_SHOWN]), is_error=is_error, characters=characters
+    )
+
+
+def is_large(result: str) -> bool:
+    """Whether a result is kept beside the log, for the event has its beginning only."""
+    return len(result) > MAX_SHOWN
 
 
 def arguments_of(text: str) -> dict[str, object]:

@@ -5,7 +5,8 @@ import time
 from collections.abc import AsyncGenerator
 
 from hub.auth.policy import Action, require_scope
-from hub.domain.errors import BadRequest
+from hub.domain.errors import BadRequest, NotFound
+from hub.domain.ids import CallId, parse_id
 from hub.domain.principal import Principal
 from hub.domain.session import Session
 from hub.protocol.frames import LoggedEvent, timestamp
@@ -13,9 +14,10 @@ from hub.protocol.results import TranscriptMessage
 from hub.relay import keys
 from hub.relay.subscriber import Subscriber
 from hub.sessions.access import reach, session_id
-from hub.store import log, messages, search
+from hub.store import log, messages, search, tool_results
 from hub.store.database import Store
 from hub.store.search import Hit
+from hub.store.tool_results import LargeResult
 
 PAGE = 500  # events or messages read at once
 KEEPALIVE_S = 15.0
@@ -75,6 +77,16 @@ class History:
                 await _wait(grown, FOLLOW_CHECK_S)
         finally:
             subscription.cancel()
+
+    async def large_result(self, principal: Principal, session: str, call: str) -> LargeResult:
+        """What a tool call of the session came to, when that is too large for its event. Raises `NotFound`."""
+        id_, call_id = session_id(session), parse_id(call)
+        async with self._store.statements() as db:
+            await reach(db, principal, id_, Action.READ)
+            found = await tool_results.get(db, id_, CallId(call_id)) if call_id is not None else None
+        if found is None:
+            raise NotFound("no such result")
+        return found
 
     async def search(
         self, principal: Principal, query: str, *, limit: int, cursor: str | None

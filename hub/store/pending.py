@@ -31,7 +31,7 @@ PENDING = """
 _PENDING = text(f"{PENDING} ORDER BY m.state_seq, m.seq")
 
 _GIVEN = text("""
-    SELECT c.state, m.text AS prompt,
+    SELECT c.state, m.text AS prompt, m.author_name AS asker_name,
            EXISTS (SELECT FROM tool_calls WHERE session_id = CAST(:session AS uuid)) AS awaits_calls
     FROM (SELECT 1) AS always
     LEFT JOIN LATERAL (
@@ -82,11 +82,21 @@ def pending_of(rows: Iterable[Row]) -> list[PendingInput]:
     ]
 
 
-async def given(db: Db, session: SessionId, message: MessageId) -> tuple[str | None, str, bool]:
-    """What a run begins with: the team's state after the session's last finished turn (None: there was none), the text
-    of the message that asked for the run, and whether that state awaits results of calls."""
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What a run begins with: the team's state after the session's last finished turn (None: there was none), whether
+    that state awaits results of calls, the message that asked for the run and the name of its author."""
+
+    state: str | None
+    awaits_calls: bool
+    prompt: str
+    asker: str
+
+
+async def given(db: Db, session: SessionId, message: MessageId) -> Given:
+    """What a run begins with that answers this message."""
     row = (await db.execute(_GIVEN, {"session": session, "message": message})).one()
-    return row.state, row.prompt or "", row.awaits_calls
+    return Given(row.state, row.awaits_calls, row.prompt or "", row.asker_name or "")
 
 
 async def of_turn(db: Db, session: SessionId, run: RunId, turn: int) -> list[MessageId]:

@@ -35,6 +35,15 @@ _SEARCH = text(f"""
 """)
 
 
+_IN_SESSION = text(f"""
+    SELECT author_name, created_at, left(text, :characters) AS text
+    FROM messages m
+    WHERE m.session_id = CAST(:session AS uuid) AND m.voided_seq IS NULL
+      AND {_OF_MESSAGE} @@ websearch_to_tsquery('simple', :query)
+    ORDER BY m.created_at DESC, m.id DESC LIMIT :limit
+""")
+
+
 @dataclass(frozen=True, slots=True)
 class Hit:
     """A message in which the words were found; `author` as events have it, `snippet` plain text around them."""
@@ -71,3 +80,12 @@ async def search(
         for row in await db.execute(_SEARCH, values)
     ]
     return pages.cut(hits, limit, lambda last: pages.time_and_id(last.created_at, last.message))
+
+
+async def in_session(
+    db: Db, session: SessionId, query: str, *, limit: int, characters: int
+) -> list[tuple[str, datetime, str]]:
+    """Messages of one session that count and in which the words are found, the newest first: author, time, and text up
+    to so many characters."""
+    values = {"session": session, "query": query, "limit": limit, "characters": characters}
+    return [(row.author_name, row.created_at, row.text) for row in await db.execute(_IN_SESSION, values)]

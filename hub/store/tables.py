@@ -316,6 +316,18 @@ class InputRequestRow(Base):
     resolved_by: Mapped[str | None] = mapped_column(_UUID)
 
 
+class ToolResultRow(Base):
+    """The whole of a tool's result of which an event has the beginning."""
+
+    __tablename__ = "tool_results"
+    __table_args__ = (Index(None, "session_id"),)
+    call_id: Mapped[str] = mapped_column(_UUID, primary_key=True)
+    session_id: Mapped[str] = mapped_column(_UUID, ForeignKey("sessions.id", ondelete="CASCADE"))
+    tool: Mapped[str]
+    result: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(server_default=_NOW)
+
+
 class UsageRow(Base):
     """Tokens per turn, for accounting: it outlives the session, hence no foreign keys."""
 

@@ -1,12 +1,15 @@
 """Metrics of one worker, in Prometheus' text format."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TypeAlias
 
 from prometheus_client import CollectorRegistry, Gauge, PlatformCollector, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
 from hub.telemetry.times import Times
+
+Labelled: TypeAlias = tuple[str, Sequence[str], Callable[[], Mapping[tuple[str, ...], float]]]
 
 
 class Metrics:
@@ -18,9 +21,11 @@ class Metrics:
         gauges: Mapping[str, tuple[str, Callable[[], float]]],
         counters: Mapping[str, tuple[str, Callable[[], float]]],
         histograms: Mapping[str, tuple[str, Times]],
+        labelled: Mapping[str, Labelled],
     ) -> None:
         """`gauges`: name → (help, function that reads the present value); `counters`, without their `_total`: the
-        same; `histograms`: name → (help, seconds)."""
+        same; `histograms`: name → (help, seconds); `labelled` are counters: name → (help, names of their labels,
+        function that reads the values by their labels)."""
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
         PlatformCollector(registry=self._registry)
@@ -29,6 +34,7 @@ class Metrics:
             gauge.labels(node=node).set_function(read)
         self._registry.register(_Counters(node, counters))
         self._registry.register(_Histograms(node, histograms))
+        self._registry.register(_Labelled(node, labelled))
 
     def text(self) -> bytes:
         """What `GET /metrics` answers."""
@@ -44,6 +50,19 @@ class _Counters(Collector):
         for name, (help_, read) in self._counters.items():
             family = CounterMetricFamily(name, help_, labels=["node"])
             family.add_metric([self._node], read())
+            yield family
+
+
+class _Labelled(Collector):
+    def __init__(self, node: str, counters: Mapping[str, Labelled]) -> None:
+        self._node = node
+        self._counters = counters
+
+    def collect(self) -> Iterable[CounterMetricFamily]:
+        for name, (help_, labels, read) in self._counters.items():
+            family = CounterMetricFamily(name, help_, labels=["node", *labels])
+            for values, value in read().items():
+                family.add_metric([self._node, *values], value)
             yield family
 
 

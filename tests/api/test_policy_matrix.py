@@ -38,6 +38,7 @@ NOTHING_THERE = {"run.cancel", "run.pause", "run.resume", "input.respond", "sess
     "POST /v1/sessions/{id}/inputs/{request}",
     "DELETE /v1/sessions/{id}/invites/{invite}",
     "POST /v1/invites/accept",
+    "GET /v1/sessions/{id}/calls/{call}",
 }
 WRONG_IDS = {"unknown": str(uuid.uuid4()), "malformed": "x", "odd": "' OR 1=1 --%00"}
 

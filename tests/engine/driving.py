@@ -22,11 +22,9 @@ from hub.engine.base import (
 )
 from hub.engine.catalog import Catalog
 from hub.engine.models.registry import Model, ModelDeadlines, Models, ScriptedModel
-from hub.engine.tools.ask_person import AskPerson
-from hub.engine.tools.clock import Clock
-from hub.engine.tools.counter import Counter
-from hub.engine.tools.registry import Tool, Tools
-from hub.engine.tools.transfer import Transfer
+from hub.engine.tools.builtin import Found, builtin_tools
+from hub.engine.tools.registry import Tools
+from hub.engine.tools.tool import Tool, ToolContext
 
 SESSION, RUN = SessionId("session"), RunId("run")
 
@@ -76,6 +74,18 @@ class Told:
         return [event.agent.name for event in self.events if isinstance(event, AgentStarted)]
 
 
+CONTEXT = ToolContext(SESSION, RUN, "team", "alpha", "bob", "call")
+
+
+async def nothing_said(_session: SessionId, _query: str, _limit: int) -> Sequence[Found]:
+    return []
+
+
+def builtin(counts: Counts | None = None) -> list[Tool]:
+    """The tools of every hub, with counters in memory."""
+    return builtin_tools((counts or Counts()).increment, nothing_said)
+
+
 def catalog(
     *models: tuple[str, Model],
     counts: Counts | None = None,
@@ -86,7 +96,7 @@ def catalog(
 ) -> Catalog:
     """A catalogue with the scripted model and any others; the last one is the default."""
     known: dict[str, Model] = {"scripted": ScriptedModel(), **dict(models)}
-    available: list[Tool] = [Clock(), Counter((counts or Counts()).increment), Transfer(), AskPerson(), *tools]
+    available = [*builtin(counts), *tools]
     return Catalog(
         Models(known, default=list(known)[-1]),
         Tools(available, timeout_s=tool_timeout_s),
@@ -141,7 +151,7 @@ async def carry_out(result: TurnResult, tools: Tools) -> list[CallResult]:
     """What a run does with the calls a turn asks for, when nobody minds."""
     results = list[CallResult]()
     for asked in result.calls:
-        outcome = await tools.call(asked.name, orjson.loads(asked.arguments))
+        outcome = await tools.call(asked.name, orjson.loads(asked.arguments), CONTEXT)
         results.append(CallResult(asked.call, asked.name, outcome.text, outcome.is_error))
     return results
 

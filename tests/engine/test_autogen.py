@@ -1,7 +1,7 @@
 """The AutoGen engine over a model server: tools, deadlocks, limits, errors."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
@@ -25,9 +25,19 @@ from hub.engine.base import (
 )
 from hub.engine.catalog import Catalog
 from hub.engine.models.registry import HostedModel, ModelDeadlines, openai_model
-from hub.engine.tools.counter import Counter
-from hub.engine.tools.registry import Tool, ToolKind, Tools
-from tests.engine.driving import Counts, Told, carry_out, catalog, one_turn, request, until_streaming, whole_run
+from hub.engine.tools import Tool, tool
+from hub.engine.tools.registry import Tools
+from tests.engine.driving import (
+    Counts,
+    Told,
+    builtin,
+    carry_out,
+    catalog,
+    one_turn,
+    request,
+    until_streaming,
+    whole_run,
+)
 from tests.engine.fake_openai import FakeOpenAi, fake_openai
 
 ALPHA = AgentSpec("alpha", "Alpha", instructions="You are Alpha.", tools=("clock", "counter"))
@@ -239,20 +249,22 @@ async def test_who_stood_at_a_call_goes_on_and_no_model_is_asked_who_is_next(fak
 
 
 def _counting(counts: Counts) -> Tools:
-    return Tools([Counter(counts.increment)])
+    return Tools(builtin(counts)).only(["counter"])
 
 
 class Waiting:
     """A tool that never ends, and shrugs off `stubborn` cancellations."""
 
-    name, description, kind = "waiting", "Waits.", ToolKind.SAFE
-    parameters: Mapping[str, object] = {"type": "object", "properties": {}, "required": []}
-
     def __init__(self, stubborn: int) -> None:
         self._stubborn = stubborn
         self.called = asyncio.Event()
 
-    async def run(self, _arguments: Mapping[str, object], /) -> str:
+    @property
+    def tool(self) -> Tool:
+        return tool("safe", name="waiting")(self._wait)
+
+    async def _wait(self, key: str = "") -> None:
+        """Waits."""
         self.called.set()
         for shrug in range(self._stubborn + 1):
             try:
@@ -260,19 +272,18 @@ class Waiting:
             except asyncio.CancelledError:
                 if shrug == self._stubborn:
                     raise
-        return ""
 
 
 @pytest.mark.parametrize("stubborn", [0, 2])
 @pytest.mark.parametrize("how", ["stop", "timeout", "cancel"])
 async def test_a_tool_that_hangs_does_not_hang_the_turn(stubborn: int, how: str) -> None:
     agent = AgentSpec("alpha", "Alpha", tools=("waiting",))
-    team, tool = pair(agent), Waiting(stubborn)
-    engine = catalog(teams=[team], tools=[tool], tool_timeout_s=60).engine(team)
+    team, waiting = pair(agent), Waiting(stubborn)
+    engine = catalog(teams=[team], tools=[waiting.tool], tool_timeout_s=60).engine(team)
     stop, before, loop = asyncio.Event(), asyncio.all_tasks(), asyncio.get_running_loop()
     asked = request(team, "/script tool=waiting", timeout_s=0.3 if how == "timeout" else 30)
     turn = asyncio.create_task(engine.turn(asked, Told().emit, stop))
-    await tool.called.wait()
+    await waiting.called.wait()
     began = loop.time()
     if how == "stop":
         stop.set()
@@ -290,7 +301,7 @@ async def test_a_tool_that_hangs_does_not_hang_the_turn(stubborn: int, how: str)
 async def test_a_tool_that_takes_too_long_is_an_answer_to_the_model() -> None:
     agent = AgentSpec("alpha", "Alpha", tools=("waiting",))
     team = pair(agent)
-    engine = catalog(teams=[team], tools=[Waiting(0)], tool_timeout_s=0.05).engine(team)
+    engine = catalog(teams=[team], tools=[Waiting(0).tool], tool_timeout_s=0.05).engine(team)
     told, _ = await whole_run(engine, team, "/script turns=1 tokens=1 tool=waiting")
     (ended,) = [event for event in told.events if isinstance(event, ToolEnded)]
     assert ended.result == "waiting did not finish in 0.05 s"
@@ -300,11 +311,11 @@ async def test_a_tool_that_takes_too_long_is_an_answer_to_the_model() -> None:
 async def test_nothing_is_told_after_the_end() -> None:
     """A tool that is killed last would otherwise let its agent speak on."""
     agent = AgentSpec("alpha", "Alpha", tools=("waiting",))
-    team, told, tool, stop = pair(agent), Told(), Waiting(1), asyncio.Event()
-    engine = catalog(teams=[team], tools=[tool], tool_timeout_s=60).engine(team)
+    team, told, waiting, stop = pair(agent), Told(), Waiting(1), asyncio.Event()
+    engine = catalog(teams=[team], tools=[waiting.tool], tool_timeout_s=60).engine(team)
     async with asyncio.TaskGroup() as tasks:
         turn = tasks.create_task(engine.turn(request(team, "/script tool=waiting"), told.emit, stop))
-        await tool.called.wait()
+        await waiting.called.wait()
         stop.set()
     assert turn.result().outcome is Outcome.CANCELLED
     assert told.kinds == ["AgentStarted", "ToolStarted"]

@@ -275,11 +275,13 @@ export interface ToolCalled {
   data: ToolCalledData;
 }
 
+/** What a call came to. Of a large result `result` is the beginning and `characters` tells how large it is: `GET /v1/sessions/{id}/calls/{call}` has all of it. */
 export interface ToolReturnedData {
   call: string;
   name: string;
   result: string;
   is_error: boolean;
+  characters?: number | null;
 }
 
 export interface ToolReturned {

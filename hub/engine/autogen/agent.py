@@ -60,7 +60,6 @@ class HubAgent(AssistantAgent):
         self._spec = spec
         self._own = workbench
         self._telling = telling
-        self._calls: dict[str, str] = {}
         self._rounds_before = telling.asking.rounds
         self._handing_over = {handoff_tool(target) for target in spec.handoffs}
 
@@ -100,17 +99,16 @@ class HubAgent(AssistantAgent):
                 continue
             if self._telling.asking.take(self._spec, self._own.tools, call):
                 continue
-            known = self._calls[call.id] = new_id()  # providers number their calls from one again
+            known = self._own.known[call.id] = new_id()
             await self._telling.tell(ToolStarted(known, self._spec, call.name, call.arguments))
 
     async def _returned(self, execution: ToolCallExecutionEvent) -> None:
         for result in execution.content:
-            known = self._calls.pop(result.call_id, None)
+            known = self._own.known.pop(result.call_id, None)
             if known is None:  # the run's to carry out, or a handoff
                 continue
-            await self._telling.tell(
-                ToolEnded(known, self._spec, result.name, result.content, is_error=bool(result.is_error))
-            )
+            text = self._own.whole.pop(result.call_id, result.content)
+            await self._telling.tell(ToolEnded(known, self._spec, result.name, text, is_error=bool(result.is_error)))
 
     async def _handed_over(self, message: HandoffMessage) -> None:
         self._telling.handed_to = message.target

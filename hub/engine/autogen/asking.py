@@ -13,7 +13,8 @@ from autogen_core import FunctionCall
 from hub.domain.ids import new_id
 from hub.domain.team import AgentSpec
 from hub.engine.base import AskedCall
-from hub.engine.tools.registry import ToolKind, Tools, canonical
+from hub.engine.tools.registry import Tools, canonical
+from hub.engine.tools.tool import ToolKind
 
 
 @dataclass(slots=True)
@@ -31,18 +32,20 @@ class Asking:
 
     def take(self, agent: AgentSpec, tools: Tools, call: FunctionCall) -> bool:
         """Whether this call is the run's to carry out; it is kept then."""
-        kind = tools.kind(call.name)
         arguments = _readable(call.arguments)
-        if kind in (None, ToolKind.SAFE) or arguments is None:
+        if arguments is None or tools.kind(call.name, arguments) in (None, ToolKind.SAFE):
             return False
-        self.by_provider_id[call.id] = AskedCall(new_id(), agent, call.name, arguments)
+        self.by_provider_id[call.id] = AskedCall(new_id(), agent, call.name, canonical(arguments))
         return True
 
 
-def _readable(arguments: str) -> str | None:
-    """A model's arguments as canonical JSON; None for what is no object or cannot be written as JSON again."""
+def _readable(arguments: str) -> dict[str, object] | None:
+    """A model's arguments; None for what is no object or cannot be written as JSON again."""
     try:
         parsed = json.loads(arguments)  # as AutoGen reads them
-        return canonical(parsed) if isinstance(parsed, dict) else None
+        if not isinstance(parsed, dict):
+            return None
+        canonical(parsed)
     except (ValueError, TypeError):
         return None
+    return parsed

@@ -1,6 +1,7 @@
 """An AutoGen team for one turn, made from its spec."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import assert_never
 
 from autogen_agentchat.base import ChatAgent
@@ -17,7 +18,7 @@ from hub.engine.autogen.telling import Telling
 from hub.engine.autogen.workbench import SafeWorkbench
 from hub.engine.base import TurnRequest
 from hub.engine.models.registry import HostedModel, Model
-from hub.engine.tools.registry import ToolKind, Tools
+from hub.engine.tools.registry import Tools
 
 ClientFor = Callable[[AgentSpec | None], ChatCompletionClient]
 """A client of the team's model for an agent, or for a question of the hub's own."""
@@ -42,7 +43,9 @@ def build_team(
         HubAgent(
             agent,
             SpeakingClient(client(agent), telling, agent),
-            SafeWorkbench(_tools(tools, agent, spec.kind), telling.asking, telling.calls),
+            SafeWorkbench(
+                _tools(tools, agent, spec.kind), telling.asking, telling.calls, partial(request.context, agent)
+            ),
             RecentContext(agent.name, shown),
             telling,
         )
@@ -72,7 +75,7 @@ def _tools(tools: Tools, agent: AgentSpec, kind: TeamKind) -> Tools:
     """Agents that speak side by side call safe tools only: a turn cannot wait for one of them and go on with others."""
     own = tools.only(agent.tools)
     if kind is TeamKind.GRAPH:
-        return own.only(tool.name for tool in own if tool.kind is ToolKind.SAFE)
+        return own.only(tool.name for tool in own if tool.is_always_safe)
     return own
 
 

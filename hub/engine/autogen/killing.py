@@ -6,7 +6,7 @@ from collections.abc import Collection
 from autogen_agentchat.teams import BaseGroupChat
 from autogen_core import CancellationToken, SingleThreadedAgentRuntime
 
-from hub.engine.tools.registry import ToolOutcome
+from hub.engine.tools.outcome import ToolOutcome
 
 GRACE_S = 0.4
 ROUND_S = 0.15

@@ -5,7 +5,7 @@ import asyncio
 from hub.domain.run import Usage
 from hub.engine.autogen.asking import Asking
 from hub.engine.base import Emit, EngineEvent
-from hub.engine.tools.registry import ToolOutcome
+from hub.engine.tools.outcome import ToolOutcome
 
 
 class Telling:

@@ -1,7 +1,7 @@
 """What a team's form must keep to beyond its shape."""
 
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
 
 from hub.engine.forms import Complaint, unknown
 from hub.engine.teams.form import TeamForm
@@ -15,12 +15,14 @@ RESERVED_AGENTS = ("user", "system", "assistant", "tool", "hub")
 class Names:
     """What a team may name: the aliases of models and the names of tools in the operator's registries.
 
-    `effects` are those of the tools that are not safe (`hub.engine.tools.registry.ToolKind`).
+    `effects` are those of the tools of which a call may not be safe (`hub.engine.tools.tool.ToolKind`); `teams` are
+    those that may name a tool, where not all may.
     """
 
     models: Collection[str]
     tools: Collection[str]
     effects: Collection[str] = ()
+    teams: Mapping[str, Collection[str]] = field(default_factory=dict)
 
 
 def complaints(form: TeamForm, names: Names) -> Iterator[Complaint]:
@@ -57,6 +59,8 @@ def _agents(form: TeamForm, names: Names) -> Iterator[Complaint]:
         taken.add(agent.name)
         for index, tool in enumerate(agent.tools):
             yield from unknown((*path, "tools", index), "tool", tool, names.tools)
+            if tool in names.teams and form.name not in names.teams[tool]:
+                yield (*path, "tools", index), f"{tool!r} is not for this team"
             if form.kind == "graph" and tool in names.effects:
                 yield (*path, "tools", index), f"{tool!r} has effects or asks people: not in a team of kind graph"
         if agent.handoffs and form.kind != "swarm":

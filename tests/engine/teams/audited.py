@@ -14,7 +14,6 @@ from hub.engine.forms import FileError
 from hub.engine.models.registry import Models, ScriptedModel
 from hub.engine.teams.files import parse
 from hub.engine.teams.rules import Names
-from hub.engine.tools.clock import Clock
 from hub.engine.tools.registry import Tools
 from tests.engine import driving
 
@@ -45,7 +44,9 @@ def offer(text: str) -> TeamSpec | None:
 
 
 async def talk(spec: TeamSpec) -> None:
-    made = catalog.Catalog(Models({"scripted": ScriptedModel()}, default="scripted"), Tools([Clock()]), teams=[spec])
+    made = catalog.Catalog(
+        Models({"scripted": ScriptedModel()}, default="scripted"), Tools(driving.builtin()), teams=[spec]
+    )
     told, _ = await driving.whole_run(made.engine(spec), spec, "/script turns=2 tokens=1 tool=clock")
     assert told.texts
 

@@ -1,0 +1,60 @@
+"""`hub tool`: the tools that agents of a hub with these settings may call."""
+
+import json
+from typing import Annotated
+
+import typer
+
+from hub import app
+from hub.engine.tools.loading import ToolsError, offered
+from hub.engine.tools.tool import Tool
+from hub.process.exits import CannotStart, ExitCode
+from hub.settings import Settings
+
+cli = typer.Typer(help="Tools of agents.", no_args_is_help=True)
+
+
+@cli.callback()
+def tools() -> None:
+    """Tools of agents."""
+
+
+@cli.command("list")
+def list_tools(
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line, with the schemas.")] = False,
+    installed: Annotated[
+        bool, typer.Option("--installed", help="What installed packages offer: names for HUB_TOOLS.")
+    ] = False,
+) -> None:
+    """Show the tools that teams may name."""
+    if installed:
+        for entry in offered():
+            row = {"name": entry.name, "value": entry.value}
+            typer.echo(json.dumps(row) if as_json else f"{entry.name:<24} {entry.value}")
+        return
+    try:
+        found = app.tools_of(Settings())
+    except ToolsError as e:
+        raise CannotStart(str(e), ExitCode.USAGE) from e
+    for tool in found:
+        typer.echo(json.dumps(_row(tool)) if as_json else _line(tool))
+
+
+def _row(tool: Tool) -> dict[str, object]:
+    return {
+        "name": tool.name,
+        "kind": tool.kind.value,
+        "description": tool.description,
+        "parameters": tool.parameters,
+        "timeout_s": tool.timeout_s,
+        "approve_if": tool.approve_if.text if tool.approve_if is not None else None,
+        "teams": sorted(tool.teams) if tool.teams is not None else None,
+        "users": sorted(tool.users) if tool.users is not None else None,
+    }
+
+
+def _line(tool: Tool) -> str:
+    notes = [f"approval if {tool.approve_if.text}"] if tool.approve_if is not None else []
+    for what, names in (("teams", tool.teams), ("users", tool.users)):
+        notes += [f"{what}: {', '.join(sorted(names))}"] if names is not None else []
+    return f"{tool.name:<24} {tool.kind.value:<9} {tool.description}" + (f" ({'; '.join(notes)})" if notes else "")
