@@ -28,6 +28,7 @@ from hub.auth.tokens import Tokens
 from hub.domain.errors import HubError, Unavailable
 from hub.domain.ids import SessionId
 from hub.engine.catalog import Catalog, names_of, preload
+from hub.engine.models.configured import NOWHERE, configured, read_models
 from hub.engine.models.registry import Model, Models, ScriptedModel, local_model, openai_model
 from hub.engine.teams.rules import Names
 from hub.engine.tools.builtin import Found, Increment, Search, builtin_tools
@@ -71,13 +72,12 @@ from hub.sessions.invites import Invites
 from hub.sessions.lifecycle import Sessions
 from hub.sessions.members import Members
 from hub.sessions.messages import Messages
-from hub.settings import Settings, parse_secret_keys
+from hub.settings import Settings, parse_secret_keys, variable
 from hub.store import counters, search
 from hub.store.database import Store
 from hub.telemetry import logs
 from hub.telemetry.metrics import Metrics
 
-NOWHERE = "http://127.0.0.1:9/v1"
 SEARCHED_CHARACTERS = 2_000  # of a message that the tool search_transcript has found
 UVICORN_STOP_S = 5  # for open HTTP requests, after the sockets are drained
 
@@ -357,21 +357,39 @@ def tools_of(settings: Settings, increment: Increment = _no_counters, search: Se
 
 
 def team_names(settings: Settings) -> Names:
-    """What teams may name on a hub with these settings. ValueError when the default model is not among its models,
-    ToolsError when HUB_TOOLS names what holds no tools."""
-    return names_of(_models(settings), tools_of(settings))
+    """What teams may name on a hub with these settings. Raises as `models` and `tools_of` do."""
+    return names_of(models(settings), tools_of(settings))
 
 
-def _models(settings: Settings) -> Models:
-    models: dict[str, Model] = {"scripted": ScriptedModel()}
+def models(settings: Settings, *, strict: bool = False) -> Models:
+    """The models of a hub with these settings. With `strict`, every key that the file names must be there.
+
+    Raises FileError, and ValueError when the default model is not among them.
+    """
+    others: dict[str, Model] = {}
     if settings.local_model_url is not None:
-        models["local"] = local_model(settings.local_model_url)
+        others["local"] = local_model(settings.local_model_url)
     elif settings.default_model == "local":  # a gateway, which runs no agents, or a command; runners have its address
-        models["local"] = local_model(NOWHERE)
+        others["local"] = local_model(NOWHERE)
     if settings.openai_api_key is not None or settings.openai_base_url is not None:
         key = settings.openai_api_key.get_secret_value() if settings.openai_api_key is not None else "none"
-        models["openai"] = openai_model(settings.openai_base_url, key, settings.openai_model)
-    return Models(models, default=settings.default_model)
+        others["openai"] = openai_model(settings.openai_base_url, key, settings.openai_model)
+    return configured(
+        read_models(settings.models_file, others, variable if strict else None),
+        others,
+        default=settings.default_model,
+        local_url=settings.local_model_url,
+        variable=variable,
+    )
+
+
+def needs_local_model(settings: Settings) -> bool:
+    """Whether the model that comes with the hub is to be started. Raises FileError."""
+    if settings.local_model_url is not None or settings.role == "gateway":
+        return False
+    file = read_models(settings.models_file, {"local": ScriptedModel(), "openai": ScriptedModel()})
+    own = file.entries.get("local")
+    return file.needs_local or (settings.default_model == "local" and (own is None or own.needs_local))
 
 
 def _catalog(settings: Settings, store: Store) -> Catalog:
@@ -384,7 +402,7 @@ def _catalog(settings: Settings, store: Store) -> Catalog:
             found = await search.in_session(db, session, query, limit=limit, characters=SEARCHED_CHARACTERS)
         return [Found(author, timestamp(at), text) for author, at, text in found]
 
-    return Catalog(_models(settings), tools_of(settings, increment, find), teams_dir=settings.teams_dir)
+    return Catalog(models(settings), tools_of(settings, increment, find), teams_dir=settings.teams_dir)
 
 
 class _Server(uvicorn.Server):

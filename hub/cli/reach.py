@@ -48,6 +48,14 @@ def complete(settings: Settings) -> Generator[Settings]:
         yield settings.model_copy(update=changes)
 
 
+def with_local_model(settings: Settings) -> Settings:
+    """The settings with the address of the local model that a running hub has started, if one has."""
+    address = read_note(settings.data_dir).get("local_model_url")
+    if settings.local_model_url is not None or address is None:
+        return settings
+    return settings.model_copy(update={"local_model_url": address})
+
+
 @contextmanager
 def embedded(settings: Settings) -> Generator[Services | None]:
     """Services of our own, alone with the data directory; None when a running hub has them."""

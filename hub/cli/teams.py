@@ -13,6 +13,7 @@ from hub.engine.forms import FileError
 from hub.engine.teams import form
 from hub.engine.teams.files import all_teams, in_folder, read_file
 from hub.engine.teams.rules import Names
+from hub.process.bring_up import model_errors
 from hub.process.exits import CannotStart, ExitCode
 from hub.settings import Settings
 
@@ -68,10 +69,8 @@ def schema() -> None:
 
 
 def _names(settings: Settings) -> Names:
-    try:
+    with model_errors():
         return app.team_names(settings)
-    except ValueError as e:
-        raise CannotStart(f"HUB_DEFAULT_MODEL: {e}", ExitCode.USAGE) from e
 
 
 def _teams() -> list[TeamSpec]:

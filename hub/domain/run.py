@@ -31,13 +31,33 @@ class MessageStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens as the model's provider reported them."""
+    """Tokens as the model's provider reported them, and what they cost, in millionths of the operator's currency."""
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    cost_micros: int = 0
 
     def __add__(self, other: "Usage") -> "Usage":
-        return Usage(self.prompt_tokens + other.prompt_tokens, self.completion_tokens + other.completion_tokens)
+        return Usage(
+            self.prompt_tokens + other.prompt_tokens,
+            self.completion_tokens + other.completion_tokens,
+            self.cost_micros + other.cost_micros,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCall:
+    """One call of a model, also one that gave no answer. `model` is the alias of the one that was asked.
+
+    `agent` is None for a question of the hub's own. `finish` is why the answer ended (`stop`, `length`,
+    `function_calls`, `unknown`); without an answer it is None, and `error` says what happened, without anybody's words.
+    """
+
+    model: str
+    agent: str | None
+    usage: Usage
+    finish: str | None = None
+    error: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

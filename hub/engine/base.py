@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from hub.domain.ids import RunId, SessionId
-from hub.domain.run import Usage
+from hub.domain.run import ModelCall, Usage
 from hub.domain.team import AgentSpec, TeamSpec
 from hub.engine.tools.tool import ToolContext
 
@@ -184,7 +184,8 @@ class TurnResult:
     `state` is JSON text, present exactly for `next`, `done` and `calls`; with the last, `calls` are in the order asked
     for, and of one agent. `usage` is of all model calls of the turn, also the
     failed and invisible ones. `reason` is a short phrase (why the team stopped). `failure` is set for `failed`;
-    `detail` is for the log only and never reaches a client.
+    `detail` is for the log only and never reaches a client. `model_calls` are what `usage` is made of, in order, as far
+    as the engine knows.
     """
 
     outcome: Outcome
@@ -194,6 +195,7 @@ class TurnResult:
     failure: Failure | None = None
     detail: str | None = None
     calls: tuple[AskedCall, ...] = ()
+    model_calls: tuple[ModelCall, ...] = ()
 
 
 class Engine(Protocol):

@@ -3,13 +3,13 @@
 The only place that imports lazily: a framework costs seconds and memory, and is loaded when a team needs it.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hub.domain.team import TeamKind, TeamSpec
 from hub.engine.base import Engine
-from hub.engine.models.registry import ModelDeadlines, Models
+from hub.engine.models.registry import Model, ModelDeadlines, Models
 from hub.engine.scripted import ScriptedEngine
 from hub.engine.teams.files import all_teams
 from hub.engine.teams.rules import Names
@@ -17,6 +17,7 @@ from hub.engine.tools.registry import Tools
 
 if TYPE_CHECKING:
     from hub.engine.autogen.engine import AutoGenEngine
+    from hub.engine.models.probing import Probe
 
 DEFAULT_TEAM = "duo"
 
@@ -100,3 +101,10 @@ def names_of(models: Models, tools: Tools) -> Names:
 def preload() -> None:
     """Import every framework now: before forking workers, so that they share the memory, and not within a turn."""
     import hub.engine.autogen.engine  # noqa: F401
+
+
+async def probe_models(models: Sequence[tuple[str, Model]], deadline_s: float) -> "list[Probe]":
+    """Ask models for a word, with the clients that agents use (`hub.engine.models.probing`)."""
+    from hub.engine.models.probing import probe
+
+    return await probe(models, deadline_s)

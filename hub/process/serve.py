@@ -105,6 +105,8 @@ def _note(given: Settings, complete: Settings, url: str) -> dict[str, str]:
         note["database_url"] = complete.database_url.get_secret_value()
     if given.redis_url is None and complete.redis_url is not None:
         note["redis_url"] = complete.redis_url.get_secret_value()
+    if given.local_model_url is None and complete.local_model_url is not None:
+        note["local_model_url"] = complete.local_model_url
     return note
 
 

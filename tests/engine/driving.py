@@ -5,9 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import orjson
+from autogen_core.models import ChatCompletionClient
 
 from hub.domain.ids import RunId, SessionId
 from hub.domain.team import TeamSpec
+from hub.engine.autogen.metered import Candidate
 from hub.engine.base import (
     AgentStarted,
     CallResult,
@@ -21,7 +23,7 @@ from hub.engine.base import (
     TurnResult,
 )
 from hub.engine.catalog import Catalog
-from hub.engine.models.registry import Model, ModelDeadlines, Models, ScriptedModel
+from hub.engine.models.registry import Model, ModelDeadlines, Models, Price, ScriptedModel
 from hub.engine.tools.builtin import Found, builtin_tools
 from hub.engine.tools.registry import Tools
 from hub.engine.tools.tool import Tool, ToolContext
@@ -145,6 +147,11 @@ async def one_turn(engine: Engine, asked: TurnRequest, told: Told, stop: asyncio
     assert not left, left
     assert len(told.events) == seen
     return result
+
+
+def alone(client: ChatCompletionClient) -> list[Candidate]:
+    """A client as the only one to ask."""
+    return [Candidate("scripted", Price(), client)]
 
 
 async def carry_out(result: TurnResult, tools: Tools) -> list[CallResult]:

@@ -95,6 +95,7 @@ class FakeOpenAi:
     url: str = ""
     requests: list[Json] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
+    paths: list[str] = field(default_factory=list)
     closed: int = 0
     more: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -114,6 +115,7 @@ class FakeOpenAi:
             head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
         except asyncio.IncompleteReadError:
             return None
+        self.paths.append(head[0].split(" ")[1])
         headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in head[1:])}
         self.headers.append(headers)
         body: Json = json.loads(await reader.readexactly(int(headers["content-length"])))
@@ -128,7 +130,8 @@ class FakeOpenAi:
             mode = "long"
         if mode in ERRORS or (mode == "recovering" and tried < 3):
             status, error = ERRORS.get(mode, (503, {"error": "loading"}))
-            text = json.dumps({**error, "you_sent": self.headers[-1].get("authorization")}).encode()
+            sent = [self.headers[-1].get(name) for name in ("authorization", "x-api-key", "api-key")]
+            text = json.dumps({**error, "you_sent": sent}).encode()
             retry = "retry-after: 0.01\r\n" if mode != "limited" else "retry-after: 3600\r\n"
             writer.write(f"HTTP/1.1 {status} X\r\n{retry}content-length: {len(text)}\r\n\r\n".encode() + text)
             await writer.drain()
@@ -138,12 +141,13 @@ class FakeOpenAi:
 
     async def _stream(self, body: Json, mode: str, writer: asyncio.StreamWriter) -> None:
         async def send(data: Json | str) -> None:
-            line = f"data: {data if isinstance(data, str) else json.dumps(data)}\n\n".encode()
+            line = self.frame(data)
             writer.write(f"{len(line):x}\r\n".encode() + line + b"\r\n")
             await writer.drain()
 
         if mode in ("stalling", "dropped", "truncated", "pinging"):
-            await send(delta("half "))
+            for begun in self.half:
+                await send(begun)
         if mode == "stalling":
             await asyncio.Event().wait()
         if mode == "pinging":
@@ -156,44 +160,59 @@ class FakeOpenAi:
             return
         if mode == "endless":
             while True:
-                await send(delta("on and on " * 100))
+                await send(self.piece("on and on " * 100))
         if mode == "long-line":
             writer.write(b"200000\r\n" + b"x" * 0x200000 + b"\r\n")
         if mode not in ("truncated", "long-line"):
-            for data in self._script(body, mode):
+            for data in self.script(body, mode):
                 await send(data)
-            if body.get("stream_options"):
-                await send(
-                    {"choices": [], "usage": USAGE} if mode not in ("early-usage", "timings") else {"choices": []}
-                )
-            await send("[DONE]")
         writer.write(b"0\r\n\r\n")
         await writer.drain()
 
-    def _script(self, body: Json, mode: str) -> list[Json | str]:
+    @property
+    def half(self) -> list[Json]:
+        """The beginning of an answer."""
+        return [self.piece("half ")]
+
+    def piece(self, text: str) -> Json:
+        return delta(text)
+
+    def frame(self, data: Json | str) -> bytes:
+        return f"data: {data if isinstance(data, str) else json.dumps(data)}\n\n".encode()
+
+    def script(self, body: Json, mode: str) -> list[Json | str]:
+        """Everything of an answer."""
         answered = body["messages"][-1]["role"] == "tool"
-        return (
-            ANSWERS["good"]
-            if answered and mode not in ("unwilling", "watching")
-            else ANSWERS.get(mode, ANSWERS["good"])
-        )
+        played = ANSWERS["good"] if answered and mode not in ("unwilling", "watching") else ANSWERS.get(mode)
+        usage: list[Json | str] = []
+        if body.get("stream_options") and mode != "no-usage":
+            usage = [{"choices": [], "usage": USAGE} if mode not in ("early-usage", "timings") else {"choices": []}]
+        return [*(played or ANSWERS["good"]), *usage, "[DONE]"]
 
 
 @asynccontextmanager
-async def fake_openai() -> AsyncIterator[FakeOpenAi]:
-    """A server on loopback."""
-    fake = FakeOpenAi()
+async def serving(fake: FakeOpenAi) -> AsyncIterator[None]:
+    """Let a fake answer on loopback; its `url` is the server's, without a path."""
     tasks: set[asyncio.Task[None]] = set()
 
     def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         tasks.add(asyncio.create_task(fake.serve(reader, writer), name="fake server"))
 
     server = await asyncio.start_server(accept, "127.0.0.1", 0)
-    fake.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+    fake.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     try:
-        yield fake
+        yield
     finally:
         server.close()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@asynccontextmanager
+async def fake_openai() -> AsyncIterator[FakeOpenAi]:
+    """A server on loopback."""
+    fake = FakeOpenAi()
+    async with serving(fake):
+        fake.url += "/v1"
+        yield fake

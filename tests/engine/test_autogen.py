@@ -212,9 +212,11 @@ async def test_a_failure_keeps_its_name_through_autogen(fake: FakeOpenAi, mode: 
     assert "Traceback" not in (result.detail or "")
 
 
-async def test_an_unfinished_call_counts_what_it_has_streamed(fake: FakeOpenAi) -> None:
+async def test_an_unfinished_call_counts_what_it_has_streamed_and_a_guess_at_what_was_sent(fake: FakeOpenAi) -> None:
     _, result = await turn_on(fake, "malformed")
-    assert (result.usage.prompt_tokens, result.usage.completion_tokens) == (0, 1)
+    assert (result.usage.prompt_tokens, result.usage.completion_tokens) == (4, 1)
+    (call,) = result.model_calls
+    assert (call.finish, call.error) == (None, "malformed_output: malformed")
 
 
 async def test_a_stop_closes_the_connection_to_the_model(fake: FakeOpenAi) -> None:

@@ -19,7 +19,7 @@ from hub.engine.models.registry import ModelDeadlines, ScriptedModel
 from hub.engine.models.scripted import ScriptedClient
 from hub.engine.script import Said, plan
 from hub.engine.tools.registry import Tools
-from tests.engine.driving import Told, catalog, one_turn, request, whole_run
+from tests.engine.driving import Told, alone, catalog, one_turn, request, whole_run
 
 ALPHA, BETA, GAMMA = (AgentSpec(name, name.title()) for name in ("alpha", "beta", "gamma"))
 TEAM = TeamSpec("pair", "", TeamKind.ROUND_ROBIN, "scripted", (ALPHA, BETA), max_turns=1000)
@@ -28,7 +28,7 @@ TEAM = TeamSpec("pair", "", TeamKind.ROUND_ROBIN, "scripted", (ALPHA, BETA), max
 def _team(prompt: str, telling: Telling | None = None) -> RoundRobinGroupChat:
     asked = request(TEAM, prompt)
     client = ScriptedClient(plan(prompt), 0, ModelDeadlines())
-    made = build_team(asked, ScriptedModel(), lambda _: client, Tools([]), telling or Telling(Told().emit))
+    made = build_team(asked, ScriptedModel(), lambda _: alone(client), Tools([]), telling or Telling(Told().emit))
     assert isinstance(made, RoundRobinGroupChat)
     return made
 

@@ -22,7 +22,7 @@ from hub.engine.models.registry import HostedModel, ModelDeadlines, ScriptedMode
 from hub.engine.models.scripted import ScriptedClient
 from hub.engine.script import plan
 from hub.engine.tools.registry import Tools
-from tests.engine.driving import Told, builtin, catalog, one_turn, request, until_streaming, whole_run
+from tests.engine.driving import Told, alone, builtin, catalog, one_turn, request, until_streaming, whole_run
 from tests.engine.fake_openai import FakeOpenAi, fake_openai
 
 
@@ -87,7 +87,7 @@ async def undisturbed(spec: TeamSpec, prompt: str, turns: int) -> list[tuple[str
     team = build_team(
         request(spec, prompt),
         ScriptedModel(),
-        lambda _: Counting(prompt, answers),
+        lambda _: alone(Counting(prompt, answers)),
         Tools(builtin()),
         Telling(told.emit),
     )
@@ -281,7 +281,9 @@ async def test_autogen_does_not_save_who_was_handed_to() -> None:
     """Should this fail, `state._prune_manager` need not look for the handoff any more."""
     prompt = "/script turns=1 tool=transfer_to_beta"
     client = ScriptedClient(plan(prompt), 0, ModelDeadlines())
-    team = build_team(request(SWARM, prompt), ScriptedModel(), lambda _: client, Tools(builtin()), Telling(Told().emit))
+    team = build_team(
+        request(SWARM, prompt), ScriptedModel(), lambda _: alone(client), Tools(builtin()), Telling(Told().emit)
+    )
     await team.run(task=prompt)
     saved = await team.save_state()
     (manager,) = [state for state in saved["agent_states"].values() if "current_speaker" in state]
@@ -297,7 +299,9 @@ async def test_autogen_does_not_save_what_has_fired() -> None:
     (manager,) = [state for state in agents_of_state.values() if "ready" in state]
     assert manager["fired"] == {"critic": [], "writer": ["again"]}
     client = ScriptedClient(plan("x"), 0, ModelDeadlines())
-    team = build_team(request(LOOP, "x"), ScriptedModel(), lambda _: client, Tools(builtin()), Telling(Told().emit))
+    team = build_team(
+        request(LOOP, "x"), ScriptedModel(), lambda _: alone(client), Tools(builtin()), Telling(Told().emit)
+    )
     assert isinstance(team, HubGraph)
     team._base_group_chat_manager_class = GraphFlowManager
     made = team._create_group_chat_manager_factory("m", "g", "o", [], [], [], asyncio.Queue(), None, 1, None)()

@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from typing import Any
 
-import httpx2
 import pytest
 from autogen_core import FunctionCall
 from autogen_core.models import (
@@ -20,8 +19,9 @@ from autogen_core.models import (
 
 from hub.engine.base import Failure
 from hub.engine.models.client import Thought
+from hub.engine.models.connections import Connections
 from hub.engine.models.errors import ModelError
-from hub.engine.models.openai_compatible import OpenAiClient, http_client
+from hub.engine.models.hosted import HostedClient
 from hub.engine.models.registry import HostedModel, ModelDeadlines, openai_model
 from tests.engine.fake_openai import USAGE, FakeOpenAi, fake_openai
 
@@ -36,20 +36,21 @@ async def fake() -> AsyncIterator[FakeOpenAi]:
 
 
 @pytest.fixture
-async def http() -> AsyncIterator[httpx2.AsyncClient]:
-    async with http_client(https=False) as client:
-        yield client
+async def connections() -> AsyncIterator[Connections]:
+    shared = Connections()
+    yield shared
+    await shared.aclose()
 
 
 class Asking:
     """Asks a model of the fake server."""
 
-    def __init__(self, fake: FakeOpenAi, http: httpx2.AsyncClient) -> None:
+    def __init__(self, fake: FakeOpenAi, connections: Connections) -> None:
         self.fake = fake
-        self._http = http
+        self._connections = connections
 
-    def client(self, mode: str, deadlines: ModelDeadlines = DEADLINES, **model: Any) -> OpenAiClient:
-        return OpenAiClient(self._http, HostedModel(self.fake.url, mode, **model), deadlines)
+    def client(self, mode: str, deadlines: ModelDeadlines = DEADLINES, **model: Any) -> HostedClient:
+        return HostedClient(self._connections, HostedModel(self.fake.url, mode, **model), deadlines)
 
     async def ask(
         self, mode: str, messages: Sequence[LLMMessage] = ASKED, **model: Any
@@ -65,8 +66,8 @@ class Asking:
 
 
 @pytest.fixture
-def asking(fake: FakeOpenAi, http: httpx2.AsyncClient) -> Asking:
-    return Asking(fake, http)
+def asking(fake: FakeOpenAi, connections: Connections) -> Asking:
+    return Asking(fake, connections)
 
 
 async def test_streams_text_and_counts(asking: Asking) -> None:
@@ -204,8 +205,8 @@ async def test_a_server_that_never_answers_is_given_up(asking: Asking) -> None:
     assert caught.value.failure is Failure.MODEL_STALLED
 
 
-async def test_no_server_is_said(asking: Asking, http: httpx2.AsyncClient) -> None:
-    client = OpenAiClient(http, HostedModel("http://127.0.0.1:1/v1", "m"), ModelDeadlines(first_s=1))
+async def test_no_server_is_said(asking: Asking, connections: Connections) -> None:
+    client = HostedClient(connections, HostedModel("http://127.0.0.1:1/v1", "m"), ModelDeadlines(first_s=1))
     with pytest.raises(ModelError) as caught:
         await client.create(ASKED)
     assert caught.value.failure is Failure.MODEL_UNAVAILABLE

@@ -17,6 +17,12 @@ from tests.process.serving import serving
 pytestmark = pytest.mark.timeout(120)
 
 
+MODEL_KEYS = ("model-key", "other-model-key")
+MODELS = """models:
+  claude: {provider: anthropic, name: c, api_key_env: CLAUDE_KEY, base_url: http://127.0.0.1:1, fallbacks: [openai]}
+"""
+
+
 def canary(what: str) -> str:
     """A word that nobody else writes."""
     return f"canary-{what}-{uuid.uuid4().hex}"
@@ -26,7 +32,7 @@ class Plot:
     """Everything that is planted, by what it is, and every error that came back."""
 
     def __init__(self) -> None:
-        self.planted = {what: canary(what) for what in ("password", "text", "title", "model-key", "junk", "bad-token")}
+        self.planted = {what: canary(what) for what in (*MODEL_KEYS, "password", "text", "title", "junk", "bad-token")}
         self.errors: list[str] = []
 
     async def play(self, door: Door) -> str:
@@ -107,10 +113,14 @@ def files(data_dir: Path) -> Iterator[Path]:
 
 def test_what_is_secret_or_said_is_nowhere_but_in_the_database(data_dir: Path) -> None:
     plot = Plot()
+    models = data_dir.with_name("models.yaml")
+    models.write_text(MODELS)
     variables = {
         "HUB_LOG_LEVEL": "debug",
         "HUB_LOG_FORMAT": "json",
-        "HUB_DEFAULT_MODEL": "openai",
+        "HUB_DEFAULT_MODEL": "claude",
+        "HUB_MODELS_FILE": str(models),
+        "CLAUDE_KEY": plot.planted["other-model-key"],
         "HUB_OPENAI_BASE_URL": "http://127.0.0.1:1/v1",  # nobody listens: the error is the interesting part
         "HUB_OPENAI_API_KEY": plot.planted["model-key"],
     }

@@ -1,18 +1,17 @@
 """An AutoGen team for one turn, made from its spec."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import assert_never
 
 from autogen_agentchat.base import ChatAgent
 from autogen_agentchat.teams import BaseGroupChat, RoundRobinGroupChat, SelectorGroupChat, Swarm
-from autogen_core.models import ChatCompletionClient
 
 from hub.domain.team import AgentSpec, TeamKind
 from hub.engine.autogen.agent import HubAgent
 from hub.engine.autogen.context import RecentContext
 from hub.engine.autogen.graph import HubGraph
-from hub.engine.autogen.metered import MeteredClient, SpeakingClient
+from hub.engine.autogen.metered import Candidate, MeteredClient, SpeakingClient
 from hub.engine.autogen.selector import speaker_selection
 from hub.engine.autogen.telling import Telling
 from hub.engine.autogen.workbench import SafeWorkbench
@@ -20,14 +19,14 @@ from hub.engine.base import TurnRequest
 from hub.engine.models.registry import HostedModel, Model
 from hub.engine.tools.registry import Tools
 
-ClientFor = Callable[[AgentSpec | None], ChatCompletionClient]
-"""A client of the team's model for an agent, or for a question of the hub's own."""
+ModelsFor = Callable[[AgentSpec | None], Sequence[Candidate]]
+"""The models to ask for an agent's words, or for a question of the hub's own, in this order."""
 
 
 def build_team(
     request: TurnRequest,
     model: Model,
-    client: ClientFor,
+    models_for: ModelsFor,
     tools: Tools,
     telling: Telling,
     speaker: str | None = None,
@@ -42,7 +41,7 @@ def build_team(
     agents: list[ChatAgent] = [
         HubAgent(
             agent,
-            SpeakingClient(client(agent), telling, agent),
+            SpeakingClient(models_for(agent), telling, agent),
             SafeWorkbench(
                 _tools(tools, agent, spec.kind), telling.asking, telling.calls, partial(request.context, agent)
             ),
@@ -56,7 +55,7 @@ def build_team(
             first = _speaker(request, speaker)
             return RoundRobinGroupChat([*agents[first:], *agents[:first]], max_turns=1)
         case TeamKind.SELECTOR:
-            selecting = MeteredClient(client(None), telling)
+            selecting = MeteredClient(models_for(None), telling)
             wanted = speaker or (request.to if request.turn == 0 else None)
             choose = speaker_selection(spec, model, selecting, wanted)
             return SelectorGroupChat([*agents], selecting, max_turns=1, selector_func=choose)

@@ -2,9 +2,9 @@
 
 import asyncio
 import logging
+from dataclasses import replace
 from typing import assert_never
 
-import httpx2
 from autogen_agentchat.base import TaskResult
 from autogen_agentchat.messages import BaseChatMessage, TextMessage
 from autogen_agentchat.teams import BaseGroupChat
@@ -13,15 +13,17 @@ from autogen_core.models import ChatCompletionClient
 
 from hub.domain.run import Usage
 from hub.domain.team import AgentSpec, TeamKind
-from hub.engine.autogen.build import ClientFor, build_team
+from hub.engine.autogen.build import ModelsFor, build_team
 from hub.engine.autogen.killing import kill
+from hub.engine.autogen.metered import Candidate
 from hub.engine.autogen.state import Opened, begin_anew, give_floor, seal, unseal
 from hub.engine.autogen.telling import Telling
 from hub.engine.base import Emit, Failure, Outcome, TurnRequest, TurnResult
+from hub.engine.models.connections import Connections
 from hub.engine.models.directed import Direction
 from hub.engine.models.errors import ModelError
-from hub.engine.models.openai_compatible import OpenAiClient, http_client
-from hub.engine.models.registry import HostedModel, Model, ModelDeadlines, Models, ScriptedModel
+from hub.engine.models.hosted import HostedClient
+from hub.engine.models.registry import HostedModel, Model, ModelDeadlines, Models, Price, ScriptedModel
 from hub.engine.models.scripted import ScriptedClient
 from hub.engine.script import plan
 from hub.engine.tools.registry import Tools
@@ -44,7 +46,7 @@ class AutoGenEngine:
         self._models = models
         self._tools = tools
         self._deadlines = deadlines
-        self._http: dict[bool, httpx2.AsyncClient] = {}
+        self._connections = Connections()
         for name in ("autogen_core", "autogen_agentchat"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
 
@@ -53,7 +55,7 @@ class AutoGenEngine:
             return TurnResult(Outcome.CANCELLED, Usage())
         telling = Telling(emit)
         model = self._models.get(request.team.model)
-        turn = _Turn(request, model, telling, lambda agent: self._client(model, request, agent))
+        turn = _Turn(request, model, telling, lambda agent: self._candidates(request, agent))
         async with asyncio.TaskGroup() as tasks:
             work = tasks.create_task(turn.run(self._tools))
             try:
@@ -63,40 +65,44 @@ class AutoGenEngine:
                 if not work.done():
                     await kill(work, turn.token, turn.team, telling.calls)
         if early is not None:
-            return TurnResult(early, telling.usage)
+            return TurnResult(early, telling.usage, model_calls=tuple(telling.model_calls))
         if work.cancelled():
             return TurnResult(
-                Outcome.FAILED, telling.usage, failure=Failure.ENGINE_ERROR, detail="cancelled by the team itself"
+                Outcome.FAILED,
+                telling.usage,
+                failure=Failure.ENGINE_ERROR,
+                detail="cancelled by the team itself",
+                model_calls=tuple(telling.model_calls),
             )
-        return work.result()
+        return replace(work.result(), model_calls=tuple(telling.model_calls))
 
     async def aclose(self) -> None:
         """Close connections to models."""
-        for http in self._http.values():
-            await http.aclose()
+        await self._connections.aclose()
+
+    def _candidates(self, request: TurnRequest, agent: AgentSpec | None) -> list[Candidate]:
+        chain = self._models.chain(request.team.model)
+        return [Candidate(alias, _price(model), self._client(model, request, agent)) for alias, model in chain]
 
     def _client(self, model: Model, request: TurnRequest, agent: AgentSpec | None) -> ChatCompletionClient:
         match model:
             case ScriptedModel():
                 return ScriptedClient(plan(request.prompt), request.turn, self._deadlines)
             case HostedModel():
-                https = model.base_url.startswith("https:")
-                if (http := self._http.get(https)) is None:
-                    http = self._http[https] = http_client(https=https)
                 direction = None
                 if model.speakers == "directed" and agent is not None:
                     direction = Direction(request.team, agent)
-                return OpenAiClient(http, model, self._deadlines, direction)
+                return HostedClient(self._connections, model, self._deadlines, direction)
 
 
 class _Turn:
     """One turn under way."""
 
-    def __init__(self, request: TurnRequest, model: Model, telling: Telling, client: ClientFor) -> None:
+    def __init__(self, request: TurnRequest, model: Model, telling: Telling, models_for: ModelsFor) -> None:
         self._request = request
         self._model = model
         self._telling = telling
-        self._client = client
+        self._models_for = models_for
         self.token = CancellationToken()
         self.team: BaseGroupChat | None = None
         self._stopped: str | None = None
@@ -111,7 +117,7 @@ class _Turn:
                 speaker, telling.asking.rounds = opened.asked.agent, opened.asked.rounds
             elif request.team.kind is TeamKind.SWARM and request.turn == 0 and request.to is None:
                 speaker = _last_to_speak(opened, request)
-            team = build_team(request, self._model, self._client, tools, telling, speaker)
+            team = build_team(request, self._model, self._models_for, tools, telling, speaker)
             self.team = team
             if opened.team is not None:
                 if request.turn == 0 and not request.goes_on:
@@ -181,3 +187,7 @@ def _task(opened: Opened, request: TurnRequest) -> list[BaseChatMessage] | None:
     given = [TextMessage(source=said.source, content=said.text) for said in opened.said]
     given += [TextMessage(source=message.source, content=message.text) for message in request.inputs]
     return list[BaseChatMessage](given) or None
+
+
+def _price(model: Model) -> Price:
+    return model.price if isinstance(model, HostedModel) else Price()

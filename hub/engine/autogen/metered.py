@@ -1,32 +1,49 @@
 """Model calls of a turn: told as they stream, counted, and their real errors kept."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
+from dataclasses import dataclass
 from typing import Any
 
 from autogen_core import CancellationToken
 from autogen_core.models import ChatCompletionClient, CreateResult, LLMMessage
 
 from hub.domain.ids import new_id
-from hub.domain.run import Usage
+from hub.domain.run import ModelCall, Usage
 from hub.domain.team import AgentSpec
 from hub.engine.autogen.handoffs import settled
 from hub.engine.autogen.telling import Telling
-from hub.engine.base import MessageEnded, ReasoningDelta, TextDelta
+from hub.engine.base import Failure, MessageEnded, ReasoningDelta, TextDelta
 from hub.engine.models.client import StreamingClient, Thought
+from hub.engine.models.errors import ModelError
+from hub.engine.models.registry import Price
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A model that may be asked, by its alias."""
+
+    alias: str
+    price: Price
+    client: ChatCompletionClient
 
 
 class MeteredClient(StreamingClient):
-    """Counts the tokens of a model's calls, the failed and unfinished ones too, and keeps its real exception.
+    """Asks the first of several models that answers, and keeps an account of every call, also of failed and unfinished
+    ones, with the real exception.
 
-    A call that did not come to its end counts the pieces it streamed.
+    The next one is asked only as long as no piece has come, and not about what one of them refuses to answer. A call
+    that did not come to its end, or whose provider tells no usage, counts the pieces that came, and a guess at what was
+    sent.
     """
 
-    def __init__(self, inner: ChatCompletionClient, telling: Telling) -> None:
-        super().__init__(calls_tools=inner.model_info["function_calling"])
-        self._inner = inner
+    def __init__(self, chain: Sequence[Candidate], telling: Telling, agent: AgentSpec | None = None) -> None:
+        info = chain[0].client.model_info
+        super().__init__(calls_tools=info["function_calling"], sees=info["vision"], writes_json=info["json_output"])
+        self._chain = chain
         self._telling = telling
+        self._asking = agent.name if agent is not None else None
 
     async def create_stream(
         self, messages: Sequence[LLMMessage], *, cancellation_token: CancellationToken | None = None, **options: Any
@@ -35,22 +52,59 @@ class MeteredClient(StreamingClient):
         if cancellation_token is not None and task is not None:
             # A cancelled token ends the call at whatever it waits for, and not only between two tokens.
             cancellation_token.link_future(task)
+        for number, candidate in enumerate(self._chain, 1):
+            said = False
+            try:
+                async with aclosing(self._call(candidate, messages, options)) as stream:
+                    async for piece in stream:
+                        said = True
+                        yield piece
+            except Exception as e:
+                if said or number == len(self._chain) or not _asks_another(e):
+                    self._telling.fault = self._telling.fault or e
+                    raise
+            else:
+                return
+
+    async def _call(
+        self, candidate: Candidate, messages: Sequence[LLMMessage], options: Mapping[str, Any]
+    ) -> AsyncGenerator[str | CreateResult, None]:
         pieces = 0
-        usage: Usage | None = None
-        stream = self._inner.create_stream(messages, cancellation_token=cancellation_token, **options)
+        result: CreateResult | None = None
+        error: str | None = "given up"
+        stream = candidate.client.create_stream(messages, **options)
         try:
             async with aclosing(stream):
                 async for piece in stream:
                     if isinstance(piece, str):
                         pieces += 1
                     else:
-                        usage = Usage(piece.usage.prompt_tokens, piece.usage.completion_tokens)
+                        result, error = piece, None
                     yield piece
+        except ModelError as e:
+            error = f"{e.failure}: {e.cause}"
+            raise
         except Exception as e:
-            self._telling.fault = self._telling.fault or e
+            error = type(e).__name__
             raise
         finally:
-            self._telling.usage += usage or Usage(0, pieces)
+            self._account(candidate, messages, pieces, result, error)
+
+    def _account(
+        self,
+        candidate: Candidate,
+        messages: Sequence[LLMMessage],
+        pieces: int,
+        result: CreateResult | None,
+        error: str | None,
+    ) -> None:
+        if result is not None and (result.usage.prompt_tokens or result.usage.completion_tokens):
+            prompt, completion = result.usage.prompt_tokens, result.usage.completion_tokens
+        else:
+            prompt, completion = candidate.client.count_tokens(messages) if pieces else 0, pieces
+        usage = Usage(prompt, completion, candidate.price.micros(prompt, completion))
+        finish = result.finish_reason if result is not None else None
+        self._telling.model_calls.append(ModelCall(candidate.alias, self._asking, usage, finish, error))
 
 
 class SpeakingClient(MeteredClient):
@@ -60,8 +114,8 @@ class SpeakingClient(MeteredClient):
     a hundred times as much beyond it; it gets each answer whole, at the end.
     """
 
-    def __init__(self, inner: ChatCompletionClient, telling: Telling, agent: AgentSpec) -> None:
-        super().__init__(inner, telling)
+    def __init__(self, chain: Sequence[Candidate], telling: Telling, agent: AgentSpec) -> None:
+        super().__init__(chain, telling, agent)
         self._agent = agent
         self._message = new_id()
         self._thoughts: list[str] = []
@@ -97,3 +151,8 @@ class SpeakingClient(MeteredClient):
         self._telling.last_text = text
         await self._telling.tell(MessageEnded(self._message, self._agent, text, usage, reasoning))
         self._message, self._thoughts = new_id(), []
+
+
+def _asks_another(error: Exception) -> bool:
+    """What one provider refuses is not taken to the next."""
+    return isinstance(error, ModelError) and error.failure is not Failure.MODEL_REFUSED

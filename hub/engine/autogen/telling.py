@@ -2,14 +2,14 @@
 
 import asyncio
 
-from hub.domain.run import Usage
+from hub.domain.run import ModelCall, Usage
 from hub.engine.autogen.asking import Asking
 from hub.engine.base import Emit, EngineEvent
 from hub.engine.tools.outcome import ToolOutcome
 
 
 class Telling:
-    """The way out of a turn for everything below the team: events, tokens used, the fault that broke it.
+    """The way out of a turn for everything below the team: events, calls of models, the fault that broke it.
 
     AutoGen hands exceptions on as text, with paths and tracebacks; the real one is kept here. `calls` are the tool
     calls under way: AutoGen forgets them when it is cancelled. `asking` are those left to the run. `handed_to` is the
@@ -19,13 +19,18 @@ class Telling:
     def __init__(self, emit: Emit) -> None:
         self._emit = emit
         self._over = False
-        self.usage = Usage()
+        self.model_calls: list[ModelCall] = []
         self.fault: Exception | None = None
         self.last_text = ""
         self.calls: set[asyncio.Task[ToolOutcome]] = set()
         self.asking = Asking()
         self.handed_to: str | None = None
         self._one_by_one = asyncio.Lock()
+
+    @property
+    def usage(self) -> Usage:
+        """What all model calls of the turn have used so far."""
+        return sum((call.usage for call in self.model_calls), Usage())
 
     async def tell(self, event: EngineEvent) -> None:
         """Emit an event, after all others that are being told: it is written to the log."""

@@ -25,8 +25,10 @@ class StreamingClient(ChatCompletionClient):
     Raises `hub.engine.models.errors.ModelError` when the model gives no answer.
     """
 
-    def __init__(self, *, calls_tools: bool) -> None:
+    def __init__(self, *, calls_tools: bool, sees: bool = False, writes_json: bool = False) -> None:
         self._calls_tools = calls_tools
+        self._sees = sees
+        self._writes_json = writes_json
 
     @abstractmethod
     def create_stream(
@@ -43,9 +45,9 @@ class StreamingClient(ChatCompletionClient):
     @property
     def model_info(self) -> ModelInfo:
         return ModelInfo(
-            vision=False,
+            vision=self._sees,
             function_calling=self._calls_tools,
-            json_output=False,
+            json_output=self._writes_json,
             structured_output=False,
             family=ModelFamily.UNKNOWN,
             multiple_system_messages=True,

@@ -1,7 +1,6 @@
 """A conversation as an OpenAI-compatible server wants it."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from autogen_core.models import (
     AssistantMessage,
@@ -12,10 +11,24 @@ from autogen_core.models import (
 )
 
 from hub.engine.models.client import Tooling
+from hub.engine.models.conversation import Json, pictures, schema_of, spoken
 from hub.engine.models.directed import Direction
-from hub.engine.models.registry import HostedModel
+from hub.engine.models.registry import OPENAI_URL, HostedModel
 
-Json = dict[str, Any]
+
+def chat_url(model: HostedModel) -> str:
+    """Where a chat completion is asked for. On Azure a model is a deployment, and the interface has a date."""
+    base = model.base_url.rstrip("/")
+    if model.provider == "azure":
+        return f"{base}/openai/deployments/{model.name}/chat/completions?api-version={model.api_version}"
+    return f"{base}/chat/completions"
+
+
+def chat_headers(model: HostedModel) -> dict[str, str]:
+    """How the key is shown."""
+    if not model.api_key:
+        return {}
+    return {"api-key": model.api_key} if model.provider == "azure" else {"Authorization": f"Bearer {model.api_key}"}
 
 
 def chat_request(
@@ -39,22 +52,12 @@ def chat_request(
         **extra,
     }
     if model.max_tokens is not None:
-        body.setdefault("max_tokens", model.max_tokens)
+        # OpenAI's newer models refuse the older word, other servers do not know the newer one.
+        newer = model.provider == "azure" or model.base_url == OPENAI_URL
+        body.setdefault("max_completion_tokens" if newer else "max_tokens", model.max_tokens)
     if tools and model.calls_tools:
-        body["tools"] = [
-            {"type": "function", "function": tool if isinstance(tool, Mapping) else tool.schema} for tool in tools
-        ]
+        body["tools"] = [{"type": "function", "function": schema_of(tool)} for tool in tools]
     return body
-
-
-def newer_half(messages: Sequence[LLMMessage]) -> list[LLMMessage]:
-    """A conversation without its older half, instructions kept. Empty when there is nothing left to leave out."""
-    instructions = [message for message in messages if isinstance(message, SystemMessage)]
-    said = [message for message in messages if not isinstance(message, SystemMessage)]
-    kept = said[(len(said) + 1) // 2 :]
-    while kept and isinstance(kept[0], FunctionExecutionResultMessage):
-        del kept[0]  # providers refuse a tool's result without the call it answers
-    return [*instructions, *kept] if kept else []
 
 
 def _message(model: HostedModel, message: LLMMessage) -> list[Json]:
@@ -62,7 +65,8 @@ def _message(model: HostedModel, message: LLMMessage) -> list[Json]:
         case SystemMessage():
             return [{"role": "system", "content": message.content}]
         case UserMessage():
-            return [_user(model, message)]
+            name = {"name": message.source} if model.speakers == "name" else {}
+            return [{"role": "user", "content": _content(model, message), **name}]
         case AssistantMessage(content=str(text)):
             return [{"role": "assistant", "content": text}]
         case AssistantMessage():
@@ -79,15 +83,12 @@ def _message(model: HostedModel, message: LLMMessage) -> list[Json]:
             ]
 
 
-def _user(model: HostedModel, message: UserMessage) -> Json:
-    text = message.content if isinstance(message.content, str) else " ".join(map(str, message.content))
-    match model.speakers:
-        case "name":
-            return {"role": "user", "content": text, "name": message.source}
-        case "line":
-            return {"role": "user", "content": f"{message.source} said:\n{text}"}
-        case "directed":  # a question of the hub's own, such as who is to speak next
-            return {"role": "user", "content": text}
+def _content(model: HostedModel, message: UserMessage) -> str | list[Json]:
+    text, seen = spoken(model, message), pictures(model, message)
+    if not seen:
+        return text
+    shown = [{"type": "image_url", "image_url": {"url": picture.data_uri}} for picture in seen]
+    return [{"type": "text", "text": text}, *shown]
 
 
 def _merged(messages: list[Json], model: HostedModel) -> list[Json]:
@@ -96,8 +97,12 @@ def _merged(messages: list[Json], model: HostedModel) -> list[Json]:
         return messages
     merged: list[Json] = []
     for message in messages:
-        if merged and message["role"] == merged[-1]["role"] == "user":
+        if merged and message["role"] == merged[-1]["role"] == "user" and _both_text(message, merged[-1]):
             merged[-1] = {"role": "user", "content": f"{merged[-1]['content']}\n\n{message['content']}"}
         else:
             merged.append(message)
     return merged
+
+
+def _both_text(one: Json, other: Json) -> bool:
+    return isinstance(one["content"], str) and isinstance(other["content"], str)
