@@ -221,7 +221,12 @@ class Calls:
         return write
 
     async def _make(self, call: Call) -> ToolOutcome | None:
-        """Call the tool; None when the run was stopped meanwhile."""
+        """Call the tool; None when the run was stopped meanwhile.
+
+        Raises `LeaseLost` when recording that it is called took so long, or this worker stood still so long since, that
+        another one may have the run.
+        """
+        self._journal.check()
         tools = self._of(call.agent)
         arguments = orjson.loads(call.arguments)
         allowed = call.allowed_sha256 == requests.digest(call.arguments)

@@ -18,9 +18,18 @@ CREATE OR REPLACE FUNCTION rig.logged() RETURNS trigger LANGUAGE plpgsql AS $$ B
     WHERE r.id = NEW.run_id;
     RETURN NULL;
 END $$;
+CREATE OR REPLACE FUNCTION rig.counted() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    INSERT INTO rig.audit (type, session, run, epoch, writer)
+    SELECT 'effect', r.session_id, r.id, r.lease_epoch, session_user
+    FROM public.tool_calls c JOIN public.runs r ON r.id = c.run_id
+    WHERE strpos(c.arguments, '"' || NEW.key || '"') > 0 AND r.status IN ('running', 'waiting', 'paused');
+    RETURN NULL;
+END $$;
+DROP TRIGGER IF EXISTS rig_counted ON public.counters;
 DROP TRIGGER IF EXISTS rig_granted ON public.runs;
 DROP TRIGGER IF EXISTS rig_logged ON public.events;
 CREATE TRIGGER rig_granted AFTER UPDATE OF lease_epoch ON public.runs FOR EACH ROW EXECUTE FUNCTION rig.granted();
+CREATE TRIGGER rig_counted AFTER INSERT OR UPDATE ON public.counters FOR EACH ROW EXECUTE FUNCTION rig.counted();
 CREATE TRIGGER rig_logged AFTER INSERT ON public.events FOR EACH ROW WHEN (NEW.run_id IS NOT NULL)
     EXECUTE FUNCTION rig.logged();
 """

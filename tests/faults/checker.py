@@ -124,6 +124,7 @@ class _Checker:
         op = self._ops[r["op"]]
         self.report.ledger["acks"] += 1
         self.report.acks.append(r["t"] - op.began)
+        self.report.answers.append(r["t"] - self._tried[r["op"]])
         if self._last_ok is not None:
             self.report.longest_ack_gap = max(self.report.longest_ack_gap, r["t"] - self._last_ok)
         self._last_ok = r["t"]
@@ -137,13 +138,19 @@ class _Checker:
     def _fail(self, r: Record) -> None:
         self._ops[r["op"]].refused = True
         self.report.failures[r["code"]] += 1
-        self.report.refusals.append(r["t"] - self._tried[r["op"]])
+        self._refused(r)
 
     def _info(self, r: Record) -> None:
         self._ops[r["op"]].ambiguous = True
         self.report.failures[r["why"]] += 1
+        self.report.answers.append(r["t"] - self._tried[r["op"]])
         if r["why"] == "unavailable":
-            self.report.refusals.append(r["t"] - self._tried[r["op"]])
+            self._refused(r)
+
+    def _refused(self, r: Record) -> None:
+        self.report.refusals.append(r["t"] - self._tried[r["op"]])
+        if not r["retryable"]:
+            self.report.final.append(r["code"] if "code" in r else r["why"])
 
     # ---- readers
 
@@ -332,6 +339,9 @@ class _Checker:
                 if run in holders and epoch <= holders[run][0]:
                     self._wrong("zombie-write", f"a lease of {run} has epoch {epoch} after {holders[run][0]}")
                 holders[run] = (epoch, writer)
+            elif item["type"] == "effect":
+                if run in holders and writer != holders[run][1]:
+                    self.report.strange_effects.append(f"of {run} by {writer}, the lease is with {holders[run][1]}")
             elif item["type"] in RUNNER_ONLY and run in holders and writer != holders[run][1]:
                 self._wrong("zombie-write", f"{item['type']} of {run} by {writer}, the lease is with {holders[run][1]}")
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx2
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import WebSocketException
+from websockets.exceptions import InvalidStatus, WebSocketException
 
 from tests.faults.history import History
 
@@ -53,7 +53,8 @@ class Client:
         self.node = ""
         self.reconnects: list[float] = []  # seconds from a loss to the next hello
         self.resumed: list[float] = []  # seconds from a loss until everything is joined again
-        self.refused: list[str] = []  # codes of joins that failed
+        self.refused: list[str] = []  # codes of joins that failed, and of handshakes: 'HTTP 503'
+        self.token_at: dict[str, float] = {}  # run → when this client last saw a piece of it
         self._rng = rng
         self._on_event = on_event
         self._ids = itertools.count(1)
@@ -90,6 +91,10 @@ class Client:
                         open_timeout=OPEN_S,
                         close_timeout=0.5,
                     )
+            except InvalidStatus as e:
+                self.refused.append(f"HTTP {e.response.status_code}")
+                await asyncio.sleep(self._rng.uniform(0.2, 1) * self.retry_s)
+                continue
             except (OSError, TimeoutError, WebSocketException):
                 await asyncio.sleep(self._rng.uniform(0.2, 1) * self.retry_s)
                 continue
@@ -162,7 +167,9 @@ class Client:
     def _event(self, frame: Frame) -> None:
         if frame["type"] == "server.draining":
             return
-        self.history.add("in", c=self._name, f=frame)
+        now = self.history.add("in", c=self._name, f=frame)
+        if frame["type"] in ("message.delta", "message.snapshot"):
+            self.token_at[frame["run"]] = now
         if "seq" in frame and frame["seq"] == self.cursors.get(frame["session"], -1) + 1:
             self.cursors[frame["session"]] = frame["seq"]
         if self._on_event is not None:
@@ -234,9 +241,9 @@ class Client:
                 error = reply["error"]
                 # Of `unavailable` nobody knows whether it was committed.
                 if error["code"] in ("unavailable", "internal"):
-                    self.history.add("info", op=op, why=error["code"])
+                    self.history.add("info", op=op, why=error["code"], retryable=error["retryable"])
                 else:
-                    self.history.add("fail", op=op, code=error["code"])
+                    self.history.add("fail", op=op, code=error["code"], retryable=error["retryable"])
                     if error["code"] not in RETRYABLE:
                         return None
             await asyncio.sleep(self._rng.uniform(0.3, 1) * self.retry_s)

@@ -3,7 +3,7 @@
 All records come from one event loop, so that their order is that of their monotonic times. Kinds:
 
 try            a client sends message.send (again): op, session, user, client_id, text
-ok fail info   what came of op: {seq, message, run} | code (not carried out) | why (nobody knows)
+ok fail info   what came of op: {seq, message, run} | code, retryable (not carried out) | why (nobody knows)
 join           a client asks to follow: c (connection), session, after (None: the last 50)
 joined         the answer, in the order of frames: c, session, last_seq, replay_from
 in             an event that came over the wire: c, f (the frame)
@@ -14,7 +14,7 @@ fault heal     what was done to the hub
 member         user may see session
 log            the final log: session, items · transcript: session, items · run: id, status
 effect         key, value: how often the tool took effect
-audit          what PostgreSQL saw: grants of leases and rows of runs, in order, each with its writer
+audit          what PostgreSQL saw: grants of leases, rows of runs and effects of tools, in order, each with its writer
 """
 
 import time

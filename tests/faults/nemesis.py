@@ -15,6 +15,11 @@ from tests.faults.sights import Report
 BASELINE = ("hub_connections", "hub_sockets", "hub_rooms", "hub_runs_active", "hub_database_connections_in_use")
 COUNTED = ("position_fixes", "events_healed", "payloads_rejected", "leases_lost", "writes_refused", "relay_reconnects")
 BASELINE_S = 15.0
+DATABASE_POOL, REDIS_POOL = 12, 16  # connections a worker may keep when nobody is there
+BACKENDS = """
+SELECT usename, count(*) AS backends, count(*) FILTER (WHERE state LIKE 'idle in transaction%') AS open
+FROM pg_stat_activity WHERE application_name = 'agent-hub' GROUP BY usename
+"""
 
 
 @dataclass
@@ -60,17 +65,19 @@ def spread(values: list[float]) -> str:
 
 
 class Baseline:
-    """What every node holds when nobody is there: no connection, room, run or transaction, and as many tasks as
-    before."""
+    """What every node holds when nobody is there: no connection, room, run or transaction, as many tasks as before,
+    and no more files and connections to PostgreSQL than its pools are large."""
 
-    def __init__(self, hub: Rig, tasks: float) -> None:
+    def __init__(self, hub: Rig, tasks: float, files: float) -> None:
         self._hub = hub
         self._tasks = tasks
+        self._files = files + DATABASE_POOL + REDIS_POOL
 
     @classmethod
     async def of(cls, hub: Rig) -> "Baseline":
         """Before anybody comes."""
-        return cls(hub, max([(await node.metrics())["hub_tasks"] for node in hub.nodes]))
+        found = [await node.metrics() for node in hub.nodes]
+        return cls(hub, *(max(each[name] for each in found) for name in ("hub_tasks", "process_open_fds")))
 
     async def failures(self) -> list[str]:
         """What is not back there after a while."""
@@ -82,6 +89,11 @@ class Baseline:
                 wrong += [f"{node.name}: {name} is {found[name]:g}" for name in BASELINE if found[name]]
                 if found["hub_tasks"] > self._tasks:
                     wrong.append(f"{node.name}: {found['hub_tasks']:g} tasks, there were {self._tasks:g}")
+                if found["process_open_fds"] > self._files:
+                    wrong.append(f"{node.name}: {found['process_open_fds']:g} files, {self._files:g} may be open")
+            for row in await self._hub.sql(BACKENDS):
+                if row["backends"] > DATABASE_POOL or row["open"]:
+                    wrong.append(f"{row['usename']}: {row['backends']} backends, {row['open']} in a transaction")
             if not wrong or time.monotonic() > deadline:
                 return wrong
             await asyncio.sleep(0.3)

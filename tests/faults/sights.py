@@ -22,6 +22,9 @@ class Report:
     runs: Counter[str] = field(default_factory=Counter)
     acks: list[float] = field(default_factory=list)
     refusals: list[float] = field(default_factory=list)  # until a try was answered with an error
+    answers: list[float] = field(default_factory=list)  # until a try was answered, or given up, whatever it was
+    final: list[str] = field(default_factory=list)  # refusals that said it was of no use to try again
+    strange_effects: list[str] = field(default_factory=list)  # of tools, by a worker that had not the run's lease
     takeovers: list[float] = field(default_factory=list)
     longest_ack_gap: float = 0.0
 

@@ -162,7 +162,10 @@ def phantom(h: list[Record]) -> None:
 
 
 def refused_and_there(h: list[Record]) -> None:
-    h[:] = [{"k": "fail", "t": r["t"], "op": "o1", "code": "forbidden"} if r["k"] == "ok" else r for r in h]
+    h[:] = [
+        {"k": "fail", "t": r["t"], "op": "o1", "code": "forbidden", "retryable": False} if r["k"] == "ok" else r
+        for r in h
+    ]
 
 
 def ack_inversion(h: list[Record]) -> None:

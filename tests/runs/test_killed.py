@@ -9,6 +9,7 @@ import signal
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
+import asyncpg
 import pytest
 
 from hub.store.database import Store
@@ -94,6 +95,37 @@ async def test_a_call_that_was_lost_is_left_alone_when_a_person_says_so(gateway:
         assert frames[-1]["data"]["status"] == "completed"
         assert await counted(store, "alone") == 0
         assert (await known(ada, session))[-1] == "alpha:t1.0 t1.1 t1.2 "
+
+
+SLOW_RECORD = """
+CREATE FUNCTION slow_record() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(1.6); RETURN NULL; END $$;
+CREATE CONSTRAINT TRIGGER slow_record AFTER INSERT ON events DEFERRABLE INITIALLY DEFERRED FOR EACH ROW
+    WHEN (NEW.type = 'tool.called') EXECUTE FUNCTION slow_record();
+"""
+FAST_RECORD = "DROP TRIGGER slow_record ON events; DROP FUNCTION slow_record()"
+
+
+async def test_a_call_whose_record_took_longer_than_the_lease_is_not_made(
+    gateway: Door, store: Store, dsn: str
+) -> None:
+    """The COMMIT of the record lasts longer than the lease: whoever waited for it may not call any more."""
+    async with await gateway.person() as ada:
+        session = await room_for(ada, "scripted-tools")
+        database = await asyncpg.connect(dsn)
+        await database.execute(SLOW_RECORD)
+        try:
+            sent = await ada.say(session, "/script turns=1 tokens=3 tool=counter key=slow")
+            for _ in range(2):
+                request = await ada.expect("input.requested", kind="retry")
+                await answer(ada, request, decision="approve")
+            request = await ada.expect("input.requested", kind="retry")
+        finally:
+            await database.execute(FAST_RECORD)
+            await database.close()
+        assert await counted(store, "slow") == 0
+        await answer(ada, request, decision="approve")
+        await finish(ada, sent["run"])
+        assert await counted(store, "slow") == 1
 
 
 async def test_what_came_of_a_call_outlives_the_runner_that_made_it(gateway: Door, store: Store) -> None:
