@@ -16,7 +16,8 @@ class TeamKind(StrEnum):
 class AgentSpec:
     """One agent of a team. `name` is an identifier (it goes to model providers); people see `display_name`.
 
-    In a swarm, `handoffs` are the agents that it may hand the conversation to.
+    In a swarm, `handoffs` are the agents that it may hand the conversation to. `model` is an alias of the model
+    registry, or None for the team's; `temperature` and `max_tokens` stand for those of the model, where they are given.
     """
 
     name: str
@@ -25,6 +26,9 @@ class AgentSpec:
     description: str = ""
     tools: tuple[str, ...] = ()
     handoffs: tuple[str, ...] = ()
+    model: str | None = None
+    temperature: float | None = None
+    max_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

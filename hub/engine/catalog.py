@@ -83,6 +83,7 @@ class Catalog:
         try:
             self._models.get(team.model)
             for agent in team.agents:
+                self._models.get(agent.model or team.model)
                 self.tools.only(agent.tools)
         except KeyError as e:
             raise ValueError(f"team {team.name!r} needs {e.args[0]!r}, which does not exist") from e

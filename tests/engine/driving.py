@@ -23,7 +23,7 @@ from hub.engine.base import (
     TurnResult,
 )
 from hub.engine.catalog import Catalog
-from hub.engine.models.registry import Model, ModelDeadlines, Models, Price, ScriptedModel
+from hub.engine.models.registry import Model, ModelDeadlines, Models, ScriptedModel
 from hub.engine.tools.builtin import Found, builtin_tools
 from hub.engine.tools.registry import Tools
 from hub.engine.tools.tool import Tool, ToolContext
@@ -151,7 +151,7 @@ async def one_turn(engine: Engine, asked: TurnRequest, told: Told, stop: asyncio
 
 def alone(client: ChatCompletionClient) -> list[Candidate]:
     """A client as the only one to ask."""
-    return [Candidate("scripted", Price(), client)]
+    return [Candidate("scripted", ScriptedModel(), client)]
 
 
 async def carry_out(result: TurnResult, tools: Tools) -> list[CallResult]:

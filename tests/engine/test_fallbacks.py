@@ -6,9 +6,9 @@ import pytest
 
 from hub.domain.run import ModelCall, Usage
 from hub.domain.team import AgentSpec, TeamKind, TeamSpec
-from hub.engine.base import Failure, Outcome, TurnResult
+from hub.engine.base import Failure, Input, Outcome, TurnResult
 from hub.engine.models.registry import HostedModel, Model, Price
-from tests.engine.driving import Told, catalog, one_turn, request
+from tests.engine.driving import Told, catalog, one_turn, request, whole_run
 from tests.engine.fake_openai import FakeOpenAi, fake_openai
 
 TEAM = TeamSpec("solo", "", TeamKind.ROUND_ROBIN, "first", (AgentSpec("alpha", "Alpha"),), max_turns=1)
@@ -72,3 +72,45 @@ async def test_without_reported_usage_pieces_are_counted(fake: FakeOpenAi) -> No
     assert result.usage.completion_tokens == 3
     assert result.usage.prompt_tokens > 0
     assert result.usage.cost_micros > 0
+
+
+async def test_each_agent_has_its_own_model(fake: FakeOpenAi) -> None:
+    """And its own temperature and length, for whoever stands in, too."""
+    agents = (
+        AgentSpec("alpha", "Alpha", model="second", temperature=0.25, max_tokens=50),
+        AgentSpec("beta", "Beta"),
+        AgentSpec("gamma", "Gamma", model="third", max_tokens=70),
+    )
+    team = TeamSpec("trio", "", TeamKind.ROUND_ROBIN, "first", agents, max_turns=3)
+    teams = catalog(
+        ("first", HostedModel(fake.url, "good", parameters={"temperature": 0.5}, max_tokens=10)),
+        ("second", HostedModel(fake.url, "broken", retries=0, parameters={"temperature": 0.7}, fallbacks=["first"])),
+        ("third", HostedModel(fake.url, "reasoning")),
+        teams=[team],
+    )
+    _, results = await whole_run(teams.engine(team), team, "Hi")
+    await teams.aclose()
+    assert [[call.model for call in result.model_calls] for result in results] == [
+        ["second", "first"], ["first"], ["third"],
+    ]  # fmt: skip
+    asked = [(body["model"], body.get("temperature"), body.get("max_tokens")) for body in fake.requests]
+    assert asked == [("broken", 0.25, 50), ("good", 0.25, 50), ("good", 0.5, 10), ("reasoning", None, 70)]
+
+
+async def test_an_agent_is_shown_what_its_own_model_has_room_for(fake: FakeOpenAi) -> None:
+    team = TeamSpec("solo", "", TeamKind.ROUND_ROBIN, "large", (AgentSpec("alpha", "Alpha", model="small"),))
+    teams = catalog(
+        ("large", HostedModel(fake.url, "good", context_characters=100_000)),
+        ("small", HostedModel(fake.url, "good", context_characters=10)),
+        teams=[team],
+    )
+    given = [Input("bob", "x" * 40), Input("bob", "short")]
+    await one_turn(teams.engine(team), request(team, "short", inputs=given), Told())
+    await teams.aclose()
+    assert [message["content"] for message in fake.requests[0]["messages"]] == ["bob said:\nshort"]
+
+
+def test_an_agents_model_must_exist() -> None:
+    team = TeamSpec("solo", "", TeamKind.ROUND_ROBIN, None, (AgentSpec("alpha", "Alpha", model="no-such"),))
+    with pytest.raises(ValueError, match="needs 'no-such'"):
+        catalog(teams=[team])

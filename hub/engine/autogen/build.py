@@ -16,7 +16,7 @@ from hub.engine.autogen.selector import speaker_selection
 from hub.engine.autogen.telling import Telling
 from hub.engine.autogen.workbench import SafeWorkbench
 from hub.engine.base import TurnRequest
-from hub.engine.models.registry import HostedModel, Model
+from hub.engine.models.registry import Model
 from hub.engine.tools.registry import Tools
 
 ModelsFor = Callable[[AgentSpec | None], Sequence[Candidate]]
@@ -37,19 +37,19 @@ def build_team(
     `speaker` names the agent in whose turn it goes on. ValueError for a kind of team that AutoGen does not make.
     """
     spec = request.team
-    shown = model.context_characters if isinstance(model, HostedModel) else None
-    agents: list[ChatAgent] = [
-        HubAgent(
-            agent,
-            SpeakingClient(models_for(agent), telling, agent),
-            SafeWorkbench(
-                _tools(tools, agent, spec.kind), telling.asking, telling.calls, partial(request.context, agent)
-            ),
-            RecentContext(agent.name, shown),
-            telling,
+    agents: list[ChatAgent] = []
+    for agent in spec.agents:
+        chain = models_for(agent)
+        own = _tools(tools, agent, spec.kind)
+        agents.append(
+            HubAgent(
+                agent,
+                SpeakingClient(chain, telling, agent),
+                SafeWorkbench(own, telling.asking, telling.calls, partial(request.context, agent)),
+                RecentContext(agent.name, chain[0].shown_characters),
+                telling,
+            )
         )
-        for agent in spec.agents
-    ]
     match spec.kind:
         case TeamKind.ROUND_ROBIN:
             first = _speaker(request, speaker)

@@ -23,7 +23,7 @@ from hub.engine.models.connections import Connections
 from hub.engine.models.directed import Direction
 from hub.engine.models.errors import ModelError
 from hub.engine.models.hosted import HostedClient
-from hub.engine.models.registry import HostedModel, Model, ModelDeadlines, Models, Price, ScriptedModel
+from hub.engine.models.registry import HostedModel, Model, ModelDeadlines, Models, ScriptedModel, tuned
 from hub.engine.models.scripted import ScriptedClient
 from hub.engine.script import plan
 from hub.engine.tools.registry import Tools
@@ -81,8 +81,14 @@ class AutoGenEngine:
         await self._connections.aclose()
 
     def _candidates(self, request: TurnRequest, agent: AgentSpec | None) -> list[Candidate]:
-        chain = self._models.chain(request.team.model)
-        return [Candidate(alias, _price(model), self._client(model, request, agent)) for alias, model in chain]
+        if agent is None:
+            chain = self._models.chain(request.team.model)
+        else:
+            chain = [
+                (alias, tuned(model, temperature=agent.temperature, max_tokens=agent.max_tokens))
+                for alias, model in self._models.chain(agent.model or request.team.model)
+            ]
+        return [Candidate(alias, model, self._client(model, request, agent)) for alias, model in chain]
 
     def _client(self, model: Model, request: TurnRequest, agent: AgentSpec | None) -> ChatCompletionClient:
         match model:
@@ -187,7 +193,3 @@ def _task(opened: Opened, request: TurnRequest) -> list[BaseChatMessage] | None:
     given = [TextMessage(source=said.source, content=said.text) for said in opened.said]
     given += [TextMessage(source=message.source, content=message.text) for message in request.inputs]
     return list[BaseChatMessage](given) or None
-
-
-def _price(model: Model) -> Price:
-    return model.price if isinstance(model, HostedModel) else Price()

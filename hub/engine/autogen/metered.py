@@ -17,7 +17,7 @@ from hub.engine.autogen.telling import Telling
 from hub.engine.base import Failure, MessageEnded, ReasoningDelta, TextDelta
 from hub.engine.models.client import StreamingClient, Thought
 from hub.engine.models.errors import ModelError
-from hub.engine.models.registry import Price
+from hub.engine.models.registry import HostedModel, Model, Price
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +25,17 @@ class Candidate:
     """A model that may be asked, by its alias."""
 
     alias: str
-    price: Price
+    model: Model
     client: ChatCompletionClient
+
+    @property
+    def price(self) -> Price:
+        return self.model.price if isinstance(self.model, HostedModel) else Price()
+
+    @property
+    def shown_characters(self) -> int | None:
+        """How much of a conversation the model is sent; None is everything."""
+        return self.model.context_characters if isinstance(self.model, HostedModel) else None
 
 
 class MeteredClient(StreamingClient):

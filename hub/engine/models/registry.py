@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 OPENAI_URL = "https://api.openai.com/v1"
@@ -112,6 +112,14 @@ class Models:
         """
         first = alias if alias is not None else self._default
         return [(one, self._models[one]) for one in dict.fromkeys([first, *_fallbacks(self._models[first])])]
+
+
+def tuned(model: Model, *, temperature: float | None, max_tokens: int | None) -> Model:
+    """A model with an agent's own temperature and length of an answer, where they are given."""
+    if not isinstance(model, HostedModel) or (temperature is None and max_tokens is None):
+        return model
+    parameters = dict(model.parameters) if temperature is None else {**model.parameters, "temperature": temperature}
+    return replace(model, parameters=parameters, max_tokens=model.max_tokens if max_tokens is None else max_tokens)
 
 
 def local_model(base_url: str) -> HostedModel:

@@ -22,7 +22,7 @@ AgentName = Annotated[
 Alias = Annotated[
     str,
     StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,47}$"),
-    Field(description="A model of the hub's settings, by its alias. Without it: the hub's default model."),
+    Field(description="A model of the operator's, by its alias."),
 ]
 ToolName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,63}$")]
 Line = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200, pattern=r"^[^\r\n]+$")]
@@ -40,6 +40,11 @@ class AgentForm(Form):
     description: Annotated[
         Line | None, Field(description="What it is good for; other agents and the selection of speakers read it.")
     ] = None
+    model: Annotated[Alias | None, Field(description="Without it: the team's model.")] = None
+    temperature: Annotated[
+        float | None, Field(ge=0, le=2, strict=False, description="Without it: as the model has it.")
+    ] = None
+    max_tokens: Annotated[int | None, Field(ge=1, le=1_000_000, description="Of one answer.")] = None
     tools: Annotated[tuple[ToolName, ...], Field(max_length=32, description="Tools it may call, by name.")] = ()
     handoffs: Annotated[
         tuple[AgentName, ...], Field(max_length=32, description="For kind swarm: agents it may hand over to.")
@@ -60,6 +65,9 @@ class AgentForm(Form):
             description=self.description or self.role or shown,
             tools=self.tools,
             handoffs=self.handoffs,
+            model=self.model,
+            temperature=self.temperature,
+            max_tokens=self.max_tokens,
         )
 
 
@@ -107,7 +115,7 @@ class TeamForm(Form):
             "whom an agent hands the conversation to. graph: whom the edges lead to.",
         ),
     ]
-    model: Alias | None = None
+    model: Annotated[Alias | None, Field(description="Without it: the hub's default model.")] = None
     agents: Annotated[tuple[AgentForm, ...], Field(min_length=1, max_length=32)]
     selector_prompt: Annotated[
         Prose | None,

@@ -57,6 +57,8 @@ def _agents(form: TeamForm, names: Names) -> Iterator[Complaint]:
         if agent.name in RESERVED_AGENTS:
             yield (*path, "name"), f"{agent.name!r} is no name for an agent: models know it as something else"
         taken.add(agent.name)
+        if agent.model is not None:
+            yield from unknown((*path, "model"), "model", agent.model, names.models)
         for index, tool in enumerate(agent.tools):
             yield from unknown((*path, "tools", index), "tool", tool, names.tools)
             if tool in names.teams and form.name not in names.teams[tool]:

@@ -78,9 +78,19 @@ def test_a_file_is_a_team() -> None:
     )
 
 
+def test_an_agent_may_have_a_model_of_its_own() -> None:
+    text = GOOD.replace("    description: Writes.", "    model: scripted\n    temperature: 1\n    max_tokens: 400")
+    first, second = parse(text.encode(), "crew.yaml", NAMES).agents
+    assert (first.model, first.temperature, first.max_tokens) == (None, None, None)
+    assert (second.model, second.temperature, second.max_tokens) == ("scripted", 1.0, 400)
+
+
 @pytest.mark.parametrize(
     ("old", "new", "problem"),
     [
+        ("description: Writes.", "model: opneai", "13:5: agents[1].model: there is no model 'opneai'; do you mean"),
+        ("description: Writes.", "temperature: 3", "13:5: agents[1].temperature: Input should be less than or equal"),
+        ("description: Writes.", "max_tokens: 0", "13:5: agents[1].max_tokens: Input should be greater than or"),
         ("model: openai", "modle: openai", "4:1: modle: there is no such key; do you mean 'model'?"),
         ("  max_turns: 3", "  max_turn: 3", "16:3: limits.max_turn: there is no such key; do you mean 'max_turns'?"),
         ("    goal:", "    gaol:", "8:5: agents[0].gaol: there is no such key; do you mean 'goal'?"),
