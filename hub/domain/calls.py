@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from hub.domain.ids import CallId, RequestId, RunId, SessionId
+from hub.domain.ids import CallId, RequestId, RunId, SessionId, UserId
 
 
 class CallStatus(StrEnum):
@@ -52,7 +52,10 @@ class Decision(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class InputRequest:
-    """Something that a run waits for a person to say. `arguments_sha256` is the digest of `arguments`."""
+    """Something that a run waits for people to say. `arguments_sha256` is the digest of `arguments`.
+
+    `approvers` people have to approve; `not_by` is the user who may not, if there is one.
+    """
 
     id: RequestId
     session: SessionId
@@ -68,6 +71,17 @@ class InputRequest:
     arguments_sha256: bytes
     created_at: datetime
     expires_at: datetime
+    approvers: int = 1
+    not_by: UserId | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """One of several yeses that a request needs, and the place of its event in the log."""
+
+    user: UserId
+    name: str
+    seq: int
 
 
 @dataclass(frozen=True, slots=True)

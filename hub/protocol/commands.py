@@ -128,13 +128,14 @@ class RunResume(Command):
 
 
 class InputRespond(Command):
-    """Answer a question or an approval of a run."""
+    """Answer a question or an approval of a run. With `arguments_sha256` the answer is for these arguments only."""
 
     type: Literal["input.respond"] = "input.respond"
     session: Id
     request: Id
     decision: Literal["approve", "reject"] | None = None
     text: MessageText | None = None
+    arguments_sha256: Annotated[str | None, Field(pattern=r"^[0-9a-f]{64}$")] = None
 
 
 class SessionFork(Command):

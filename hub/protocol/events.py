@@ -196,7 +196,7 @@ class AgentHandoffData(DurableData):
 
 class InputRequestedData(DurableData):
     """A run asks a person. `arguments_sha256` is of the call's `arguments` as canonical JSON. Open until it is
-    resolved or its run has finished."""
+    resolved or its run has finished. `approvers` people have to approve (absent: one); the user `not_by` may not."""
 
     TYPE = "input.requested"
     request: str
@@ -208,16 +208,32 @@ class InputRequestedData(DurableData):
     arguments: Annotated[dict[str, Any] | None, Optional] = None
     arguments_sha256: Annotated[str | None, Optional] = None
     expires_at: str
+    approvers: Annotated[int | None, Optional] = None
+    not_by: Annotated[str | None, Optional] = None
+
+
+class InputApprovedData(DurableData):
+    """One of several yeses that a request needs: `approvals` of `approvers` are there now. The last one is
+    `input.resolved`."""
+
+    TYPE = "input.approved"
+    request: str
+    text: str | None
+    by: Person
+    approvals: int
+    approvers: int
 
 
 class InputResolvedData(DurableData):
-    """The answer. `by` has the id `hub` when the hub gave it itself, because nobody did in time."""
+    """The answer. `by` has the id `hub` when the hub gave it itself, because nobody did in time. `approved_by` are all
+    who have approved, when it took several."""
 
     TYPE = "input.resolved"
     request: str
     decision: Literal["approve", "reject"] | None
     text: str | None
     by: Person
+    approved_by: Annotated[list[Person] | None, Optional] = None
 
 
 class MessageSteeredData(DurableData):
@@ -419,6 +435,11 @@ class InputRequested(DurableEvent):
     data: InputRequestedData
 
 
+class InputApproved(DurableEvent):
+    type: Literal["input.approved"] = "input.approved"
+    data: InputApprovedData
+
+
 class InputResolved(DurableEvent):
     type: Literal["input.resolved"] = "input.resolved"
     data: InputResolvedData
@@ -500,6 +521,7 @@ AnyDurableEvent = (
     | ToolReturned
     | AgentHandoff
     | InputRequested
+    | InputApproved
     | InputResolved
     | MessageSteered
     | MessageRedacted

@@ -1,11 +1,12 @@
 """What commands answer with, and the shapes REST shares with them."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import orjson
 
-from hub.domain.calls import InputRequest
+from hub.domain.calls import Approval, InputRequest
 from hub.domain.run import Run
 from hub.domain.session import Member, Session
 from hub.protocol.events import (
@@ -113,7 +114,8 @@ class RunResult(Wire):
 
 
 class InputResult(Wire):
-    """Something a run waits for a person to say."""
+    """Something a run waits for people to say. `approvers` people have to approve it, `approved_by` have; the user
+    `not_by` may not."""
 
     request: str
     run: str
@@ -126,6 +128,9 @@ class InputResult(Wire):
     arguments_sha256: str
     created_at: str
     expires_at: str
+    approvers: int
+    not_by: str | None
+    approved_by: list[Person]
 
 
 class AgentResult(Wire):
@@ -196,8 +201,8 @@ def _as_everybody_sees_it(session: Session, last_seq: int) -> dict[str, Any]:
     return session_data(replace(session, role=None, last_seq=last_seq)).model_dump()
 
 
-def input_result(request: InputRequest) -> InputResult:
-    """The wire's form of an open request."""
+def input_result(request: InputRequest, yeses: Sequence[Approval] = ()) -> InputResult:
+    """The wire's form of an open request, with the yeses it has."""
     return InputResult(
         request=request.id,
         run=request.run,
@@ -210,6 +215,9 @@ def input_result(request: InputRequest) -> InputResult:
         arguments_sha256=request.arguments_sha256.hex(),
         created_at=timestamp(request.created_at),
         expires_at=timestamp(request.expires_at),
+        approvers=request.approvers,
+        not_by=request.not_by,
+        approved_by=[Person(id=yes.user, name=yes.name) for yes in yeses],
     )
 
 

@@ -1,8 +1,10 @@
 """What people answer to a run that waits for them, and what it does then."""
 
-from hub.domain.calls import Decision, InputRequest, RequestKind, Resolution
-from hub.domain.ids import CallId, new_id
-from hub.protocol.events import InputResolvedData, Person
+from collections.abc import Sequence
+
+from hub.domain.calls import Approval, Decision, InputRequest, RequestKind, Resolution
+from hub.domain.ids import CallId, UserId, new_id
+from hub.protocol.events import InputApprovedData, InputResolvedData, Person
 from hub.protocol.frames import LoggedEvent, NewEvent
 from hub.runs.requests import UNKNOWN_OUTCOME
 from hub.runs.turn import tool_returned
@@ -16,14 +18,21 @@ EXPIRED = "expired"
 
 
 async def resolve(
-    db: Db, request: InputRequest, decision: Decision | None, text: str | None, by: Person
+    db: Db,
+    request: InputRequest,
+    decision: Decision | None,
+    text: str | None,
+    by: Person,
+    approved_by: Sequence[Person] = (),
 ) -> list[LoggedEvent]:
     """Answer an open request, in the caller's transaction, which has locked the session. Gives the events to publish;
-    the first is the answer's.
+    the first is the answer's. `approved_by` are all who have approved, when it took several.
 
     When nothing else is open, the run can be claimed again; the caller wakes runners once this is committed.
     """
-    data = InputResolvedData(request=request.id, decision=_wire(decision), text=text, by=by)
+    data = InputResolvedData(
+        request=request.id, decision=_wire(decision), text=text, by=by, approved_by=list(approved_by) or None
+    )
     told = [NewEvent(data, request.run)]
     if request.kind is RequestKind.RETRY and decision is not Decision.APPROVE:
         told.append(NewEvent(tool_returned(request.call, request.tool, UNKNOWN_OUTCOME, is_error=True), request.run))
@@ -44,6 +53,22 @@ async def resolve(
             await calls.finish(db, request.slot, _refusal("Nobody answered", text, by), is_error=True)
     await runs.unblock(db, request.run)
     return events
+
+
+async def approve(
+    db: Db, request: InputRequest, text: str | None, by: Person, so_far: Sequence[Approval]
+) -> tuple[list[LoggedEvent], bool]:
+    """One more yes, in the caller's transaction, which has locked the session. Gives the events to publish, the first
+    is the yes's, and whether the request is resolved by it."""
+    approvals = len(so_far) + 1
+    if approvals >= request.approvers:
+        everybody = [*(Person(id=one.user, name=one.name) for one in so_far), by]
+        told = everybody if request.approvers > 1 else ()
+        return await resolve(db, request, Decision.APPROVE, text, by, told), True
+    data = InputApprovedData(request=request.id, text=text, by=by, approvals=approvals, approvers=request.approvers)
+    events = await log.append(db, request.session, [NewEvent(data, request.run)])
+    await input_requests.approve(db, request.id, UserId(by.id), events[0].seq)
+    return events, False
 
 
 def _refusal(what: str, text: str | None, by: Person) -> str:

@@ -7,12 +7,12 @@ nothing but rows holds it, so it may go on in any worker.
 import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import assert_never
+from typing import TypedDict, assert_never
 
 import orjson
 
 from hub.domain.calls import Call, CallStatus, InputRequest, RequestKind
-from hub.domain.ids import CallId, SessionId
+from hub.domain.ids import CallId, SessionId, UserId
 from hub.domain.run import ClaimedRun, RunStatus
 from hub.domain.team import TeamSpec
 from hub.engine.base import AskedCall, CallResult, Outcome
@@ -37,6 +37,13 @@ LETTING_GO_S = 1.0  # a stop is effective within 2 s, whatever a tool does about
 NOT_ALLOWED = "This call was not made: nobody has allowed it with these arguments."
 
 
+class WhoApproves(TypedDict, total=False):
+    """Those fields of a request."""
+
+    approvers: int
+    not_by: UserId | None
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
     """Calls that a turn has come to, what is asked about them, and the events that tell it all."""
@@ -49,8 +56,8 @@ class Step:
 class Calls:
     """The calls of one run, in one worker's hands.
 
-    `known` are those the newest checkpoint awaits. `tasks` owns the calls; `user` is the name of the account whose
-    message asked for the run; `expires_s` is how long people have to answer.
+    `known` are those the newest checkpoint awaits. `tasks` owns the calls; `asker` is the user whose message
+    asked for the run, and `user` the name of the account; `expires_s` is how long people have to answer.
     """
 
     def __init__(
@@ -64,6 +71,7 @@ class Calls:
         known: Sequence[Call],
         tasks: asyncio.TaskGroup,
         *,
+        asker: UserId | None,
         user: str,
         expires_s: float,
     ) -> None:
@@ -75,6 +83,7 @@ class Calls:
         self._team = team
         self._known = {call.slot: call for call in known}
         self._tasks = tasks
+        self._asker = asker
         self._user = user
         self._expires_s = expires_s
         self.left = False
@@ -229,8 +238,8 @@ class Calls:
         self._journal.check()
         tools = self._of(call.agent)
         arguments = orjson.loads(call.arguments)
-        allowed = call.allowed_sha256 == requests.digest(call.arguments)
-        if tools.kind(call.tool, arguments) is ToolKind.APPROVAL and not allowed:
+        needed = call.allowed_sha256 is not None or tools.kind(call.tool, arguments) is ToolKind.APPROVAL
+        if needed and call.allowed_sha256 != requests.digest(call.arguments):
             return ToolOutcome(NOT_ALLOWED, is_error=True)
         self._journal.live(AgentStatusData(agent=call.agent, status="calling"))
         making = tools.call(call.tool, arguments, self._context(call))
@@ -293,8 +302,21 @@ class Calls:
         async with self._store.statements() as db:
             now = await input_requests.now(db)
         return tuple(
-            requests.request(kind, prompt, call, self._run.lease, now, self._expires_s) for call, kind, prompt in asked
+            replace(
+                requests.request(kind, prompt, call, self._run.lease, now, self._expires_s),
+                **self._who_approves(kind, call),
+            )
+            for call, kind, prompt in asked
         )
+
+    def _who_approves(self, kind: RequestKind, call: Call) -> WhoApproves:
+        """As the tool has it, for this call; kept with the request, whatever becomes of the tool."""
+        tool = self._of(call.agent).get(call.tool)
+        if kind is RequestKind.QUESTION or tool is None:
+            return {}
+        if tool.kind_of_call(orjson.loads(call.arguments)) is not ToolKind.APPROVAL:  # a retry of an effect
+            return {}
+        return {"approvers": tool.approvers, "not_by": self._asker if tool.by_others else None}
 
 
 async def paused(db: Db, session: SessionId) -> Sequence[NewEvent]:

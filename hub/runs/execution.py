@@ -99,6 +99,7 @@ class Execution:
             team,
             loaded.calls,
             self._tasks,
+            asker=loaded.asker,
             user=loaded.user,
             expires_s=self._input_expires_s,
         )

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from hub.domain.calls import Call, CallStatus
 from hub.domain.errors import Unavailable
+from hub.domain.ids import UserId
 from hub.domain.run import ClaimedRun
 from hub.domain.team import TeamSpec
 from hub.engine.base import Input
@@ -18,8 +19,8 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9_-]+")
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """`state` is the team's, `pending` what it has not taken in yet, `calls` those whose results it awaits. `user` is
-    the name of the account whose message asked for the run.
+    """`state` is the team's, `pending` what it has not taken in yet, `calls` those whose results it awaits. `asker` is
+    the user whose message asked for the run, `user` the name of the account.
 
     `goes_on`: they are calls of the turn that is next, which goes on after them. `unfinished` is the turn an earlier
     attempt was cut off in, and `voided` the messages that were open then; `open_calls` are the tools that attempt had
@@ -28,6 +29,7 @@ class Loaded:
 
     state: str | None
     prompt: str
+    asker: UserId | None
     user: str
     pending: tuple[PendingInput, ...]
     calls: tuple[Call, ...]
@@ -55,7 +57,15 @@ async def load(store: Store, open_messages: OpenMessages, run: ClaimedRun) -> Lo
             unfinished = await turns.unfinished(db, lease.session, lease.run, run.turn)
     shown = await _shown(open_messages, run) if unfinished is not None else []
     return Loaded(
-        begins.state, begins.prompt, begins.asker, tuple(given), tuple(known), goes_on, unfinished, tuple(shown)
+        begins.state,
+        begins.prompt,
+        begins.asker,
+        begins.asker_name,
+        tuple(given),
+        tuple(known),
+        goes_on,
+        unfinished,
+        tuple(shown),
     )
 
 

@@ -67,6 +67,8 @@ def requested(asked: InputRequest) -> NewEvent:
         arguments=arguments_of(asked.arguments),
         arguments_sha256=asked.arguments_sha256.hex(),
         expires_at=timestamp(asked.expires_at),
+        approvers=asked.approvers if asked.approvers > 1 else None,
+        not_by=asked.not_by,
     )
     return NewEvent(data, asked.run)
 

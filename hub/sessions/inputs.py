@@ -1,8 +1,8 @@
 """What the runs of a session wait for a person to say, and saying it."""
 
 from hub.auth.policy import Action
-from hub.domain.calls import Decision, InputRequest, RequestKind, Resolution
-from hub.domain.errors import BadRequest, Conflict, NotFound
+from hub.domain.calls import Approval, Decision, InputRequest, RequestKind, Resolution
+from hub.domain.errors import BadRequest, Conflict, Forbidden, NotFound
 from hub.domain.ids import RequestId, parse_id
 from hub.domain.principal import Principal
 from hub.protocol.events import Person
@@ -13,6 +13,8 @@ from hub.runs.control import RunControl
 from hub.sessions.access import reach, session_id
 from hub.store import input_requests
 from hub.store.database import Store
+
+OWN_REQUEST = {"reason": "own_request"}
 
 
 class Inputs:
@@ -25,20 +27,31 @@ class Inputs:
 
     async def page(
         self, principal: Principal, session: str, *, limit: int, cursor: str | None
-    ) -> tuple[list[InputRequest], str | None]:
-        """What waits for an answer, oldest first, and the cursor of the next page."""
+    ) -> tuple[list[tuple[InputRequest, list[Approval]]], str | None]:
+        """What waits for an answer, oldest first, with the yeses it has, and the cursor of the next page."""
         id_ = session_id(session)
         async with self._store.transaction() as db:
             await reach(db, principal, id_, Action.READ)
-            return await input_requests.open_page(db, id_, limit=limit, cursor=cursor)
+            found, following = await input_requests.open_page(db, id_, limit=limit, cursor=cursor)
+            yeses = await input_requests.approvals(db, found)
+            return [(request, yeses[request.id]) for request in found], following
 
     async def respond(
-        self, principal: Principal, session: str, request: str, *, decision: Decision | None, text: str | None
+        self,
+        principal: Principal,
+        session: str,
+        request: str,
+        *,
+        decision: Decision | None,
+        text: str | None,
+        arguments_sha256: str | None = None,
     ) -> SeqResult:
         """Answer a request; once it returns, the answer is durable and the run goes on when nothing else is open.
 
-        An approval and a retry need a decision, a question needs `text` or is rejected. The same answer again gives the
-        same result. Raises `Conflict` for another answer, and when the request has expired or its run has ended.
+        An approval and a retry need a decision, a question needs `text` or is rejected. Where several have to approve,
+        it goes on with the last of them, and ends with the first who rejects. The same answer again gives the same
+        result. Raises `Conflict` for another answer, for other arguments than those of `arguments_sha256`, and when the
+        request has expired or its run has ended; `Forbidden` for the approval of who may not give it.
         """
         id_ = session_id(session)
         async with self._store.transaction() as db:
@@ -48,6 +61,12 @@ class Inputs:
             if asked is None:
                 raise NotFound("no such request")
             _check(asked.request.kind, decision, text)
+            if arguments_sha256 not in (None, asked.request.arguments_sha256.hex()):
+                raise Conflict("it is about other arguments", details={"reason": "changed"})
+            yeses = (await input_requests.approvals(db, [asked.request]))[asked.request.id]
+            own = next((yes for yes in yeses if yes.user == principal.user), None)
+            if own is not None and decision is Decision.APPROVE:
+                return SeqResult(seq=own.seq)
             if asked.resolution is not None:
                 return _again(asked.request.kind, asked.resolution, decision, text)
             if asked.run_status.is_terminal:
@@ -55,9 +74,15 @@ class Inputs:
             if asked.expired:
                 raise Conflict("the request has expired", details={"reason": "expired"})
             by = Person(id=principal.user, name=principal.name)
-            events = await answers.resolve(db, asked.request, decision, text, by)
+            if decision is Decision.APPROVE and asked.request.kind is not RequestKind.QUESTION:
+                if asked.request.not_by == principal.user:
+                    raise Forbidden("somebody else has to approve what you have asked for", details=OWN_REQUEST)
+                events, resolved = await answers.approve(db, asked.request, text, by, yeses)
+            else:
+                events, resolved = await answers.resolve(db, asked.request, decision, text, by), True
         self._broadcast.events(events)
-        self._control.wake()
+        if resolved:
+            self._control.wake()
         return SeqResult(seq=events[0].seq)
 
 

@@ -7,15 +7,15 @@ from typing import Any
 
 from sqlalchemy import text
 
-from hub.domain.calls import Decision, InputRequest, RequestKind, Resolution
-from hub.domain.ids import CallId, RequestId, RunId, SessionId
+from hub.domain.calls import Approval, Decision, InputRequest, RequestKind, Resolution
+from hub.domain.ids import CallId, RequestId, RunId, SessionId, UserId
 from hub.domain.run import RunStatus
 from hub.store import pages
 from hub.store.database import Db
 
 _COLUMNS = """
     q.id::text, q.session_id::text, q.run_id::text, q.turn, q.kind, q.agent, q.prompt, q.call_id::text, q.slot::text,
-    q.tool, q.arguments, q.arguments_sha256, q.created_at, q.expires_at
+    q.tool, q.arguments, q.arguments_sha256, q.created_at, q.expires_at, q.approvers, q.not_by::text
 """
 _LIVE = "r.status IN ('running', 'waiting', 'paused')"
 
@@ -23,13 +23,14 @@ _NOW = text("SELECT clock_timestamp()")
 
 _INSERT = text("""
     INSERT INTO input_requests (id, session_id, run_id, turn, kind, agent, prompt, call_id, slot, tool, arguments,
-                                arguments_sha256, created_at, expires_at)
+                                arguments_sha256, created_at, expires_at, approvers, not_by)
     SELECT q.id, CAST(:session AS uuid), CAST(:run AS uuid), CAST(:turn AS int), q.kind, q.agent, q.prompt, q.call_id,
-           q.slot, q.tool, q.arguments, q.sha256, q.created_at, q.expires_at
+           q.slot, q.tool, q.arguments, q.sha256, q.created_at, q.expires_at, q.approvers, q.not_by
     FROM unnest(CAST(:ids AS uuid[]), CAST(:kinds AS text[]), CAST(:agents AS text[]), CAST(:prompts AS text[]),
                 CAST(:calls AS uuid[]), CAST(:slots AS uuid[]), CAST(:tools AS text[]), CAST(:arguments AS text[]),
-                CAST(:digests AS bytea[]), CAST(:created AS timestamptz[]), CAST(:expires AS timestamptz[]))
-        AS q(id, kind, agent, prompt, call_id, slot, tool, arguments, sha256, created_at, expires_at)
+                CAST(:digests AS bytea[]), CAST(:created AS timestamptz[]), CAST(:expires AS timestamptz[]),
+                CAST(:approvers AS int[]), CAST(:not_by AS uuid[]))
+        AS q(id, kind, agent, prompt, call_id, slot, tool, arguments, sha256, created_at, expires_at, approvers, not_by)
 """)
 
 _GET = text(f"""
@@ -57,6 +58,21 @@ _RESOLVE = text("""
     SET resolved_at = clock_timestamp(), resolved_seq = :seq, decision = :decision, answer = :answer,
         resolved_by = CAST(:by AS uuid)
     WHERE id = CAST(:request AS uuid) AND resolved_at IS NULL
+""")
+
+
+_APPROVE = text("""
+    INSERT INTO input_approvals (request_id, user_id, seq) VALUES (CAST(:request AS uuid), CAST(:user AS uuid), :seq)
+""")
+
+# Only of those who might still give them.
+_APPROVALS = text("""
+    SELECT a.request_id::text AS request, a.user_id::text AS user, u.name, a.seq FROM input_approvals a
+    JOIN input_requests q ON q.id = a.request_id
+    JOIN members m ON m.session_id = q.session_id AND m.user_id = a.user_id AND m.role <> 'viewer'
+    JOIN users u ON u.id = a.user_id AND u.disabled_at IS NULL
+    WHERE a.request_id = ANY(CAST(:requests AS uuid[]))
+    ORDER BY a.seq
 """)
 
 
@@ -97,6 +113,8 @@ async def insert(db: Db, requests: Sequence[InputRequest]) -> None:
             "digests": [request.arguments_sha256 for request in requests],
             "created": [request.created_at for request in requests],
             "expires": [request.expires_at for request in requests],
+            "approvers": [request.approvers for request in requests],
+            "not_by": [request.not_by for request in requests],
         },
     )
 
@@ -129,6 +147,22 @@ async def expired(db: Db, *, limit: int) -> list[InputRequest]:
     return [_request_of(row) for row in await db.execute(_EXPIRED, {"limit": limit})]
 
 
+async def approve(db: Db, request: RequestId, user: UserId, seq: int) -> None:
+    """Record one of several yeses. `Conflict` when this user has given it before."""
+    await db.execute(_APPROVE, {"request": request, "user": user, "seq": seq})
+
+
+async def approvals(db: Db, requests: Sequence[InputRequest]) -> dict[RequestId, list[Approval]]:
+    """The yeses that these requests have and that count, in the order they came: of those who may still answer in the
+    session."""
+    found: dict[RequestId, list[Approval]] = {request.id: [] for request in requests}
+    several = [request.id for request in requests if request.approvers > 1]
+    if several:
+        for row in await db.execute(_APPROVALS, {"requests": several}):
+            found[RequestId(row.request)].append(Approval(UserId(row.user), row.name, row.seq))
+    return found
+
+
 async def resolve(db: Db, request: RequestId, resolution: Resolution) -> bool:
     """Close a request. False when it was closed already."""
     values = {
@@ -157,4 +191,6 @@ def _request_of(row: Any) -> InputRequest:
         arguments_sha256=row.arguments_sha256,
         created_at=row.created_at,
         expires_at=row.expires_at,
+        approvers=row.approvers,
+        not_by=row.not_by,
     )

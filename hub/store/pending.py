@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import text
 
-from hub.domain.ids import MessageId, RunId, SessionId
+from hub.domain.ids import MessageId, RunId, SessionId, UserId
 from hub.store.database import Db
 from hub.store.transaction import Row
 
@@ -31,7 +31,7 @@ PENDING = """
 _PENDING = text(f"{PENDING} ORDER BY m.state_seq, m.seq")
 
 _GIVEN = text("""
-    SELECT c.state, m.text AS prompt, m.author_name AS asker_name,
+    SELECT c.state, m.text AS prompt, m.author_id::text AS asker, m.author_name AS asker_name,
            EXISTS (SELECT FROM tool_calls WHERE session_id = CAST(:session AS uuid)) AS awaits_calls
     FROM (SELECT 1) AS always
     LEFT JOIN LATERAL (
@@ -85,18 +85,19 @@ def pending_of(rows: Iterable[Row]) -> list[PendingInput]:
 @dataclass(frozen=True, slots=True)
 class Given:
     """What a run begins with: the team's state after the session's last finished turn (None: there was none), whether
-    that state awaits results of calls, the message that asked for the run and the name of its author."""
+    that state awaits results of calls, the message that asked for the run, its author and their name."""
 
     state: str | None
     awaits_calls: bool
     prompt: str
-    asker: str
+    asker: UserId | None
+    asker_name: str
 
 
 async def given(db: Db, session: SessionId, message: MessageId) -> Given:
     """What a run begins with that answers this message."""
     row = (await db.execute(_GIVEN, {"session": session, "message": message})).one()
-    return Given(row.state, row.awaits_calls, row.prompt or "", row.asker_name or "")
+    return Given(row.state, row.awaits_calls, row.prompt or "", row.asker, row.asker_name or "")
 
 
 async def of_turn(db: Db, session: SessionId, run: RunId, turn: int) -> list[MessageId]:

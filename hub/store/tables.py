@@ -314,6 +314,19 @@ class InputRequestRow(Base):
     decision: Mapped[str | None]
     answer: Mapped[str | None]
     resolved_by: Mapped[str | None] = mapped_column(_UUID)
+    approvers: Mapped[int] = mapped_column(server_default=sql("1"))
+    not_by: Mapped[str | None] = mapped_column(_UUID)
+
+
+class InputApprovalRow(Base):
+    """One of several yeses that a request needs."""
+
+    __tablename__ = "input_approvals"
+    request_id: Mapped[str] = mapped_column(
+        _UUID, ForeignKey("input_requests.id", ondelete="CASCADE"), primary_key=True
+    )
+    user_id: Mapped[str] = mapped_column(_UUID, primary_key=True)
+    seq: Mapped[int] = mapped_column(BigInteger)
 
 
 class ToolResultRow(Base):

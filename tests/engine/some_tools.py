@@ -19,6 +19,12 @@ async def pay(key: str, context: ToolContext) -> str:
     return f"{context.user} paid {key} in call {context.call}"
 
 
+@tool("approval", approvers=2, by_others=True)
+async def launch(key: str, context: ToolContext) -> str:
+    """Cannot be taken back."""
+    return f"launched {key}"
+
+
 @tool("safe")
 def flood(key: int) -> str:
     """Says much."""

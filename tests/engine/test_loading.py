@@ -23,6 +23,7 @@ def test_a_module_gives_its_tools_and_keeps_others_to_itself() -> None:
     assert [tool.name for tool in load(["tests.engine.some_tools"], [])] == [
         "echo",
         "pay",
+        "launch",
         "flood",
         "flood_once",
         "adas",
@@ -45,7 +46,7 @@ def test_what_holds_no_tools_is_said(name: str, what: str) -> None:
 def test_no_tool_takes_the_name_of_another() -> None:
     with pytest.raises(ToolsError, match="has a tool 'echo', and so has somebody else"):
         load(["tests.engine.some_tools"], ["echo"])
-    assert len(load(["tests.engine.some_tools"] * 2, [])) == 6
+    assert len(load(["tests.engine.some_tools"] * 2, [])) == 7
 
 
 def test_an_entry_point_is_loaded_when_it_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,7 +89,7 @@ def test_the_command_lists_them() -> None:
     assert listed.exit_code == 0, listed.output
     assert 'pay                      effect    Pays an amount. (approval if "large" in key)' in listed.output
     assert "adas                     safe      For ada only. (users: ada)" in listed.output
-    assert len(listed.output.splitlines()) == 12
+    assert len(listed.output.splitlines()) == 13
     whole = CliRunner().invoke(cli, ["list", "--json"], env={"HUB_TOOLS": ""})
     rows = [json.loads(line) for line in whole.output.splitlines()]
     assert [row["name"] for row in rows if row["kind"] == "safe"] == ["clock", "calculator", "search_transcript"]

@@ -306,6 +306,9 @@ def test_what_cannot_be_a_tool_is_said_where_it_is_made() -> None:
         @tool(approve_if="amout > 100")
         def send_on(amount: int) -> None: ...
 
+    with pytest.raises(ValueError, match="starred: approval takes 1 to 20 people, not 0"):
+        tool("approval", approvers=0, name="starred")(lambda: "")
+
 
 # ---- functions that block
 

@@ -1,7 +1,5 @@
 """Tools of an operator's in a whole hub: what is recorded of their calls, and who may have them called."""
 
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import orjson
@@ -9,46 +7,11 @@ import pytest
 
 from hub.engine.tools.outcome import MAX_SHOWN
 from hub.store.database import Store
-from tests.conftest import Cluster, flush, running_worker, settings_for
 from tests.driver import Door, Person
 from tests.runs.conversation import finish
 from tests.runs.test_sending import room_for
 
 Frame = dict[str, Any]
-TEAM = """
-name: bank
-description: Has tools.
-kind: round_robin
-model: scripted
-agents:
-  - name: teller
-    tools: [echo, pay, flood, flood_once, adas, banks, calculator, search_transcript]
-"""
-
-
-@pytest.fixture(scope="module")
-async def bank_dsn(cluster: Cluster) -> AsyncIterator[str]:
-    dsn = await cluster.clone()
-    yield dsn
-    await cluster.drop(dsn)
-
-
-@pytest.fixture
-async def bank_store(bank_dsn: str) -> AsyncIterator[Store]:
-    store = Store(bank_dsn, pool_size=2)
-    yield store
-    await store.close()
-
-
-@pytest.fixture(scope="module")
-async def bank(bank_dsn: str, valkey_server: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Door]:
-    """A hub whose operator has tools."""
-    folder: Path = tmp_path_factory.mktemp("teams")
-    (folder / "bank.yaml").write_text(TEAM)
-    settings = settings_for(bank_dsn, valkey_server, teams_dir=folder, tools=("tests.engine.some_tools",))
-    async with running_worker(settings) as door:
-        yield door
-    await flush(valkey_server)
 
 
 async def called(person: Person, session: str, tool: str, key: str) -> tuple[Frame, Frame]:

@@ -72,8 +72,8 @@ async def test_the_transcript_is_what_was_said(store: Store, session: SessionId,
         events = await log.read(db, session, after=0, limit=10)
         assert await messages.transcript(db, session, after_seq=1, limit=10) == [second]
         assert await messages.transcript(db, session, after_seq=0, limit=1) == [first]
-        assert await pending.given(db, session, asked) == Given(None, False, "Hello ✨", "Alice")
-        assert await pending.given(db, SessionId(new_id()), asked) == Given(None, False, "", "")
+        assert await pending.given(db, session, asked) == Given(None, False, "Hello ✨", alice, "Alice")
+        assert await pending.given(db, SessionId(new_id()), asked) == Given(None, False, "", None, "")
     assert (first.id, first.seq, first.run, first.text, first.status) == (asked, 1, None, "Hello ✨", "complete")
     assert first.author == {"kind": "user", "id": alice, "name": "Alice"}
     assert (second.id, second.seq, second.run, second.text, second.status) == (told, 2, run, "t0.0 t0.1 ", "complete")

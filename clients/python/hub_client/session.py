@@ -140,15 +140,27 @@ class Session:
         return RunCommandResult.model_validate(await self._hub.ask(RunResume, repeatable=True, session=self.id))
 
     async def respond(
-        self, request: str, *, decision: Literal["approve", "reject"] | None = None, text: str | None = None
+        self,
+        request: str,
+        *,
+        decision: Literal["approve", "reject"] | None = None,
+        text: str | None = None,
+        arguments_sha256: str | None = None,
     ) -> SeqResult:
-        """Answer an `input.requested`: a decision for an approval or a retry, a text for a question.
+        """Answer an `input.requested`: a decision for an approval or a retry, a text for a question. With
+        `arguments_sha256` it is for these arguments only.
 
         It is sent again after a lost connection: the same answer counts once. Raises `RequestFailed`, among others
         `conflict` when somebody has answered differently, or too late.
         """
         reply = await self._hub.ask(
-            InputRespond, repeatable=True, session=self.id, request=request, decision=decision, text=text
+            InputRespond,
+            repeatable=True,
+            session=self.id,
+            request=request,
+            decision=decision,
+            text=text,
+            arguments_sha256=arguments_sha256,
         )
         return SeqResult.model_validate(reply)
 

@@ -308,7 +308,7 @@ export interface AgentHandoff {
   data: AgentHandoffData;
 }
 
-/** A run asks a person. `arguments_sha256` is of the call's `arguments` as canonical JSON. Open until it is resolved or its run has finished. */
+/** A run asks a person. `arguments_sha256` is of the call's `arguments` as canonical JSON. Open until it is resolved or its run has finished. `approvers` people have to approve (absent: one); the user `not_by` may not. */
 export interface InputRequestedData {
   request: string;
   kind: "approval" | "question" | "retry";
@@ -319,6 +319,8 @@ export interface InputRequestedData {
   arguments?: Record<string, unknown> | null;
   arguments_sha256?: string | null;
   expires_at: string;
+  approvers?: number | null;
+  not_by?: string | null;
 }
 
 export interface InputRequested {
@@ -330,12 +332,31 @@ export interface InputRequested {
   data: InputRequestedData;
 }
 
-/** The answer. `by` has the id `hub` when the hub gave it itself, because nobody did in time. */
+/** One of several yeses that a request needs: `approvals` of `approvers` are there now. The last one is `input.resolved`. */
+export interface InputApprovedData {
+  request: string;
+  text: string | null;
+  by: Person;
+  approvals: number;
+  approvers: number;
+}
+
+export interface InputApproved {
+  session: string;
+  run?: string | null;
+  ts: string;
+  seq: number;
+  type: "input.approved";
+  data: InputApprovedData;
+}
+
+/** The answer. `by` has the id `hub` when the hub gave it itself, because nobody did in time. `approved_by` are all who have approved, when it took several. */
 export interface InputResolvedData {
   request: string;
   decision: "approve" | "reject" | null;
   text: string | null;
   by: Person;
+  approved_by?: Person[] | null;
 }
 
 export interface InputResolved {
@@ -749,7 +770,7 @@ export interface RunResume {
   session: string;
 }
 
-/** Answer a question or an approval of a run. */
+/** Answer a question or an approval of a run. With `arguments_sha256` the answer is for these arguments only. */
 export interface InputRespond {
   id: string;
   type: "input.respond";
@@ -757,6 +778,7 @@ export interface InputRespond {
   request: string;
   decision?: "approve" | "reject";
   text?: string;
+  arguments_sha256?: string;
 }
 
 /** A new session with this one's conversation up to `at_seq`. */
@@ -791,6 +813,7 @@ export type DurableEvent =
   | ToolReturned
   | AgentHandoff
   | InputRequested
+  | InputApproved
   | InputResolved
   | MessageSteered
   | MessageRedacted

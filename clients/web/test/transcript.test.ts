@@ -40,6 +40,8 @@ function script() {
       }),
     resolved: (request: string, decision: string | null, text: string | null = null) =>
       event("input.resolved", { request, decision, text, by: { id: "u2", name: "Bob" } }),
+    approved: (request: string, approvals: number) =>
+      event("input.approved", { request, text: null, by: { id: "u2", name: "Bob" }, approvals, approvers: 2 }),
     started: (run = "r1") => event("run.started", { team: "duo", attempt: 1, node: "n" }, run),
     turn: (agent: string, turn = 0) => event("turn.started", { turn, agent, attempt: 1 }),
     completed: (message: string, text: string, status = "complete", name: keyof typeof AGENTS = "alpha") =>
@@ -248,6 +250,9 @@ test("a request knows its call, and how it was answered", () => {
   assert.ok(call?.kind === "tool" && request?.kind === "request");
   assert.equal(request.tool, call);
   assert.equal(call.waits.value, true);
+  assert.equal(view.waits.value, true);
+  view.apply(play.approved("q1", 1));
+  assert.deepEqual(request.yeses.value, ["Bob"]);
   assert.equal(view.waits.value, true);
   view.apply(play.resolved("q1", "reject", "too much"));
   assert.deepEqual(lines(view), ['tool "pending"', "request reject by Bob"]);

@@ -18,6 +18,7 @@ class AnswerBody(Body):
 
     decision: Decision | None = None
     text: Annotated[MessageText, Field(json_schema_extra={"pattern": NO_NUL})] | None = None
+    arguments_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
 
 
 async def page(
@@ -25,7 +26,7 @@ async def page(
 ) -> Page[InputResult]:
     """What waits for a person's answer in a session, oldest first."""
     requests, following = await wired.inputs.page(caller, session, limit=limit, cursor=cursor)
-    return Page(items=[input_result(request) for request in requests], next=following)
+    return Page(items=[input_result(request, yeses) for request, yeses in requests], next=following)
 
 
 async def respond(
@@ -36,7 +37,14 @@ async def respond(
     wired: Wired,
 ) -> SeqResult:
     """Answer a request; once this answers, the decision is durable. The same answer again gives the same result."""
-    return await wired.inputs.respond(caller, session, request, decision=body.decision, text=body.text)
+    return await wired.inputs.respond(
+        caller,
+        session,
+        request,
+        decision=body.decision,
+        text=body.text,
+        arguments_sha256=body.arguments_sha256,
+    )
 
 
 def router() -> APIRouter:

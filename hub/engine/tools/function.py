@@ -13,6 +13,8 @@ from hub.engine.tools.tool import Arguments, BlockingFunction, Function, Tool, T
 
 KindName: TypeAlias = Literal["safe", "effect", "approval", "question"]
 
+MAX_APPROVERS = 20
+
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 _ARGUMENT = re.compile(r"^\s+(\w+)(?:\s*\([^)]*\))?:\s*(.*)$")
 
@@ -23,6 +25,8 @@ def tool(
     name: str | None = None,
     timeout_s: float | None = None,
     approve_if: str | None = None,
+    approvers: int = 1,
+    by_others: bool = False,
     teams: Collection[str] | None = None,
     users: Collection[str] | None = None,
 ) -> Callable[[Callable[..., object]], Tool]:
@@ -43,6 +47,8 @@ def tool(
             raise ValueError(f"{called!r} is no name for a tool: letters, digits, _ and -, at most 64")
         words, of_arguments = _docstring(inspect.getdoc(function) or "", called)
         model, context_name = _model(function, called, of_arguments)
+        if not 1 <= approvers <= MAX_APPROVERS:
+            raise ValueError(f"{called}: approval takes 1 to {MAX_APPROVERS} people, not {approvers}")
         condition = Condition.read(approve_if) if approve_if is not None else None
         if condition is not None and (unknown := condition.arguments - model.model_fields.keys()):
             raise ValueError(f"{called} has no argument {', '.join(sorted(unknown))}: {approve_if!r}")
@@ -56,6 +62,8 @@ def tool(
             blocking=blocking,
             timeout_s=timeout_s,
             approve_if=condition,
+            approvers=approvers,
+            by_others=by_others,
             teams=frozenset(teams) if teams is not None else None,
             users=frozenset(users) if users is not None else None,
         )

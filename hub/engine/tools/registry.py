@@ -38,6 +38,10 @@ class Tools:
         """Add a tool, or have it take the place of the one of its name, for the turns that begin after this."""
         self._tools[tool.name] = tool
 
+    def get(self, name: str) -> Tool | None:
+        """The tool of that name, as it is now."""
+        return self._tools.get(name)
+
     def kind(self, name: str, arguments: Arguments | None = None) -> ToolKind | None:
         """What a call of the tool is, with these arguments if they are known; None when there is none of that name."""
         tool = self._tools.get(name)

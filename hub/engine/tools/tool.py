@@ -65,7 +65,8 @@ class Tool:
     `parameters` is the JSON schema of the arguments, an object. `run` checks them itself (pydantic's ValidationError),
     may raise anything, and may be cancelled; `blocking` stands for it when the function is to run in a thread.
     `timeout_s` is the wall-clock limit of a call, None the registry's. A call for which `approve_if` holds needs
-    approval whatever the `kind`. `teams` and `users` are who may have it called, by name; None is everybody.
+    approval whatever the `kind`. Approval takes `approvers` different people, and with `by_others` none of them is the
+    user whose message asked for the run. `teams` and `users` are who may have it called, by name; None is everybody.
     """
 
     name: str
@@ -76,6 +77,8 @@ class Tool:
     blocking: BlockingFunction | None = None
     timeout_s: float | None = None
     approve_if: Condition | None = None
+    approvers: int = 1
+    by_others: bool = False
     teams: frozenset[str] | None = None
     users: frozenset[str] | None = None
 

@@ -15,4 +15,5 @@ async def respond(services: GatewayServices, connection: Connection, command: In
         command.request,
         decision=Decision(command.decision) if command.decision is not None else None,
         text=command.text,
+        arguments_sha256=command.arguments_sha256,
     )

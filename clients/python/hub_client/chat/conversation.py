@@ -11,6 +11,7 @@ from hub.protocol.events import (
     AnyEvent,
     AuthExpiring,
     BudgetReached,
+    InputApproved,
     InputRequested,
     InputResolved,
     MemberAdded,
@@ -197,6 +198,8 @@ class Conversation:
                 return [Notice(f"{self.display_name(event.data.source)} hands over to {there}{reason}")]
             case InputRequested():
                 return [self._ask(event)]
+            case InputApproved():
+                return [self._approved(event)]
             case InputResolved():
                 return [self._resolved(event)]
             case MessageSteered():
@@ -279,6 +282,13 @@ class Conversation:
         )
         self.requests[data.request] = asked
         return asked
+
+    def _approved(self, event: InputApproved) -> Notice:
+        data = event.data
+        asked = self.requests.get(data.request)
+        which = f" #{asked.number}" if asked else ""
+        note = f": {data.text}" if data.text else ""
+        return Notice(f"{data.by.name} approved{which} ({data.approvals} of {data.approvers}){note}")
 
     def _resolved(self, event: InputResolved) -> Notice:
         data = event.data

@@ -66,6 +66,8 @@ export interface RequestItem {
   /** The call that is to be approved. */
   tool: ToolItem | null;
   run: string | null;
+  /** Who has approved, where it takes several. */
+  yeses: Signal<readonly string[]>;
   /** `abandoned`: its run has ended without an answer. */
   state: Signal<"open" | "abandoned" | (InputResolvedData & { at: string })>;
 }

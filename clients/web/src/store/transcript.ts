@@ -153,8 +153,14 @@ export class Transcript {
           request: event.data,
           tool: tool?.kind === "tool" ? tool : null,
           run: event.run ?? null,
+          yeses: signal<readonly string[]>([]),
           state: signal<RequestItem["state"]["value"]>("open"),
         });
+        break;
+      }
+      case "input.approved": {
+        const request = this.#byKey.get(event.data.request);
+        if (request?.kind === "request") request.yeses.value = [...request.yeses.value, event.data.by.name];
         break;
       }
       case "input.resolved": {

@@ -38,6 +38,12 @@ export function Request({ item, conversation }: { item: RequestItem; conversatio
           </pre>
         </div>
       )}
+      {state === "open" && (request.approvers ?? 1) > 1 && (
+        <p class="hint">
+          {request.approvers} people have to approve
+          {item.yeses.value.length > 0 ? `; ${item.yeses.value.join(", ")} did` : ""}.
+        </p>
+      )}
       {state === "open" ? (
         <Answering item={item} conversation={conversation} />
       ) : (

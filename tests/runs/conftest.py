@@ -1,0 +1,52 @@
+"""A hub whose operator has tools, for the tests of this folder that need one."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from hub.store.database import Store
+from tests.conftest import Cluster, flush, running_worker, settings_for
+from tests.driver import Door
+
+TEAM = """
+name: bank
+description: Has tools.
+kind: round_robin
+model: scripted
+agents:
+  - name: teller
+    tools: [echo, pay, launch, flood, flood_once, adas, banks, calculator, search_transcript]
+"""
+
+
+def bank_team(folders: pytest.TempPathFactory) -> Path:
+    """A folder with the team `bank`."""
+    folder = folders.mktemp("teams")
+    (folder / "bank.yaml").write_text(TEAM)
+    return folder
+
+
+@pytest.fixture(scope="package")
+async def bank_dsn(cluster: Cluster) -> AsyncIterator[str]:
+    dsn = await cluster.clone()
+    yield dsn
+    await cluster.drop(dsn)
+
+
+@pytest.fixture
+async def bank_store(bank_dsn: str) -> AsyncIterator[Store]:
+    store = Store(bank_dsn, pool_size=2)
+    yield store
+    await store.close()
+
+
+@pytest.fixture(scope="package")
+async def bank(bank_dsn: str, valkey_server: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Door]:
+    """A hub whose operator has tools."""
+    settings = settings_for(
+        bank_dsn, valkey_server, teams_dir=bank_team(tmp_path_factory), tools=("tests.engine.some_tools",)
+    )
+    async with running_worker(settings) as door:
+        yield door
+    await flush(valkey_server)
