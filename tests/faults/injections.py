@@ -4,6 +4,7 @@ import asyncio
 import os
 import random
 import signal
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
@@ -61,10 +62,12 @@ async def freeze_worker(rig: Rig, rng: random.Random) -> None:
 async def restart_node(rig: Rig, rng: random.Random) -> None:
     """F3: SIGTERM, drain, a new start: a rolling restart, one node of it."""
     node = rng.choice(rig.nodes)
+    began = time.monotonic()
     code = await node.stop()
-    if code != 0:
-        raise AssertionError(f"a drained hub ended with {code}")
+    took, grace_s = time.monotonic() - began, float(rig.settings.get("HUB_GRACE_S", "20"))
     await node.start()
+    assert code == 0, f"a drained hub ended with {code}"
+    assert took < grace_s + 2, f"a drain of at most {grace_s:g} s took {took:.1f} s"
 
 
 async def kill_valkey(rig: Rig, rng: random.Random) -> None:

@@ -147,7 +147,10 @@ async def nemesis(seed: int, minutes: float, keep: Path | None, only: str | None
                     break
                 hub.history.add("fault", name=name)
                 done[name] = done.get(name, 0) + 1
-                await NEMESIS[name](hub, random.Random(own_seed))
+                try:
+                    await NEMESIS[name](hub, random.Random(own_seed))
+                except Exception as e:  # noqa: BLE001 - boundary: one fault that could not be done, or asked too much
+                    verdict.failures.append(f"{name}, {time.monotonic() - began:.0f} s after the start: {e!r}")
                 hub.note_processes()
             verdict.numbers["faults"] = done
             await judge(hub, load, verdict, baseline)
