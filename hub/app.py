@@ -8,6 +8,7 @@ import contextlib
 import signal
 import socket
 from collections.abc import Callable, Generator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, assert_never
 
@@ -27,6 +28,7 @@ from hub.auth.tickets import Tickets
 from hub.auth.tokens import Tokens
 from hub.domain.errors import HubError, Unavailable
 from hub.domain.ids import SessionId
+from hub.engine.bots import Bots
 from hub.engine.catalog import Catalog, names_of, preload
 from hub.engine.models.configured import NOWHERE, configured, read_models
 from hub.engine.models.registry import Model, Models, ScriptedModel, local_model, openai_model
@@ -38,9 +40,11 @@ from hub.gateway.endpoint import Gateway
 from hub.gateway.handshake import HubHttp
 from hub.gateway.options import GatewayOptions
 from hub.gateway.rooms import Rooms
+from hub.gateway.serving import Serving
 from hub.gateway.transport import HubWebSocket
 from hub.protocol.frames import MAX_FRAME_BYTES, timestamp
 from hub.relay import keys
+from hub.relay.bot_line import BotLine
 from hub.relay.broadcast import (
     Broadcast,
     CredentialsChanged,
@@ -72,6 +76,7 @@ from hub.sessions.invites import Invites
 from hub.sessions.lifecycle import Sessions
 from hub.sessions.members import Members
 from hub.sessions.messages import Messages
+from hub.sessions.seats import Seats, speakers
 from hub.settings import Settings, parse_secret_keys, variable
 from hub.store import counters, search
 from hub.store.database import Store
@@ -112,7 +117,9 @@ class Worker:
 
         self.keeper = LeaseKeeper(self.store, Fence(self.redis), lease_s=settings.lease_s)
         self.deltas = DeltaPublisher(self.pipeline, self.subscriber, self.keeper.refence, self._tasks)
-        self.catalog = _catalog(settings, self.store)
+        self.bot_line = BotLine(self.pipeline, self.subscriber)
+        self.bots = Bots(self.bot_line, partial(speakers, self.store))
+        self.catalog = _catalog(settings, self.store, self.bots)
         self.executor = Executor(
             self.store,
             self.broadcast,
@@ -159,6 +166,7 @@ class Worker:
     def _wire_edges(self) -> None:
         settings = self._settings
         self.rooms = Rooms(self.store, self.subscriber, self.open_messages, self._tasks)
+        self.serving = Serving(self.bot_line)
         self.gateway = Gateway(
             authenticator=self.authenticator,
             sessions=self.sessions,
@@ -169,6 +177,8 @@ class Worker:
             inputs=self.inputs,
             rooms=self.rooms,
             presence=self.presence,
+            seats=Seats(self.store, self.catalog),
+            serving=self.serving,
             store=self.store,
             node=self._node,
             options=GatewayOptions(
@@ -192,6 +202,8 @@ class Worker:
                 "hub_sockets": ("WebSockets, also those that are not authenticated yet", lambda: self.gateway.sockets),
                 "hub_rooms": ("Sessions that somebody follows here", lambda: len(self.rooms)),
                 "hub_tool_calls_active": ("Calls of tools under way", lambda: self.catalog.tools.host.active),
+                "hub_bots": ("Connections that take turns of agents", lambda: len(self.serving)),
+                "hub_bot_turns": ("Turns in the hands of this worker's bots", lambda: self.serving.turns),
                 "hub_tasks": ("Tasks of the event loop", lambda: len(asyncio.all_tasks())),
             },
             {
@@ -213,6 +225,7 @@ class Worker:
                 ),
                 "hub_relay_dropped": ("Commands that did not leave: too much waited", lambda: self.pipeline.dropped),
                 "hub_published_locally": ("Payloads Redis did not take", lambda: self.publisher.local),
+                "hub_bots_refused": ("Words of bots for turns they had no more", lambda: self.serving.refused),
                 "hub_leases_lost": ("Runs that another worker has now", lambda: self.keeper.lost),
                 "hub_writes_refused": ("Writes of runs stopped by the fence", lambda: self.keeper.refused),
             },
@@ -280,6 +293,7 @@ class Worker:
             preload()  # an import within a turn would stop every socket of this worker for a second
             self._tasks.create_task(self.executor.run(), name="executor")
             self._tasks.create_task(self.expiry.run(), name="expiry")
+        self.bot_line.start(self.bots.heard, self.serving.heard)
         self.subscriber.subscribe(keys.NOTICES, self._on_notice, self.executor.wake)
 
     async def readiness(self) -> Readiness:
@@ -392,7 +406,7 @@ def needs_local_model(settings: Settings) -> bool:
     return file.needs_local or (settings.default_model == "local" and (own is None or own.needs_local))
 
 
-def _catalog(settings: Settings, store: Store) -> Catalog:
+def _catalog(settings: Settings, store: Store, bots: Bots) -> Catalog:
     async def increment(key: str) -> int:
         async with store.transaction() as db:
             return await counters.increment(db, key)
@@ -402,7 +416,7 @@ def _catalog(settings: Settings, store: Store) -> Catalog:
             found = await search.in_session(db, session, query, limit=limit, characters=SEARCHED_CHARACTERS)
         return [Found(author, timestamp(at), text) for author, at, text in found]
 
-    return Catalog(models(settings), tools_of(settings, increment, find), teams_dir=settings.teams_dir)
+    return Catalog(models(settings), tools_of(settings, increment, find), teams_dir=settings.teams_dir, bots=bots)
 
 
 class _Server(uvicorn.Server):

@@ -34,6 +34,7 @@ RESULTS: tuple[type[BaseModel], ...] = (
     results.RunCommandResult,
     results.SeqResult,
     results.SeqRunResult,
+    results.RegisterResult,
     results.MemberResult,
     results.RunResult,
     results.TeamResult,

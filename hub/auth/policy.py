@@ -22,6 +22,7 @@ class Scope(StrEnum):
     SESSIONS_READ = "sessions:read"
     SESSIONS_WRITE = "sessions:write"
     RUNS_CONTROL = "runs:control"
+    AGENTS_SERVE = "agents:serve"  # to speak as an agent of a team; asked for by name only
     ADMIN = "admin"  # the account itself: its keys; of an administrator, also the administration of the hub
 
 
@@ -49,6 +50,7 @@ class Action(StrEnum):
     ACCEPT_INVITE = "accept_invite"
     DELETE = "delete"
     ERASE = "erase"
+    SERVE = "serve"
 
 
 class Gate(StrEnum):
@@ -77,6 +79,10 @@ COMMANDS: Mapping[str, Rule] = {
     "run.resume": Action.RESUME,
     "input.respond": Action.RESPOND,
     "presence.set": Action.PRESENCE,
+    "agent.register": Action.SERVE,
+    "turn.delta": Action.SERVE,
+    "turn.complete": Action.SERVE,
+    "turn.decline": Action.SERVE,
 }
 """Every command of the WebSocket."""
 
@@ -173,7 +179,7 @@ def needed_role(action: Action) -> Role | None:
             return Role.APPROVER
         case Action.SEND | Action.EDIT | Action.REGENERATE | Action.FORK | Action.UPDATE:
             return Role.EDITOR
-        case Action.CANCEL | Action.PAUSE | Action.RESUME:
+        case Action.CANCEL | Action.PAUSE | Action.RESUME | Action.SERVE:
             return Role.EDITOR
         case Action.MANAGE_MEMBERS | Action.DELETE | Action.ERASE:
             return Role.OWNER
@@ -192,6 +198,8 @@ def needed_scope(action: Action) -> Scope:
             return Scope.SESSIONS_WRITE
         case Action.MANAGE_MEMBERS | Action.ACCEPT_INVITE | Action.DELETE | Action.ERASE:
             return Scope.SESSIONS_WRITE
+        case Action.SERVE:
+            return Scope.AGENTS_SERVE
         case _:
             assert_never(action)
 

@@ -180,7 +180,8 @@ def create_key(
     user_name: Annotated[str, typer.Option("--user", help="Whose key it is.")],
     name: Annotated[str, typer.Option(help="What it is for.")] = "made with hub key create",
     scopes: Annotated[
-        list[str] | None, typer.Option(help="sessions:read, sessions:write, runs:control, admin; commas or repeated.")
+        list[str] | None,
+        typer.Option(help="sessions:read, sessions:write, runs:control, agents:serve, admin; commas or repeated."),
     ] = None,
     days: Annotated[int | None, typer.Option(min=1, max=366, help="How long it is good for (90).")] = None,
     as_json: AsJson = False,

@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+ACCEPT_S = 10.0
+SILENCE_S = 60.0
+
 
 class TeamKind(StrEnum):
     SCRIPTED = "scripted"
@@ -13,11 +16,29 @@ class TeamKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Seat:
+    """A place in a team that is taken by a program over the wire, and not by a model. Times are in seconds.
+
+    `user` names the only user whose programs may take it, in every session of the team; without it those of any editor
+    of a session may, there. A turn must be begun `accept_s` after it was offered; between two signs of life there are
+    `silence_s` at most, and `timeout_s` for all of it. `substitute` is the agent of the team that speaks instead when
+    nobody does.
+    """
+
+    user: str | None = None
+    accept_s: float = ACCEPT_S
+    silence_s: float = SILENCE_S
+    timeout_s: float = 240.0
+    substitute: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class AgentSpec:
     """One agent of a team. `name` is an identifier (it goes to model providers); people see `display_name`.
 
     In a swarm, `handoffs` are the agents that it may hand the conversation to. `model` is an alias of the model
     registry, or None for the team's; `temperature` and `max_tokens` stand for those of the model, where they are given.
+    With a `seat` it is no model that speaks.
     """
 
     name: str
@@ -29,6 +50,7 @@ class AgentSpec:
     model: str | None = None
     temperature: float | None = None
     max_tokens: int | None = None
+    seat: Seat | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,3 +87,7 @@ class TeamSpec:
     selector_prompt: str | None = None
     edges: tuple[Edge, ...] = ()
     start: str | None = None
+
+    def agent(self, name: str) -> AgentSpec | None:
+        """The agent of that name."""
+        return next((agent for agent in self.agents if agent.name == name), None)

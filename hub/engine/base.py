@@ -54,7 +54,8 @@ class TurnRequest:
     `state` is what the last successful turn of this *session* returned (None: nobody has spoken yet). `inputs` are the
     messages the state does not hold, oldest first; they are not empty on the first turn of a run. `prompt` is the
     text of the message that asked for the run, on every turn of it. `to` addresses an agent by name, if any.
-    `timeout_s` is the wall-clock limit of this turn. `user` is the name of the account whose message that is.
+    `timeout_s` is the wall-clock limit of this turn. `user` is the name of the account whose message that is. `attempt`
+    grows with every worker that takes the run over.
 
     When `state` came with the outcome `calls`, `results` tells what they came to; what is missing there was not
     carried out. With `goes_on` it is this very turn that asked for them: the same agent speaks on, and the request has
@@ -73,6 +74,7 @@ class TurnRequest:
     results: tuple[CallResult, ...] = ()
     goes_on: bool = False
     user: str = ""
+    attempt: int = 1
 
     def context(self, agent: AgentSpec, call: str) -> ToolContext:
         """Where a call of a tool in this turn comes from."""
@@ -119,6 +121,15 @@ class MessageEnded:
 
 
 @dataclass(frozen=True, slots=True)
+class MessageVoided:
+    """What was streamed of a message does not count: `agent` begins its part of the turn anew, with another message."""
+
+    message: str
+    agent: AgentSpec
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class ToolStarted:
     """The engine is about to call a safe tool: it does, only after `emit` has returned. `arguments` is a JSON
     object."""
@@ -147,7 +158,9 @@ class Handoff:
     reason: str
 
 
-EngineEvent = AgentStarted | TextDelta | ReasoningDelta | MessageEnded | ToolStarted | ToolEnded | Handoff
+EngineEvent = (
+    AgentStarted | TextDelta | ReasoningDelta | MessageEnded | MessageVoided | ToolStarted | ToolEnded | Handoff
+)
 
 Emit = Callable[[EngineEvent], Awaitable[None]]
 """Awaiting it is the back-pressure: it reaches the model's stream. It raises only when the turn must end at once."""
@@ -174,6 +187,10 @@ class Failure(StrEnum):
     MODEL_RATE_LIMITED = "model_rate_limited"
     CONTEXT_TOO_LONG = "context_too_long"
     MALFORMED_OUTPUT = "malformed_output"
+    BOT_UNAVAILABLE = "bot_unavailable"
+    BOT_DECLINED = "bot_declined"
+    BOT_STALLED = "bot_stalled"
+    BOT_TIMEOUT = "bot_timeout"
     ENGINE_ERROR = "engine_error"
 
 

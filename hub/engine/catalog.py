@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from hub.domain.team import TeamKind, TeamSpec
 from hub.engine.base import Engine
+from hub.engine.bots import Bots
 from hub.engine.models.registry import Model, ModelDeadlines, Models
 from hub.engine.scripted import ScriptedEngine
 from hub.engine.teams.files import all_teams
@@ -37,10 +38,12 @@ class Catalog:
         teams: Iterable[TeamSpec] | None = None,
         teams_dir: Path | None = None,
         deadlines: ModelDeadlines | None = None,
+        bots: Bots | None = None,
     ) -> None:
         self._models = models
         self.tools = tools
         self._deadlines = deadlines or ModelDeadlines()
+        self._bots = bots
         if teams is None:
             teams = all_teams(teams_dir, names_of(models, tools))
         self._teams = {team.name: team for team in teams}
@@ -70,7 +73,7 @@ class Catalog:
                 if self._autogen is None:
                     from hub.engine.autogen.engine import AutoGenEngine
 
-                    self._autogen = AutoGenEngine(self._models, self.tools, self._deadlines)
+                    self._autogen = AutoGenEngine(self._models, self.tools, self._deadlines, self._bots)
                 return self._autogen
 
     async def aclose(self) -> None:

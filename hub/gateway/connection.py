@@ -22,13 +22,15 @@ from hub.gateway.pace import Pace
 from hub.gateway.parse import BadFrame, parse_command
 from hub.gateway.transport import HubWebSocket
 from hub.protocol.close import Close
-from hub.protocol.commands import AnyCommand
+from hub.protocol.commands import AnyCommand, TurnDelta
 from hub.protocol.events import AuthExpiringData
 from hub.protocol.frames import ReplyError, failed, live_frame, ok, timestamp
 
 MAX_QUEUED = 32  # commands that wait for the one before them
 MAX_BAD_FRAMES = 20  # in a row
 MAX_REFUSED = 500  # commands over the rate limit in a row, before the peer is sent away
+PIECES_PER_MINUTE = 18_000  # of bots' turns: as they come out of several models at once
+PIECES_AT_ONCE = 300
 FRAMES_PER_PASS = 32  # then others get their turn
 EXPIRY_WARNING = 0.8  # of the time the credential has left when it is shown
 LONGEST_TIMER_S = 3_600.0  # the wall clock may be set while a timer runs
@@ -47,6 +49,7 @@ class Connection:
         "_credential_timer",
         "_loop",
         "_pace",
+        "_pieces",
         "_refused",
         "_tasks",
         "_warn_at",
@@ -69,6 +72,7 @@ class Connection:
         self._answer = answer
         self._loop = asyncio.get_running_loop()
         self._pace = Pace(options.commands_per_minute, options.command_burst)
+        self._pieces = Pace(PIECES_PER_MINUTE, PIECES_AT_ONCE)
         self._commands: deque[tuple[AnyCommand, float]] | None = None
         self._working = False
         self._tasks: asyncio.TaskGroup | None = None
@@ -156,7 +160,8 @@ class Connection:
             if self._bad_frames >= MAX_BAD_FRAMES:
                 self.close(Close.BAD_FRAMES, "too many bad frames")
             return
-        retry_after = self._pace.take(self._loop.time())
+        pace = self._pieces if isinstance(command, TurnDelta) else self._pace
+        retry_after = pace.take(self._loop.time())
         if not retry_after and self._commands is not None and len(self._commands) >= MAX_QUEUED:
             retry_after = 1.0
         if retry_after:

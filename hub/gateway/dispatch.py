@@ -11,9 +11,10 @@ from hub.auth.policy import COMMANDS, require_credential
 from hub.domain.errors import HubError, Internal, Unavailable
 from hub.domain.ids import new_id
 from hub.gateway.connection import Connection
-from hub.gateway.handlers import identity, inputs, messages, presence, runs, sessions
+from hub.gateway.handlers import agents, identity, inputs, messages, presence, runs, sessions
 from hub.gateway.services import GatewayServices
 from hub.protocol.commands import (
+    AgentRegister,
     AnyCommand,
     Auth,
     InputRespond,
@@ -29,6 +30,9 @@ from hub.protocol.commands import (
     SessionFork,
     SessionJoin,
     SessionLeave,
+    TurnComplete,
+    TurnDecline,
+    TurnDelta,
 )
 from hub.telemetry.times import Times
 
@@ -103,5 +107,13 @@ class Dispatch:
                 return await presence.set_status(self._services, connection, command)
             case SessionFork():
                 return await sessions.fork(self._services, connection, command)
+            case AgentRegister():
+                return await agents.register(self._services, connection, command)
+            case TurnDelta():
+                return agents.delta(self._services, connection, command)
+            case TurnComplete():
+                return await agents.complete(self._services, connection, command)
+            case TurnDecline():
+                return await agents.decline(self._services, connection, command)
             case _:
                 assert_never(command)

@@ -20,6 +20,7 @@ from hub.gateway.heartbeat import Heartbeat
 from hub.gateway.options import GatewayOptions
 from hub.gateway.rooms import Rooms
 from hub.gateway.services import GatewayServices
+from hub.gateway.serving import Serving
 from hub.gateway.transport import HubWebSocket
 from hub.protocol.close import Close
 from hub.protocol.commands import Auth
@@ -33,6 +34,7 @@ from hub.sessions.forking import Forking
 from hub.sessions.inputs import Inputs
 from hub.sessions.lifecycle import Sessions
 from hub.sessions.messages import Messages
+from hub.sessions.seats import Seats
 from hub.store.database import Store
 from hub.telemetry.times import Times
 
@@ -56,16 +58,30 @@ class Gateway:
         inputs: Inputs,
         rooms: Rooms,
         presence: Presence,
+        seats: Seats,
+        serving: Serving,
         store: Store,
         node: str,
         options: GatewayOptions,
     ) -> None:
         self._entry = Entry(authenticator, options)
         self._presence = presence
+        self._serving = serving
         self._node = node
         self._options = options
         services = GatewayServices(
-            authenticator, sessions, messages, cutting, forking, control, inputs, rooms, presence, options
+            authenticator,
+            sessions,
+            messages,
+            cutting,
+            forking,
+            control,
+            inputs,
+            rooms,
+            presence,
+            options,
+            seats,
+            serving,
         )
         self._dispatch = Dispatch(services)
         self._connections: set[Connection] = set()
@@ -119,7 +135,7 @@ class Gateway:
 
     async def drain(self, grace_s: float) -> None:
         """Refuse new connections, tell the others, and close them (4000) over at most half of `grace_s`."""
-        self._draining = True
+        self._draining = self._serving.draining = True
         leaving = [c for c in self._connections if not c.closing]
         random.shuffle(leaving)
         for connection in leaving:
@@ -186,6 +202,7 @@ class Gateway:
         finally:
             self._heartbeat.remove(transport, slot)
             self._connections.discard(connection)
+            self._serving.left(connection)
             for session in connection.followers:
                 self._presence.leave(session, connection.principal.user, connection.id)
             if not self._connections:

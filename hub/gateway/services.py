@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from hub.auth.authenticator import Authenticator
 from hub.gateway.options import GatewayOptions
 from hub.gateway.rooms import Rooms
+from hub.gateway.serving import Serving
 from hub.relay.presence import Presence
 from hub.sessions.control import Control
 from hub.sessions.cutting import Cutting
@@ -12,6 +13,7 @@ from hub.sessions.forking import Forking
 from hub.sessions.inputs import Inputs
 from hub.sessions.lifecycle import Sessions
 from hub.sessions.messages import Messages
+from hub.sessions.seats import Seats
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,3 +30,5 @@ class GatewayServices:
     rooms: Rooms
     presence: Presence
     options: GatewayOptions
+    seats: Seats
+    serving: Serving

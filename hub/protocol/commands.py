@@ -5,7 +5,10 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
 from hub.domain.session import OnBusy
-from hub.protocol.text import MAX_TEXT, Id, Key, MessageText, Metadata, Name, Title
+from hub.protocol.text import MAX_TEXT, Id, Key, MessageText, Metadata, Name, Storable, Title
+
+MAX_SERVED = 64  # turns that a connection takes at once
+MAX_PIECE = 16_000  # characters of one `turn.delta`
 
 
 class Command(BaseModel):
@@ -154,6 +157,43 @@ class PresenceSet(Command):
     status: Literal["active", "idle", "typing"]
 
 
+class AgentRegister(Command):
+    """Take turns of the agent `agent` from now on, on this connection: of one session, of one team's sessions, or
+    wherever the caller may. `turns`: how many at once; 0 takes no new ones."""
+
+    type: Literal["agent.register"] = "agent.register"
+    agent: Name
+    session: Id | None = None
+    team: Name | None = None
+    turns: Annotated[int, Field(ge=0, le=MAX_SERVED, strict=True)] = 8
+
+
+class TurnDelta(Command):
+    """The next piece of an offered turn's text, `index` 0, 1, 2 …; an empty one says that the bot is at work."""
+
+    type: Literal["turn.delta"] = "turn.delta"
+    offer: Id
+    index: Annotated[int, Field(ge=0, lt=2**31, strict=True)]
+    text: Annotated[Storable, Field(max_length=MAX_PIECE)]
+
+
+class TurnComplete(Command):
+    """An offered turn is done. Without `text` it is that of its deltas; in a swarm it may hand over."""
+
+    type: Literal["turn.complete"] = "turn.complete"
+    offer: Id
+    text: MessageText | None = None
+    handoff: Name | None = None
+
+
+class TurnDecline(Command):
+    """Somebody else is to take an offered turn."""
+
+    type: Literal["turn.decline"] = "turn.decline"
+    offer: Id
+    reason: Title | None = None
+
+
 AnyCommand = (
     Auth
     | Ping
@@ -169,6 +209,10 @@ AnyCommand = (
     | InputRespond
     | SessionFork
     | PresenceSet
+    | AgentRegister
+    | TurnDelta
+    | TurnComplete
+    | TurnDecline
 )
 
 COMMAND: TypeAdapter[AnyCommand] = TypeAdapter(Annotated[AnyCommand, Field(discriminator="type")])

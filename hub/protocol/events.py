@@ -345,6 +345,43 @@ class ServerDrainingData(LiveData):
     reconnect_after_ms: int
 
 
+class HeardData(Wire):
+    """Something that was said before, as the agent knows it. An agent's `name` is that of the team's file."""
+
+    kind: Literal["user", "agent"]
+    name: str
+    text: str
+
+
+class TurnOfferedData(LiveData):
+    """A turn for a registered agent, to this connection alone. `attempt` is that of `turn.started`, `retry` how often
+    the turn was offered before in it. `context` is what the agent has heard, the newest last; `prompt` is the message
+    that asked for the run. Seconds count from now."""
+
+    TYPE = "turn.offered"
+    offer: str
+    agent: str
+    team: str
+    turn: int
+    attempt: int
+    retry: int
+    instructions: str
+    prompt: str
+    context: list[HeardData]
+    handoffs: list[str]
+    accept_s: float
+    silence_s: float
+    timeout_s: float
+
+
+class TurnWithdrawnData(LiveData):
+    """The offer does not stand any more: nothing is taken from it."""
+
+    TYPE = "turn.withdrawn"
+    offer: str
+    reason: Literal["superseded", "not_accepted", "silent", "timed_out", "cancelled", "lost"]
+
+
 # ---- events as a client parses them
 
 
@@ -505,6 +542,16 @@ class ServerDraining(Event):
     data: ServerDrainingData
 
 
+class TurnOffered(Event):
+    type: Literal["turn.offered"] = "turn.offered"
+    data: TurnOfferedData
+
+
+class TurnWithdrawn(Event):
+    type: Literal["turn.withdrawn"] = "turn.withdrawn"
+    data: TurnWithdrawnData
+
+
 AnyDurableEvent = (
     SessionCreated
     | SessionUpdated
@@ -537,6 +584,8 @@ AnyLiveEvent = (
     | Resync
     | AuthExpiring
     | ServerDraining
+    | TurnOffered
+    | TurnWithdrawn
 )
 AnyEvent = AnyDurableEvent | AnyLiveEvent
 

@@ -70,6 +70,15 @@ class CallResultResult(Wire):
     result: str
 
 
+class RegisterResult(Wire):
+    """What this connection takes turns of; null: wherever the caller may."""
+
+    agent: str
+    session: str | None
+    team: str | None
+    turns: int
+
+
 class SeqRunResult(Wire):
     seq: int
     run: str | None

@@ -2,6 +2,7 @@
 
 from hub.domain.ids import SessionId
 
+BOTS = b"hub:bots"  # turns that bots are sought for, and bots that have come
 NOTICES = b"hub:notices"  # what every worker should know at once (a queued run, a stop, a revocation)
 
 
@@ -13,6 +14,11 @@ def channel(session: SessionId) -> bytes:
 def worker(node: str) -> bytes:
     """A worker's own channel: its subscriber listens to itself there."""
     return f"hub:worker:{node}".encode()
+
+
+def bot_line(address: str) -> bytes:
+    """Where a worker hears what is meant for its runs' and its connections' turns of bots."""
+    return f"hub:bots:{address}".encode()
 
 
 def fence(session: SessionId) -> bytes:

@@ -16,6 +16,10 @@ _FAILURES = {
     Failure.MODEL_RATE_LIMITED: "the model's provider limits our requests",
     Failure.CONTEXT_TOO_LONG: "the conversation is too long for the model",
     Failure.MALFORMED_OUTPUT: "the model's answer could not be read",
+    Failure.BOT_UNAVAILABLE: "no bot takes the turn",
+    Failure.BOT_DECLINED: "the bot declined the turn",
+    Failure.BOT_STALLED: "the bot stopped answering",
+    Failure.BOT_TIMEOUT: "the bot took too long",
     Failure.ENGINE_ERROR: "the team failed",
 }
 

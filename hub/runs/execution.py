@@ -152,6 +152,7 @@ class Execution:
                 results=calls.results,
                 goes_on=goes_on,
                 user=loaded.user,
+                attempt=self._run.attempt,
             )
             result = await engine.turn(request, turn.emit, self._held.stop)
             if turn.fault is not None or not self._held.is_valid:

@@ -15,6 +15,7 @@ from hub.engine.base import (
     EngineEvent,
     Handoff,
     MessageEnded,
+    MessageVoided,
     ReasoningDelta,
     TextDelta,
     ToolEnded,
@@ -30,6 +31,7 @@ from hub.protocol.events import (
     ToolCalledData,
     ToolReturnedData,
     TurnStartedData,
+    TurnSupersededData,
     UsageData,
 )
 from hub.protocol.frames import LoggedEvent, NewEvent
@@ -118,7 +120,9 @@ class Turn:
             stream.add_reasoning(event.text)
         return stream
 
-    async def _take(self, event: AgentStarted | MessageEnded | ToolStarted | ToolEnded | Handoff) -> None:
+    async def _take(
+        self, event: AgentStarted | MessageEnded | MessageVoided | ToolStarted | ToolEnded | Handoff
+    ) -> None:
         match event:
             case MessageEnded():
                 await self._record()
@@ -132,9 +136,11 @@ class Turn:
                 )
             case AgentStarted(agent=agent):
                 if not self._announced:
-                    data = TurnStartedData(turn=self._turn, agent=agent.name, attempt=self._attempt)
-                    await self._record(NewEvent(data, self._run))
+                    await self._record(self._started(agent))
                 self._show(agent, "thinking")
+            case MessageVoided():
+                await self._void(event)
+                self._show(event.agent, "thinking")
             case ToolStarted():
                 called = tool_called(event.call, event.agent.name, event.name, event.arguments, self._turn)
                 await self._record(NewEvent(called, self._run))
@@ -194,14 +200,23 @@ class Turn:
             self._journal.refuse()
             raise LeaseLost
 
-    async def _record(self, event: NewEvent | None = None) -> None:
+    def _started(self, agent: AgentSpec) -> NewEvent:
+        return NewEvent(TurnStartedData(turn=self._turn, agent=agent.name, attempt=self._attempt), self._run)
+
+    async def _void(self, event: MessageVoided) -> None:
+        void = TurnSupersededData(turn=self._turn, attempt=self._attempt, messages=[event.message], reason=event.reason)
+        # Together: a worker that is lost after it must leave a turn that was begun.
+        await self._record(NewEvent(void, self._run), self._started(event.agent))
+        if (voided := self._streams.pop(event.message, None)) is not None:
+            voided[0].close()
+
+    async def _record(self, *events: NewEvent) -> None:
         ended, self._ended = self._ended, None
-        events = [event] if event is not None else []
-        if event is not None and self._steering:  # the turn begins: what it was given has steered it
+        if events and self._steering:  # the turn begins: what it was given has steered it
             taken = [MessageSteeredData(message=m, outcome="consumed", turn=self._turn) for m in self._steering]
-            events = [*(NewEvent(data, self._run) for data in taken), event]
+            events = (*(NewEvent(data, self._run) for data in taken), *events)
         if ended is not None or events:
-            await self._commit([ended] if ended else [], events, self._write)
+            await self._commit([ended] if ended else [], list(events), self._write)
 
     async def _commit(self, finished: list[FinishedMessage], events: list[NewEvent], close: Close) -> None:
 

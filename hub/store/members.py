@@ -42,6 +42,13 @@ _AMONG = text("""
 """)
 
 
+_HOLDING = text("""
+    SELECT m.user_id::text FROM members m JOIN sessions s ON s.id = m.session_id AND s.deleted_at IS NULL
+    WHERE m.session_id = CAST(:session AS uuid) AND m.user_id = ANY(CAST(:users AS uuid[]))
+      AND m.role = ANY(CAST(:roles AS text[]))
+""")
+
+
 async def put(db: Db, session: SessionId, user: UserId, role: Role) -> Literal["added", "updated", "unchanged"]:
     """Make the user a member with this role, and say what changed. Both must exist."""
     old = (await db.execute(_PUT, {"session": session, "user": user, "role": role.value})).scalar_one()
@@ -66,6 +73,14 @@ async def owners(db: Db, session: SessionId) -> int:
     """How many owners the session has."""
     count: int = (await db.execute(_OWNERS, {"session": session})).scalar_one()
     return count
+
+
+async def holding(
+    db: Db, session: SessionId, users: Collection[UserId], roles: Collection[Role]
+) -> builtins.set[UserId]:
+    """Those of these users who have one of these roles in a session not deleted."""
+    values = {"session": session, "users": [*users], "roles": [role.value for role in roles]}
+    return {UserId(row.user_id) for row in await db.execute(_HOLDING, values)}
 
 
 async def among(db: Db, pairs: Collection[tuple[SessionId, UserId]]) -> set[tuple[SessionId, UserId]]:

@@ -39,6 +39,7 @@ NOTHING_THERE = {"run.cancel", "run.pause", "run.resume", "input.respond", "sess
     "DELETE /v1/sessions/{id}/invites/{invite}",
     "POST /v1/invites/accept",
     "GET /v1/sessions/{id}/calls/{call}",
+    *("turn.delta", "turn.complete", "turn.decline"),
 }
 WRONG_IDS = {"unknown": str(uuid.uuid4()), "malformed": "x", "odd": "' OR 1=1 --%00"}
 
@@ -301,7 +302,7 @@ async def test_commands(world: World) -> None:
             for caller, person in people.items():
                 values: dict[str, object] = dict(
                     own, text="hello", client_id=uuid.uuid4().hex, at_seq=1, request=str(uuid.uuid4()), team="scripted",
-                    status="idle", token=person.token,
+                    status="idle", token=person.token, agent="probe", offer=str(uuid.uuid4()), index=0,
                 )  # fmt: skip
                 fields = command(type_, values)
                 told = set()
@@ -323,8 +324,9 @@ async def test_commands(world: World) -> None:
 @pytest.mark.parametrize("type_", [t for t in COMMANDS if t != "auth"])
 async def test_no_command_without_a_credential(world: World, type_: str) -> None:
     values: dict[str, object] = dict(
-        world.foreign, text="x", client_id="c", at_seq=1, request="r", team="scripted", status="idle"
-    )
+        world.foreign, text="x", client_id="c", at_seq=1, request="r", team="scripted", status="idle",
+        agent="probe", offer="o", index=0,
+    )  # fmt: skip
     async with connect(world.door.ws_url, proxy=None) as socket:
         await socket.send(json.dumps({"id": "1", "type": type_, **command(type_, values)}))
         async with asyncio.timeout(10):

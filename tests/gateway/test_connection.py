@@ -133,9 +133,15 @@ class Never:
         raise AssertionError
 
 
+def services_of(nobody: Any, bench: Bench) -> GatewayServices:
+    return GatewayServices(
+        nobody, nobody, nobody, nobody, nobody, nobody, nobody, nobody, nobody, bench.options, nobody, nobody
+    )
+
+
 async def test_the_time_a_command_waits_for_others_counts(bench: Bench) -> None:
     nobody: Any = Never()
-    services = GatewayServices(nobody, nobody, nobody, nobody, nobody, nobody, nobody, nobody, nobody, bench.options)
+    services = services_of(nobody, bench)
     bench.answer = Dispatch(services, deadline_s=0.5).answer
     async with serving(bench) as port:
         raw = await Raw.open(port)
@@ -151,7 +157,7 @@ async def test_the_time_a_command_waits_for_others_counts(bench: Bench) -> None:
 
 async def test_a_command_without_an_answer_and_a_fault_of_the_hub(bench: Bench) -> None:
     nobody: Any = Never()
-    services = GatewayServices(nobody, nobody, nobody, nobody, nobody, nobody, nobody, nobody, nobody, bench.options)
+    services = services_of(nobody, bench)
     bench.answer = Dispatch(services, deadline_s=0.2).answer
     async with serving(bench) as port:
         raw = await Raw.open(port)

@@ -21,6 +21,7 @@ EDITOR = APPROVER | {
     Action.CANCEL,
     Action.PAUSE,
     Action.RESUME,
+    Action.SERVE,
 }
 OWNER = EDITOR | {Action.MANAGE_MEMBERS, Action.DELETE, Action.ERASE}
 ALLOWED = {Role.VIEWER: VIEWER, Role.APPROVER: APPROVER, Role.EDITOR: EDITOR, Role.OWNER: OWNER}

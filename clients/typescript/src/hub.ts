@@ -14,6 +14,7 @@ import type {
   OnBusy,
   PingResult,
   PresenceSet,
+  RegisterResult,
   RunCommandResult,
   SendResult,
   SeqResult,
@@ -21,6 +22,8 @@ import type {
   ServerDraining,
   SessionCreate,
   SessionData,
+  TurnOffered,
+  TurnWithdrawn,
 } from "./protocol.ts";
 
 /** What each command is answered with. */
@@ -39,6 +42,10 @@ export interface ResultOf {
   "input.respond": SeqResult;
   "session.fork": SessionData;
   "presence.set": Empty;
+  "agent.register": RegisterResult;
+  "turn.delta": Empty;
+  "turn.complete": Empty;
+  "turn.decline": Empty;
 }
 
 type Without<T, K extends PropertyKey> = T extends unknown ? Omit<T, K> : never;
@@ -47,6 +54,8 @@ export interface HubOptions extends ConnectionOptions {
   onState?: (state: ConnectionState) => void;
   /** The hub is about to restart; connections come back by themselves. */
   onDraining?: (event: ServerDraining) => void;
+  /** A turn of an agent that this connection has registered for with `agent.register`, or the end of such an offer. */
+  onTurn?: (event: TurnOffered | TurnWithdrawn) => void;
 }
 
 /** A client of the hub: commands as promises, sessions as listeners, everything resumed by itself. */
@@ -65,6 +74,7 @@ export class Hub {
       open: () => this.#followed.forEach((following) => following.join()),
       frame: (frame) => {
         if (frame.type === "server.draining") options.onDraining?.(frame);
+        else if (frame.type === "turn.offered" || frame.type === "turn.withdrawn") options.onTurn?.(frame);
         else if (frame.session) this.#followed.get(frame.session)?.receive(frame);
       },
     });

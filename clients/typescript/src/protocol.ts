@@ -555,6 +555,52 @@ export interface ServerDraining {
   data: ServerDrainingData;
 }
 
+/** Something that was said before, as the agent knows it. An agent's `name` is that of the team's file. */
+export interface HeardData {
+  kind: "user" | "agent";
+  name: string;
+  text: string;
+}
+
+/** A turn for a registered agent, to this connection alone. `attempt` is that of `turn.started`, `retry` how often the turn was offered before in it. `context` is what the agent has heard, the newest last; `prompt` is the message that asked for the run. Seconds count from now. */
+export interface TurnOfferedData {
+  offer: string;
+  agent: string;
+  team: string;
+  turn: number;
+  attempt: number;
+  retry: number;
+  instructions: string;
+  prompt: string;
+  context: HeardData[];
+  handoffs: string[];
+  accept_s: number;
+  silence_s: number;
+  timeout_s: number;
+}
+
+export interface TurnOffered {
+  session?: string | null;
+  run?: string | null;
+  ts?: string | null;
+  type: "turn.offered";
+  data: TurnOfferedData;
+}
+
+/** The offer does not stand any more: nothing is taken from it. */
+export interface TurnWithdrawnData {
+  offer: string;
+  reason: "superseded" | "not_accepted" | "silent" | "timed_out" | "cancelled" | "lost";
+}
+
+export interface TurnWithdrawn {
+  session?: string | null;
+  run?: string | null;
+  ts?: string | null;
+  type: "turn.withdrawn";
+  data: TurnWithdrawnData;
+}
+
 /** A session; `role` is the viewer's, and null in events, which are the same for everybody. */
 export interface SessionData {
   id: string;
@@ -617,6 +663,14 @@ export interface SeqResult {
 export interface SeqRunResult {
   seq: number;
   run: string | null;
+}
+
+/** What this connection takes turns of; null: wherever the caller may. */
+export interface RegisterResult {
+  agent: string;
+  session: string | null;
+  team: string | null;
+  turns: number;
 }
 
 export interface MemberResult {
@@ -797,6 +851,42 @@ export interface PresenceSet {
   status: "active" | "idle" | "typing";
 }
 
+/** Take turns of the agent `agent` from now on, on this connection: of one session, of one team's sessions, or wherever the caller may. `turns`: how many at once; 0 takes no new ones. */
+export interface AgentRegister {
+  id: string;
+  type: "agent.register";
+  agent: string;
+  session?: string;
+  team?: string;
+  turns?: number;
+}
+
+/** The next piece of an offered turn's text, `index` 0, 1, 2 …; an empty one says that the bot is at work. */
+export interface TurnDelta {
+  id: string;
+  type: "turn.delta";
+  offer: string;
+  index: number;
+  text: string;
+}
+
+/** An offered turn is done. Without `text` it is that of its deltas; in a swarm it may hand over. */
+export interface TurnComplete {
+  id: string;
+  type: "turn.complete";
+  offer: string;
+  text?: string;
+  handoff?: string;
+}
+
+/** Somebody else is to take an offered turn. */
+export interface TurnDecline {
+  id: string;
+  type: "turn.decline";
+  offer: string;
+  reason?: string;
+}
+
 export type DurableEvent =
   | SessionCreated
   | SessionUpdated
@@ -828,7 +918,9 @@ export type LiveEvent =
   | AgentStatus
   | Resync
   | AuthExpiring
-  | ServerDraining;
+  | ServerDraining
+  | TurnOffered
+  | TurnWithdrawn;
 
 export type AnyEvent = DurableEvent | LiveEvent;
 
@@ -848,4 +940,8 @@ export type Command =
   | RunResume
   | InputRespond
   | SessionFork
-  | PresenceSet;
+  | PresenceSet
+  | AgentRegister
+  | TurnDelta
+  | TurnComplete
+  | TurnDecline;

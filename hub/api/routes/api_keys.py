@@ -20,7 +20,8 @@ class KeyBody(Body):
     name: Annotated[Name, Field(json_schema_extra={"pattern": NO_NUL})]
     scopes: (
         Annotated[
-            list[Literal["sessions:read", "sessions:write", "runs:control", "admin"]], Field(min_length=1, max_length=8)
+            list[Literal["sessions:read", "sessions:write", "runs:control", "agents:serve", "admin"]],
+            Field(min_length=1, max_length=8),
         ]
         | None
     ) = None

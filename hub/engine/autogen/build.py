@@ -9,6 +9,7 @@ from autogen_agentchat.teams import BaseGroupChat, RoundRobinGroupChat, Selector
 
 from hub.domain.team import AgentSpec, TeamKind
 from hub.engine.autogen.agent import HubAgent
+from hub.engine.autogen.bot import CONTEXT_CHARACTERS, BotClient
 from hub.engine.autogen.context import RecentContext
 from hub.engine.autogen.graph import HubGraph
 from hub.engine.autogen.metered import Candidate, MeteredClient, SpeakingClient
@@ -16,6 +17,7 @@ from hub.engine.autogen.selector import speaker_selection
 from hub.engine.autogen.telling import Telling
 from hub.engine.autogen.workbench import SafeWorkbench
 from hub.engine.base import TurnRequest
+from hub.engine.bots import Bots
 from hub.engine.models.registry import Model
 from hub.engine.tools.registry import Tools
 
@@ -30,23 +32,28 @@ def build_team(
     tools: Tools,
     telling: Telling,
     speaker: str | None = None,
+    bots: Bots | None = None,
 ) -> BaseGroupChat:
     """A team that ends after one turn of the agent whose turn it is. It is used once: state is loaded into it, and
     AutoGen's objects are not consistent after an error, a cancel or a timeout.
 
-    `speaker` names the agent in whose turn it goes on. ValueError for a kind of team that AutoGen does not make.
+    `speaker` names the agent in whose turn it goes on; `bots` speak for agents with a seat.
+    ValueError for a kind of team that AutoGen does not make.
     """
     spec = request.team
     agents: list[ChatAgent] = []
     for agent in spec.agents:
         chain = models_for(agent)
         own = _tools(tools, agent, spec.kind)
+        is_bot = agent.seat is not None
         agents.append(
             HubAgent(
                 agent,
-                SpeakingClient(chain, telling, agent),
+                BotClient(bots, request, agent, telling, models_for)
+                if is_bot
+                else SpeakingClient(chain, telling, agent),
                 SafeWorkbench(own, telling.asking, telling.calls, partial(request.context, agent)),
-                RecentContext(agent.name, chain[0].shown_characters),
+                RecentContext(agent.name, CONTEXT_CHARACTERS if is_bot else chain[0].shown_characters),
                 telling,
             )
         )

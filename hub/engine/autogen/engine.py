@@ -19,6 +19,7 @@ from hub.engine.autogen.metered import Candidate
 from hub.engine.autogen.state import Opened, begin_anew, give_floor, seal, unseal
 from hub.engine.autogen.telling import Telling
 from hub.engine.base import Emit, Failure, Outcome, TurnRequest, TurnResult
+from hub.engine.bots import Bots
 from hub.engine.models.connections import Connections
 from hub.engine.models.directed import Direction
 from hub.engine.models.errors import ModelError
@@ -42,11 +43,12 @@ class AutoGenEngine:
     loggers are silenced here, for the process.
     """
 
-    def __init__(self, models: Models, tools: Tools, deadlines: ModelDeadlines) -> None:
+    def __init__(self, models: Models, tools: Tools, deadlines: ModelDeadlines, bots: Bots | None = None) -> None:
         self._models = models
         self._tools = tools
         self._deadlines = deadlines
         self._connections = Connections()
+        self._bots = bots
         for name in ("autogen_core", "autogen_agentchat"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
 
@@ -57,7 +59,7 @@ class AutoGenEngine:
         model = self._models.get(request.team.model)
         turn = _Turn(request, model, telling, lambda agent: self._candidates(request, agent))
         async with asyncio.TaskGroup() as tasks:
-            work = tasks.create_task(turn.run(self._tools))
+            work = tasks.create_task(turn.run(self._tools, self._bots))
             try:
                 early = await watch(work, stop, request.timeout_s)
             finally:
@@ -113,7 +115,7 @@ class _Turn:
         self.team: BaseGroupChat | None = None
         self._stopped: str | None = None
 
-    async def run(self, tools: Tools) -> TurnResult:
+    async def run(self, tools: Tools, bots: Bots | None) -> TurnResult:
         """Do the turn. Raises nothing but CancelledError."""
         request, telling = self._request, self._telling
         try:
@@ -123,7 +125,7 @@ class _Turn:
                 speaker, telling.asking.rounds = opened.asked.agent, opened.asked.rounds
             elif request.team.kind is TeamKind.SWARM and request.turn == 0 and request.to is None:
                 speaker = _last_to_speak(opened, request)
-            team = build_team(request, self._model, self._models_for, tools, telling, speaker)
+            team = build_team(request, self._model, self._models_for, tools, telling, speaker, bots)
             self.team = team
             if opened.team is not None:
                 if request.turn == 0 and not request.goes_on:

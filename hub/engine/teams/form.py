@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints
 
-from hub.domain.team import AgentSpec, Edge, TeamKind, TeamSpec
+from hub.domain.team import ACCEPT_S, SILENCE_S, AgentSpec, Edge, Seat, TeamKind, TeamSpec
 from hub.engine.forms import Form
 
 SCHEMA_ID = "https://json-schema.org/draft/2020-12/schema"
@@ -29,6 +29,11 @@ Line = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max
 Prose = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=16_000)]
 
 
+SEAT_SHARE = 0.8  # of a turn's time, for a bot: then there is time left for who speaks in its place
+MODEL_KEYS = ("model", "temperature", "max_tokens")
+SEAT_KEYS = ("user", "accept_s", "silence_s", "timeout_s", "substitute")
+
+
 class AgentForm(Form):
     """One agent: who it is, what it is to do, and what it may use."""
 
@@ -49,9 +54,35 @@ class AgentForm(Form):
     handoffs: Annotated[
         tuple[AgentName, ...], Field(max_length=32, description="For kind swarm: agents it may hand over to.")
     ] = ()
+    kind: Annotated[
+        Literal["model", "bot"],
+        Field(description="What speaks. model: the team's model. bot: a program that has registered with the hub."),
+    ] = "model"
+    user: Annotated[
+        Line | None,
+        Field(description="For a bot: the only user whose programs may take this place, in any session of the team."),
+    ] = None
+    accept_s: Annotated[
+        float, Field(gt=0, le=3600, strict=False, description="For a bot: seconds until it has begun its turn.")
+    ] = ACCEPT_S
+    silence_s: Annotated[
+        float, Field(gt=0, le=3600, strict=False, description="For a bot: seconds between two signs of life.")
+    ] = SILENCE_S
+    timeout_s: Annotated[
+        float | None,
+        Field(
+            gt=0,
+            le=3600,
+            strict=False,
+            description="For a bot: seconds for its whole turn; else four fifths of the team's turn_timeout_s.",
+        ),
+    ] = None
+    substitute: Annotated[
+        AgentName | None, Field(description="For a bot: the agent of the team that speaks when it does not.")
+    ] = None
 
-    def spec(self) -> AgentSpec:
-        """The agent as engines take it."""
+    def spec(self, turn_timeout_s: float) -> AgentSpec:
+        """The agent as engines take it, in a team whose turns may take so long."""
         shown = self.display_name or self.name.replace("_", " ").title()
         told = [
             f"You are {self.role}." if self.role is not None else "",
@@ -68,6 +99,16 @@ class AgentForm(Form):
             model=self.model,
             temperature=self.temperature,
             max_tokens=self.max_tokens,
+            seat=self._seat(turn_timeout_s) if self.kind == "bot" else None,
+        )
+
+    def _seat(self, turn_timeout_s: float) -> Seat:
+        return Seat(
+            user=self.user,
+            accept_s=self.accept_s,
+            silence_s=self.silence_s,
+            timeout_s=self.timeout_s if self.timeout_s is not None else turn_timeout_s * SEAT_SHARE,
+            substitute=self.substitute,
         )
 
 
@@ -137,7 +178,7 @@ class TeamForm(Form):
             description=self.description,
             kind=TeamKind(self.kind),
             model=self.model,
-            agents=tuple(agent.spec() for agent in self.agents),
+            agents=tuple(agent.spec(self.limits.turn_timeout_s) for agent in self.agents),
             max_turns=self.limits.max_turns,
             turn_timeout_s=self.limits.turn_timeout_s,
             stop_phrase=self.limits.stop_phrase,

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from hub.engine.forms import Complaint, unknown
-from hub.engine.teams.form import TeamForm
+from hub.engine.teams.form import MODEL_KEYS, SEAT_KEYS, AgentForm, TeamForm
 from hub.engine.yaml_source import Path
 
 RESERVED_TEAMS = ("scripted", "scripted-autogen", "scripted-tools")
@@ -65,11 +65,30 @@ def _agents(form: TeamForm, names: Names) -> Iterator[Complaint]:
                 yield (*path, "tools", index), f"{tool!r} is not for this team"
             if form.kind == "graph" and tool in names.effects:
                 yield (*path, "tools", index), f"{tool!r} has effects or asks people: not in a team of kind graph"
+        yield from _seat(form, path, agent)
         if agent.handoffs and form.kind != "swarm":
             yield (*path, "handoffs"), "only agents of a swarm have handoffs"
         for index, target in enumerate(agent.handoffs):
             others = [name for name in everybody if name != agent.name]
             yield from unknown((*path, "handoffs", index), "other agent", target, others)
+
+
+def _seat(form: TeamForm, path: Path, agent: AgentForm) -> Iterator[Complaint]:
+    if agent.kind == "model":
+        for key in SEAT_KEYS:
+            if key in agent.model_fields_set:
+                yield (*path, key), f"only an agent of kind bot has {key}"
+        return
+    if agent.tools:
+        yield (*path, "tools"), "a bot brings its own tools: the hub's are for models"
+    for key in MODEL_KEYS:
+        if key in agent.model_fields_set:
+            yield (*path, key), f"only an agent of kind model has {key}"
+    if agent.timeout_s is not None and agent.timeout_s >= form.limits.turn_timeout_s:
+        yield (*path, "timeout_s"), "a bot has less time than the whole turn (limits.turn_timeout_s)"
+    if agent.substitute is not None:
+        models = [other.name for other in form.agents if other.kind == "model"]
+        yield from unknown((*path, "substitute"), "agent of kind model", agent.substitute, models)
 
 
 def _graph(form: TeamForm) -> Iterator[Complaint]:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from jsonschema import Draft202012Validator
 
-from hub.domain.team import AgentSpec, Edge, TeamKind, TeamSpec
+from hub.domain.team import AgentSpec, Edge, Seat, TeamKind, TeamSpec
 from hub.engine import yaml_source
 from hub.engine.forms import FileError
 from hub.engine.teams.files import all_teams, gallery, in_folder, parse, read_file
@@ -51,6 +51,13 @@ kind: swarm
 agents:
   - {name: a, handoffs: [b]}
   - {name: b}
+"""
+PLACES = """\
+name: p
+description: d
+kind: round_robin
+agents: [{name: a, kind: bot, user: owl, accept_s: 3, substitute: b},
+         {name: b}]
 """
 SMALL = "name: {}\ndescription: d\nkind: round_robin\nagents: [{{name: a}}]\n"
 
@@ -134,9 +141,20 @@ def test_graphs_and_swarms() -> None:
     assert parse(SWARM.encode(), "s", NAMES).agents[0].handoffs == ("b",)
 
 
+def test_a_place_for_a_program() -> None:
+    team = parse(PLACES.encode(), "p", NAMES)
+    assert team.agents[0].seat == Seat("owl", accept_s=3.0, silence_s=60.0, timeout_s=240.0, substitute="b")
+    assert team.agents[1].seat is None
+
+
 @pytest.mark.parametrize(
     ("text", "old", "new", "problem"),
     [
+        (PLACES, "name: b", "name: b, user: owl", "5:20: agents[1].user: only an agent of kind bot has user"),
+        (PLACES, "user: owl", "tools: [clock]", "4:31: agents[0].tools: a bot brings its own tools"),
+        (PLACES, "substitute: b", "substitute: a", "4:55: agents[0].substitute: there is no agent of kind model 'a'"),
+        (PLACES, "accept_s: 3", "timeout_s: 300", "4:42: agents[0].timeout_s: a bot has less time than the whole turn"),
+        (PLACES, "kind: bot", "kind: python", "4:20: agents[0].kind: Input should be 'model' or 'bot'"),
         (GRAPH, "from: a,", "form: a,", "6:6: edges[0].form: there is no such key; do you mean 'from'?"),
         (GRAPH, "to: c", "to: d", "8:15: edges[2].to: there is no agent 'd'; there are: a, b, c"),
         (GRAPH, "[clock]", "[counter]", "4:39: agents[1].tools[0]: 'counter' has effects or asks people"),

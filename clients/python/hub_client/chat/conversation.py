@@ -34,8 +34,10 @@ from hub.protocol.events import (
     SessionUpdated,
     ToolCalled,
     ToolReturned,
+    TurnOffered,
     TurnStarted,
     TurnSuperseded,
+    TurnWithdrawn,
 )
 from hub.protocol.results import AgentResult
 
@@ -216,7 +218,7 @@ class Conversation:
                 lane = self.lanes.get(event.data.agent)
                 if lane is not None and event.data.status != "idle":
                     lane.doing = event.data.status
-            case PresenceChanged() | Resync() | AuthExpiring() | ServerDraining():
+            case PresenceChanged() | Resync() | AuthExpiring() | ServerDraining() | TurnOffered() | TurnWithdrawn():
                 pass  # the connection's matters, shown in the status line
             case _:
                 assert_never(event)
