@@ -76,6 +76,7 @@ from hub.sessions.invites import Invites
 from hub.sessions.lifecycle import Sessions
 from hub.sessions.members import Members
 from hub.sessions.messages import Messages
+from hub.sessions.organisations import Organisations
 from hub.sessions.seats import Seats, speakers
 from hub.settings import Settings, parse_secret_keys, variable
 from hub.store import counters, search
@@ -156,6 +157,7 @@ class Worker:
         self.sessions = Sessions(self.store, self.broadcast, self.catalog, control)
         self.members = Members(self.store, self.broadcast)
         self.invites = Invites(self.store, self.broadcast)
+        self.organisations = Organisations(self.store, self.broadcast)
         self.messages = Messages(self.store, self.broadcast, self.catalog, control)
         self.cutting = Cutting(self.store, self.broadcast, control)
         self.forking = Forking(self.store)
@@ -256,6 +258,7 @@ class Worker:
                 sessions=self.sessions,
                 members=self.members,
                 invites=self.invites,
+                organisations=self.organisations,
                 messages=self.messages,
                 cutting=self.cutting,
                 forking=self.forking,

@@ -19,6 +19,7 @@ import redis.asyncio
 from pydantic import SecretStr
 
 from hub.app import serve
+from hub.domain.organisation import FIRST_ORGANISATION
 from hub.embedded.postgres import EmbeddedPostgres
 from hub.embedded.valkey import EmbeddedValkey
 from hub.settings import Settings
@@ -141,10 +142,12 @@ async def running_worker(settings: Settings, node: str = "test:1:a") -> AsyncGen
 
 
 # The rows of sessions first, as everywhere: what a run still writes is waited for, not met crosswise. The audit trail
-# lets nobody delete but who turns its trigger off.
+# lets nobody delete but who turns its trigger off. The first organisation is always there.
+KEPT = {"audit", "organisations"}
 EMPTY = (
     "SELECT FROM sessions FOR UPDATE;"
-    + "".join(f"DELETE FROM {table.name};" for table in reversed(Base.metadata.sorted_tables) if table.name != "audit")
+    + "".join(f"DELETE FROM {table.name};" for table in reversed(Base.metadata.sorted_tables) if table.name not in KEPT)
+    + f"DELETE FROM organisations WHERE id <> '{FIRST_ORGANISATION}';"
     + "SET session_replication_role = replica; DELETE FROM audit;"
 )
 

@@ -30,6 +30,7 @@ REST side of the hub: accounts, sessions, the log, transcripts, runs. Live conve
 _TAGS = [
     {"name": "identity", "description": "Accounts, tokens, tickets, API keys."},
     {"name": "sessions", "description": "Conversations: their log, members and transcript."},
+    {"name": "organisations", "description": "Who belongs together, and whose sessions are whose."},
     {"name": "runs", "description": "Teams of agents and what they are doing."},
     {"name": "administration", "description": "For administrators: accounts and the audit trail."},
     {"name": "operation", "description": "For whoever runs the hub."},

@@ -20,6 +20,7 @@ from hub.sessions.invites import Invites
 from hub.sessions.lifecycle import Sessions
 from hub.sessions.members import Members
 from hub.sessions.messages import Messages
+from hub.sessions.organisations import Organisations
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,7 @@ class Services:
     sessions: Sessions
     members: Members
     invites: Invites
+    organisations: Organisations
     messages: Messages
     cutting: Cutting
     forking: Forking

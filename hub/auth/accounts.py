@@ -12,7 +12,8 @@ from hub.auth.passwords import Passwords
 from hub.auth.sign_ins import end_credentials
 from hub.auth.tokens import Tokens
 from hub.domain.errors import Conflict, Forbidden, Unauthenticated
-from hub.domain.ids import UserId, new_id
+from hub.domain.ids import OrganisationId, UserId, new_id
+from hub.domain.organisation import FIRST_ORGANISATION
 from hub.domain.principal import Principal
 from hub.relay.limits import Limits
 from hub.store import audit, refresh_tokens, users
@@ -40,9 +41,10 @@ async def create_account(
     password: str | None,
     *,
     is_admin: bool = False,
+    org: OrganisationId = FIRST_ORGANISATION,
     address: str | None = None,
 ) -> StoredUser:
-    """A new account; without a password it can only have API keys. No policy is asked.
+    """A new account, at home in `org`; without a password it can only have API keys. No policy is asked.
 
     Raises `BadRequest` for a name or password that will not do, `Conflict` when the name is taken.
     """
@@ -50,7 +52,7 @@ async def create_account(
     password_hash = await passwords.hash(password) if password is not None else None
     id_ = UserId(new_id())
     async with store.transaction() as db:
-        await users.create(db, id=id_, name=cleaned, password_hash=password_hash, is_admin=is_admin)
+        await users.create(db, id=id_, name=cleaned, password_hash=password_hash, is_admin=is_admin, org=org)
         created = await users.by_id(db, id_)
         assert created is not None
         await audit.add(

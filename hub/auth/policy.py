@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import TypeAlias, assert_never
 
 from hub.domain.errors import Forbidden, NotFound
+from hub.domain.organisation import OrgRole
 from hub.domain.principal import Principal
 from hub.domain.session import Role
 
@@ -58,8 +59,18 @@ class Gate(StrEnum):
 
     PUBLIC = "public"  # nothing: whoever knocks
     KNOWN = "known"  # any credential that holds
-    ACCOUNT = "account"  # the user's own account: a person, or an API key with the scope `admin`
+    ACCOUNT = "account"  # the user's own account or organisations: a person, or an API key with the scope `admin`
     ADMIN = "admin"  # an administrator of the hub, in person or with such a key
+
+
+class OrgAction(StrEnum):
+    """Everything somebody may want to do to an organisation."""
+
+    SEE = "see"
+    LIST_MEMBERS = "list_members"
+    UPDATE = "update"
+    MANAGE_MEMBERS = "manage_members"
+    MANAGE_OWNERS = "manage_owners"
 
 
 Rule: TypeAlias = Gate | Action
@@ -96,6 +107,12 @@ ROUTES: Mapping[str, Rule] = {
     "GET /v1/auth/sign-ins": Gate.ACCOUNT,
     "DELETE /v1/auth/sign-ins/{id}": Gate.ACCOUNT,
     "GET /v1/me": Gate.KNOWN,
+    "GET /v1/organisations": Gate.KNOWN,
+    "POST /v1/organisations": Gate.ADMIN,
+    "PATCH /v1/organisations/{id}": Gate.ACCOUNT,
+    "GET /v1/organisations/{id}/members": Gate.ACCOUNT,
+    "PUT /v1/organisations/{id}/members/{user}": Gate.ACCOUNT,
+    "DELETE /v1/organisations/{id}/members/{user}": Gate.ACCOUNT,
     "POST /v1/api-keys": Gate.ACCOUNT,
     "GET /v1/api-keys": Gate.ACCOUNT,
     "DELETE /v1/api-keys/{id}": Gate.ACCOUNT,
@@ -217,6 +234,26 @@ def require_role(role: Role | None, action: Action) -> None:
         raise NotFound("no such session")
     if not role.includes(needed):
         raise Forbidden(f"this needs the role {needed.value} in the session", details={"needed_role": needed.value})
+
+
+def require_org_role(role: OrgRole | None, action: OrgAction) -> None:
+    """Refuse what `role`, the caller's own in this organisation, does not allow: `NotFound` for who does not belong to
+    it, else `Forbidden`. Rights in sessions do not come from here."""
+    if role is None:
+        raise NotFound("no such organisation")
+    match action:
+        case OrgAction.SEE:
+            allowed = True
+        case OrgAction.LIST_MEMBERS:
+            allowed = role is not OrgRole.GUEST
+        case OrgAction.UPDATE | OrgAction.MANAGE_MEMBERS:
+            allowed = role.manages
+        case OrgAction.MANAGE_OWNERS:
+            allowed = role is OrgRole.OWNER
+        case _:
+            assert_never(action)
+    if not allowed:
+        raise Forbidden("your role in the organisation does not allow this")
 
 
 def require_scope(principal: Principal, action: Action) -> None:

@@ -9,17 +9,23 @@ from hub.auth.administration import Administration
 from hub.auth.api_keys import ApiKeys, NewApiKey
 from hub.auth.passwords import Passwords
 from hub.domain.errors import NotFound
-from hub.store import users
+from hub.domain.ids import OrganisationId, parse_id
+from hub.domain.organisation import FIRST_ORGANISATION
+from hub.store import organisations, users
 from hub.store.api_keys import StoredApiKey
 from hub.store.database import Store
 from hub.store.users import StoredUser
 
 
-async def create_user(dsn: str, name: str, password: str | None, *, is_admin: bool) -> StoredUser:
-    """A new account; without a password it can only have API keys. Raises `Conflict`, `BadRequest`, `Unavailable`."""
+async def create_user(
+    dsn: str, name: str, password: str | None, *, is_admin: bool, org: str | None = None
+) -> StoredUser:
+    """A new account; without a password it can only have API keys. `org` is the organisation it belongs to, by id or
+    name. Raises `Conflict`, `BadRequest`, `NotFound`, `Unavailable`."""
     store, passwords = Store(dsn, pool_size=2), Passwords(threads=1)
     try:
-        return await create_account(store, passwords, name, password, is_admin=is_admin)
+        home = await _organisation(store, org) if org is not None else FIRST_ORGANISATION
+        return await create_account(store, passwords, name, password, is_admin=is_admin, org=home)
     finally:
         passwords.close()
         await store.close()
@@ -39,6 +45,16 @@ async def create_key(
         return await ApiKeys(store).create_for(user.id, name=name, scopes=scopes, expires_at=expires_at)
     finally:
         await store.close()
+
+
+async def _organisation(store: Store, org: str) -> OrganisationId:
+    async with store.transaction() as db:
+        parsed = parse_id(org)
+        found = await organisations.get(db, OrganisationId(parsed)) if parsed is not None else None
+        id_ = found.id if found is not None else await organisations.by_name(db, org)
+    if id_ is None:
+        raise NotFound(f"there is no organisation {org}")
+    return id_
 
 
 PAGE = 200

@@ -11,7 +11,7 @@ import typer
 from pydantic import ValidationError
 
 from hub import __version__
-from hub.cli import accounts, doctor, models, reach, teams, tools
+from hub.cli import accounts, doctor, models, organisations, reach, teams, tools
 from hub.domain.errors import HubError
 from hub.embedded.lock import read_note
 from hub.process.bring_up import migrated, operator_errors
@@ -34,6 +34,7 @@ key = typer.Typer(help="API keys, for bots.", no_args_is_help=True)
 cli.add_typer(user, name="user")
 cli.add_typer(key, name="key")
 cli.add_typer(teams.cli, name="team")
+cli.add_typer(organisations.cli, name="org")
 cli.add_typer(tools.cli, name="tool")
 cli.add_typer(models.cli, name="model")
 
@@ -94,6 +95,7 @@ def create_user(
     name: str,
     admin: Annotated[bool, typer.Option("--admin", help="An administrator.")] = False,
     password_stdin: Annotated[bool, typer.Option("--password-stdin", help="Read the password from stdin.")] = False,
+    org: Annotated[str | None, typer.Option(help="The organisation they are at home in (the first one).")] = None,
     as_json: AsJson = False,
     data_dir: DataDir = None,
 ) -> None:
@@ -101,7 +103,7 @@ def create_user(
     settings = _settings(data_dir=data_dir)
     password = _password(from_stdin=password_stdin)
     with reach.database(settings) as dsn:
-        made = asyncio.run(accounts.create_user(dsn, name, password, is_admin=admin))
+        made = asyncio.run(accounts.create_user(dsn, name, password, is_admin=admin, org=org))
     _show(
         {"id": made.id, "name": made.name, "is_admin": made.is_admin, "has_password": password is not None},
         f"{made.name} ({made.id})" + ("" if password is not None else ", who cannot sign in with a password"),

@@ -9,6 +9,7 @@ SessionId = NewType("SessionId", str)
 RunId = NewType("RunId", str)
 MessageId = NewType("MessageId", str)
 UserId = NewType("UserId", str)
+OrganisationId = NewType("OrganisationId", str)
 CallId = NewType("CallId", str)
 RequestId = NewType("RequestId", str)
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from hub.domain.ids import SessionId, UserId
+from hub.domain.ids import OrganisationId, SessionId, UserId
 
 
 class Role(StrEnum):
@@ -68,6 +68,7 @@ class Session:
     on_busy: OnBusy
     created_at: datetime
     updated_at: datetime
+    organisation: OrganisationId
     metadata: Mapping[str, object] = field(default_factory=dict)
     forked_from: ForkedFrom | None = None
 

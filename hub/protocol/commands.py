@@ -47,6 +47,7 @@ class SessionCreate(Command):
     title: Title | None = None
     metadata: Metadata | None = None
     on_busy: OnBusy | None = None
+    organisation: Id | None = None
 
 
 class SessionJoin(Command):

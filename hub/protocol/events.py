@@ -71,6 +71,7 @@ class SessionData(Wire):
     created_at: str
     updated_at: str
     metadata: dict[str, Any]
+    organisation: Annotated[str | None, Optional] = None
     forked_from: Annotated[ForkedFromData | None, Optional] = None
 
 

@@ -90,6 +90,23 @@ class MemberResult(Wire):
     role: str
 
 
+class OrganisationResult(Wire):
+    """An organisation the caller belongs to; `home`: sessions opened without saying where belong to it."""
+
+    id: str
+    name: str
+    role: str | None
+    home: bool
+    guests: bool
+    created_at: str
+
+
+class OrganisationMemberResult(Wire):
+    user: str
+    name: str
+    role: str
+
+
 class InviteResult(Wire):
     """A link into a session, without its token; `uses` of `max_uses` are over."""
 
@@ -192,6 +209,7 @@ def session_data(session: Session) -> SessionData:
         created_at=timestamp(session.created_at),
         updated_at=timestamp(session.updated_at),
         metadata=dict(session.metadata),
+        organisation=session.organisation,
         forked_from=ForkedFromData(session=forked.session, at_seq=forked.at_seq) if forked is not None else None,
     )
 

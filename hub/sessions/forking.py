@@ -22,9 +22,10 @@ class Forking:
 
     async def fork(self, principal: Principal, session: str, at_seq: int) -> Session:
         """A new session of the caller's with the same team, whose log holds the messages that counted at `at_seq`; the
-        agents know exactly these.
+        agents know exactly these. It belongs to the same organisation.
 
-        Raises `BadRequest` for a place that the session has not reached.
+        Raises `Forbidden` for guests of the organisation, and `BadRequest` for a place that the session has not
+        reached.
         """
         source = session_id(session)
         id_ = SessionId(new_id())
@@ -50,6 +51,7 @@ class Forking:
             on_busy=source.on_busy,
             metadata=source.metadata,
             owner=principal.user,
+            org=source.organisation,
             forked_from=ForkedFrom(source.id, at_seq),
         )
         created = await _seen(db, principal, id_)

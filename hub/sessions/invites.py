@@ -14,7 +14,7 @@ from hub.protocol.events import MemberAddedData
 from hub.protocol.frames import LoggedEvent, NewEvent
 from hub.relay.broadcast import Broadcast
 from hub.sessions.access import reach, session_id
-from hub.store import audit, invites, log, members, sessions
+from hub.store import audit, invites, log, members, organisations, sessions
 from hub.store.database import Db, Store
 from hub.store.invites import Invite
 
@@ -113,7 +113,8 @@ class Invites:
         """Become a member by a link; who is one already stays what they are, and uses nothing up.
 
         Raises `NotFound`, with the same words, for a token that was never given out and for one that lets nobody in any
-        more: expired, used up, revoked, or made by somebody who could not add members now.
+        more: expired, used up, revoked, made by somebody who could not add members now, or for an organisation that the
+        caller does not belong to and that has no guests.
         """
         require_scope(principal, Action.ACCEPT_INVITE)
         hash_ = _hash(token)
@@ -137,6 +138,8 @@ class Invites:
         if await sessions.role(db, invite.session, principal.user) is not None:
             return []
         if invite.uses >= invite.max_uses:
+            raise NotFound("no such invite")
+        if await organisations.admit(db, invite.session, principal.user) is None:
             raise NotFound("no such invite")
         await invites.use(db, invite.id)
         await members.put(db, invite.session, principal.user, invite.role)

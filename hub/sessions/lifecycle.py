@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from hub.auth.policy import Action, require_scope
-from hub.domain.errors import BadRequest, NotFound
-from hub.domain.ids import SessionId, new_id
+from hub.domain.errors import BadRequest, Forbidden, NotFound
+from hub.domain.ids import OrganisationId, SessionId, new_id, parse_id
 from hub.domain.principal import Principal
 from hub.domain.session import OnBusy, Session
 from hub.engine.catalog import Catalog
@@ -39,8 +39,12 @@ class Sessions:
         title: str | None = None,
         metadata: Mapping[str, object] | None = None,
         on_busy: OnBusy | None = None,
+        organisation: str | None = None,
     ) -> Session:
-        """Open a session with a team; the caller becomes its owner. Raises `BadRequest` for an unknown team."""
+        """Open a session with a team, in the caller's home organisation if none is named; the caller becomes its owner.
+
+        Raises `BadRequest` for an unknown team, and `Forbidden` where the caller is no member of the organisation.
+        """
         require_scope(principal, Action.CREATE)
         if self._catalog.get(team) is None:
             raise BadRequest("no such team", details={"team": team, "teams": sorted(self._catalog.names())})
@@ -54,6 +58,7 @@ class Sessions:
                 on_busy=on_busy or OnBusy.QUEUE,
                 metadata=dict(metadata or {}),
                 owner=principal.user,
+                org=_organisation(organisation),
             )
             created = await self._seen_by(principal, id_, db)
             events = await log.append(
@@ -126,3 +131,12 @@ class Sessions:
         if found is None:
             raise NotFound("no such session")
         return found
+
+
+def _organisation(text: str | None) -> OrganisationId | None:
+    if text is None:
+        return None
+    parsed = parse_id(text)
+    if parsed is None:
+        raise Forbidden(sessions.NO_MEMBER)
+    return OrganisationId(parsed)

@@ -5,13 +5,14 @@ from collections.abc import Sequence
 from hub.auth.policy import Action
 from hub.domain.errors import Conflict, NotFound
 from hub.domain.ids import SessionId, UserId, parse_id
+from hub.domain.organisation import OrgRole
 from hub.domain.principal import Principal
 from hub.domain.session import Member, Role
 from hub.protocol.events import MemberAddedData, MemberRemovedData, MemberUpdatedData
 from hub.protocol.frames import NewEvent
 from hub.relay.broadcast import Broadcast
 from hub.sessions.access import reach, session_id
-from hub.store import audit, invites, log, members, sessions, users
+from hub.store import audit, invites, log, members, organisations, sessions, users
 from hub.store.database import Db, Store
 from hub.store.users import StoredUser
 
@@ -24,13 +25,17 @@ class Members:
         self._broadcast = broadcast
 
     async def put(self, principal: Principal, session: str, user: str, role: Role) -> Member:
-        """Add a member or change a role. Raises `Conflict` when the session would be left without an owner."""
+        """Add a member or change a role.
+
+        Raises `Conflict` when the session would be left without an owner, or be owned by a guest of its organisation.
+        """
         id_ = session_id(session)
         async with self._store.transaction() as db:
             await reach(db, principal, id_, Action.MANAGE_MEMBERS, lock=True)
             who = await _find_user(db, user)
             if role is not Role.OWNER:
                 await _keep_an_owner(db, id_, who)
+            await _admit(db, id_, who, role)
             outcome = await members.put(db, id_, who.id, role)
             if outcome == "unchanged":
                 return Member(who.id, who.name, role)
@@ -63,6 +68,7 @@ class Members:
                 raise NotFound("no such member")
             if not leaving:
                 await invites.remove_all(db, id_)
+            await organisations.dismiss(db, id_, who.id)
             data = MemberRemovedData(user=removed.user, name=removed.name, role=removed.role.value)
             events = await log.append(db, id_, [NewEvent(data)])
             await audit.add(
@@ -90,6 +96,16 @@ async def _find_user(db: Db, user: str) -> StoredUser:
     if found is None:
         raise NotFound("no such user")
     return found
+
+
+async def _admit(db: Db, session: SessionId, who: StoredUser, role: Role) -> None:
+    """Members of a session belong to its organisation: others become guests of it, or look as if nobody had their
+    name, where none are welcome."""
+    present = await organisations.admit(db, session, who.id)
+    if present is None:
+        raise NotFound("no such user")
+    if present is OrgRole.GUEST and role is Role.OWNER:
+        raise Conflict("a guest of the organisation cannot own a session")
 
 
 async def _keep_an_owner(db: Db, session: SessionId, who: StoredUser) -> None:

@@ -34,6 +34,19 @@ _LIST = text("""
 
 _OWNERS = text("SELECT count(*) FROM members WHERE session_id = CAST(:session AS uuid) AND role = 'owner'")
 
+_PROMOTE = text("""
+    WITH heir AS (
+        SELECT m.session_id, m.user_id FROM members m
+        JOIN sessions s ON s.id = m.session_id
+        JOIN organisation_members o ON o.org_id = s.org_id AND o.user_id = m.user_id AND o.role <> 'guest'
+        WHERE m.session_id = CAST(:session AS uuid)
+        ORDER BY array_position(ARRAY['owner', 'editor', 'approver', 'viewer'], m.role), m.created_at, m.user_id
+        LIMIT 1)
+    UPDATE members m SET role = 'owner' FROM heir, users u
+    WHERE m.session_id = heir.session_id AND m.user_id = heir.user_id AND u.id = m.user_id
+    RETURNING m.user_id::text, u.name
+""")
+
 _AMONG = text("""
     SELECT m.session_id::text AS session, m.user_id::text AS member
     FROM unnest(CAST(:sessions AS uuid[]), CAST(:users AS uuid[])) AS asked (session_id, user_id)
@@ -61,6 +74,13 @@ async def remove(db: Db, session: SessionId, user: UserId) -> Member | None:
     """End the membership, and say what it was; None when there was none."""
     row = (await db.execute(_REMOVE, {"session": session, "user": user})).one_or_none()
     return Member(UserId(row.user_id), row.name, Role(row.role)) if row is not None else None
+
+
+async def promote(db: Db, session: SessionId) -> Member | None:
+    """Make the member with the highest role, of these the one who came first, an owner; None when there is nobody, or
+    only guests of the organisation."""
+    row = (await db.execute(_PROMOTE, {"session": session})).one_or_none()
+    return Member(UserId(row.user_id), row.name, Role.OWNER) if row is not None else None
 
 
 async def list(db: Db, session: SessionId) -> builtins.list[Member]:

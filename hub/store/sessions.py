@@ -7,26 +7,37 @@ from typing import Any
 
 from sqlalchemy import text
 
-from hub.domain.ids import SessionId, UserId
+from hub.domain.errors import Forbidden
+from hub.domain.ids import OrganisationId, SessionId, UserId
 from hub.domain.session import ForkedFrom, OnBusy, Role, Session, SessionStatus
 from hub.store import pages
 from hub.store.database import Db
 
+NO_MEMBER = "only members of an organisation open sessions in it"
+
 # The status of a session is that of its live run; a unique index allows one at most.
 _COLUMNS = """
     s.id::text, s.title, s.team, m.role, coalesce(r.status, 'idle') AS status, s.last_seq, s.on_busy,
-    s.created_at, s.updated_at, s.metadata, s.forked_from::text, s.forked_at_seq
+    s.created_at, s.updated_at, s.metadata, s.forked_from::text, s.forked_at_seq, s.org_id::text
 """
 _MEMBER = "members m ON m.session_id = s.id AND m.user_id = CAST(:user AS uuid)"
 _LIVE_RUN = "runs r ON r.session_id = s.id AND r.status IN ('running', 'waiting', 'paused')"
 
+# FOR SHARE: nobody takes the owner out of the organisation before this transaction ends.
 _CREATE = text("""
-    WITH made AS (
-        INSERT INTO sessions (id, title, team, on_busy, metadata, created_by, forked_from, forked_at_seq)
-        VALUES (CAST(:id AS uuid), :title, :team, :on_busy, CAST(:metadata AS jsonb), CAST(:owner AS uuid),
-                CAST(:forked_from AS uuid), :forked_at_seq)
+    WITH place AS (
+        SELECT m.org_id FROM organisation_members m JOIN users u ON u.id = m.user_id
+        WHERE m.user_id = CAST(:owner AS uuid) AND m.role <> 'guest'
+          AND m.org_id = coalesce(CAST(:org AS uuid), u.home_org_id)
+        FOR SHARE OF m),
+    made AS (
+        INSERT INTO sessions (id, org_id, title, team, on_busy, metadata, created_by, forked_from, forked_at_seq)
+        SELECT CAST(:id AS uuid), org_id, :title, :team, :on_busy, CAST(:metadata AS jsonb), CAST(:owner AS uuid),
+               CAST(:forked_from AS uuid), CAST(:forked_at_seq AS bigint)
+        FROM place
         RETURNING id, created_by)
     INSERT INTO members (session_id, user_id, role) SELECT id, created_by, 'owner' FROM made
+    RETURNING session_id
 """)
 
 SELECT = f"SELECT {_COLUMNS} FROM sessions s LEFT JOIN {_MEMBER} LEFT JOIN {_LIVE_RUN}"
@@ -93,10 +104,14 @@ async def create(
     on_busy: OnBusy,
     metadata: Mapping[str, object],
     owner: UserId,
+    org: OrganisationId | None = None,
     forked_from: ForkedFrom | None = None,
 ) -> None:
-    """Insert a session with an empty log and its first member."""
-    await db.execute(
+    """Insert a session with an empty log and its first member, in this organisation or else the owner's own.
+
+    Raises `Forbidden` when the owner may not open sessions there.
+    """
+    made = await db.execute(
         _CREATE,
         {
             "id": id,
@@ -105,10 +120,13 @@ async def create(
             "on_busy": on_busy.value,
             "metadata": json.dumps(dict(metadata)),
             "owner": owner,
+            "org": org,
             "forked_from": forked_from.session if forked_from is not None else None,
             "forked_at_seq": forked_from.at_seq if forked_from is not None else None,
         },
     )
+    if not made.rowcount:
+        raise Forbidden(NO_MEMBER)
 
 
 async def get(db: Db, session: SessionId, user: UserId | None = None, *, lock: bool = False) -> Session | None:
@@ -183,5 +201,6 @@ def session_of(row: Any) -> Session:
         created_at=row.created_at,
         updated_at=row.updated_at,
         metadata=row.metadata,
+        organisation=OrganisationId(row.org_id),
         forked_from=ForkedFrom(SessionId(row.forked_from), row.forked_at_seq) if row.forked_from else None,
     )

@@ -62,9 +62,31 @@ _NOW = func.clock_timestamp()
 _UUID = Uuid(as_uuid=False)
 
 
+class OrganisationRow(Base):
+    """A tenant. `guests`: its sessions may have members who do not belong to it otherwise."""
+
+    __tablename__ = "organisations"
+    id: Mapped[str] = mapped_column(_UUID, primary_key=True)
+    name: Mapped[str]
+    name_key: Mapped[str] = mapped_column(unique=True)
+    guests: Mapped[bool] = mapped_column(server_default=sql("false"))
+    created_at: Mapped[datetime] = mapped_column(server_default=_NOW)
+
+
+class OrganisationMemberRow(Base):
+    __tablename__ = "organisation_members"
+    org_id: Mapped[str] = mapped_column(_UUID, ForeignKey("organisations.id", ondelete="CASCADE"), primary_key=True)
+    user_id: Mapped[str] = mapped_column(
+        _UUID, ForeignKey("users.id", ondelete="CASCADE"), primary_key=True, index=True
+    )
+    role: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(server_default=_NOW)
+
+
 class UserRow(Base):
     """`name_key` is the name casefolded and normalised: two names that look alike are one. `password_hash` is null for
-    users who cannot sign in with a password. A token whose `auth_version` is lower than the user's is revoked."""
+    users who cannot sign in with a password. A token whose `auth_version` is lower than the user's is revoked.
+    `home_org_id` is where sessions they open belong; null for who is in no organisation but as a guest."""
 
     __tablename__ = "users"
     id: Mapped[str] = mapped_column(_UUID, primary_key=True)
@@ -74,6 +96,7 @@ class UserRow(Base):
     is_admin: Mapped[bool] = mapped_column(server_default=sql("false"))
     auth_version: Mapped[int] = mapped_column(server_default=sql("1"))
     disabled_at: Mapped[datetime | None]
+    home_org_id: Mapped[str | None] = mapped_column(_UUID, ForeignKey("organisations.id"))
     created_at: Mapped[datetime] = mapped_column(server_default=_NOW)
 
 
@@ -107,11 +130,12 @@ class RefreshTokenRow(Base):
 
 class SessionRow(Base):
     """`last_seq` is the end of the session's log. No index on `updated_at`: it changes with every event. `forked_from`
-    may name a session that is gone."""
+    may name a session that is gone. `org_id` never changes."""
 
     __tablename__ = "sessions"
     __table_args__ = ({"postgresql_with": HOT},)
     id: Mapped[str] = mapped_column(_UUID, primary_key=True)
+    org_id: Mapped[str] = mapped_column(_UUID, ForeignKey("organisations.id"), index=True)
     title: Mapped[str]
     team: Mapped[str]
     on_busy: Mapped[str]

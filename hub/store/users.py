@@ -9,16 +9,20 @@ from typing import Any
 from sqlalchemy import text
 
 from hub.domain.errors import Conflict
-from hub.domain.ids import UserId
+from hub.domain.ids import OrganisationId, UserId
+from hub.domain.organisation import FIRST_ORGANISATION
 from hub.store import pages
 from hub.store.database import Db
 
 _COLUMNS = "id::text, name, password_hash, is_admin, auth_version, disabled_at, created_at"
 
 _CREATE = text("""
-    INSERT INTO users (id, name, name_key, password_hash, is_admin)
-    VALUES (CAST(:id AS uuid), :name, :key, :password_hash, :is_admin)
-    ON CONFLICT (name_key) DO NOTHING
+    WITH made AS (
+        INSERT INTO users (id, name, name_key, password_hash, is_admin, home_org_id)
+        VALUES (CAST(:id AS uuid), :name, :key, :password_hash, :is_admin, CAST(:org AS uuid))
+        ON CONFLICT (name_key) DO NOTHING RETURNING id, home_org_id)
+    INSERT INTO organisation_members (org_id, user_id, role) SELECT home_org_id, id, 'member' FROM made
+    RETURNING user_id
 """)
 
 _BY_ID = text(f"SELECT {_COLUMNS} FROM users WHERE id = CAST(:id AS uuid)")
@@ -75,9 +79,17 @@ async def create(
     name: str,
     password_hash: str | None,
     is_admin: bool,
+    org: OrganisationId = FIRST_ORGANISATION,
 ) -> None:
-    """Add a user. Raises `Conflict` when the name is taken, whatever its case."""
-    values = {"id": id, "name": name, "key": name_key(name), "password_hash": password_hash, "is_admin": is_admin}
+    """Add a user, who is at home in `org`. Raises `Conflict` when the name is taken, whatever its case."""
+    values = {
+        "id": id,
+        "name": name,
+        "key": name_key(name),
+        "password_hash": password_hash,
+        "is_admin": is_admin,
+        "org": org,
+    }
     if not (await db.execute(_CREATE, values)).rowcount:
         raise Conflict("the name is taken")
 

@@ -50,6 +50,7 @@ NOT_YET = "not supported yet"
 THINGS = {
     "/v1/sessions/": "session",
     "/v1/runs/": "run",
+    "/v1/organisations/": "organisation",
     "/v1/api-keys/": "key",
     "/v1/auth/sign-ins/": "sign_in",
     "/v1/admin/users/": "user",
@@ -65,6 +66,9 @@ BODIES: dict[str, Any] = {
     "POST /v1/auth/signout-all": lambda: {},
     "POST /v1/admin/users/{id}/signout": lambda: {},
     "POST /v1/api-keys": lambda: {"name": "matrix", "scopes": ["admin"]},
+    "POST /v1/organisations": lambda: {"name": fresh("org")},
+    "PATCH /v1/organisations/{id}": lambda: {"guests": True},
+    "PUT /v1/organisations/{id}/members/{user}": lambda: {"role": "member"},
     "POST /v1/sessions": lambda: {"team": "scripted"},
     "PATCH /v1/sessions/{id}": lambda: {"title": "matrix"},
     "PUT /v1/sessions/{id}/members/{user}": lambda: {"role": "viewer"},
@@ -153,9 +157,11 @@ class World:
             for who in ("owner", "editor", "approver", "viewer", "spare", "stranger", "admin", "outsider")
         }
         self.foreign: dict[str, str] = {}
+        self.dsn = ""
 
     async def populate(self, dsn: str) -> None:
         """Register everybody, and give them their keys."""
+        self.dsn = dsn
         for who, name in self.names.items():
             self.tokens[who] = await self.door.register(name)
         connection = await asyncpg.connect(dsn)
@@ -199,12 +205,32 @@ class World:
             await person.until("run.finished")
         # The user is one whom nobody here asks as, or needs.
         return {
+            "organisation": await self.organisation(who),
             "session": session,
             "run": said["run"],
             "message": said["message"],
             "key": made["id"],
             "user": await self.user(),
         }
+
+    async def organisation(self, who: str) -> str:
+        """An organisation that somebody owns, with a member whom nobody here asks as; gives the id."""
+        connection = await asyncpg.connect(self.dsn)
+        id_ = await connection.fetchval(
+            """
+            WITH made AS (
+                INSERT INTO organisations (id, name, name_key)
+                SELECT $1::uuid, $1::uuid::text, $1::uuid::text RETURNING id)
+            INSERT INTO organisation_members (org_id, user_id, role)
+            SELECT made.id, users.id, CASE users.name WHEN $2 THEN 'owner' ELSE 'member' END FROM made, users
+            WHERE users.name IN ($2, $3) RETURNING org_id::text
+            """,
+            uuid.uuid4(),
+            self.names[who],
+            self.names["spare"],
+        )
+        await connection.close()
+        return str(id_)
 
     async def user(self) -> str:
         """A new user; gives the id."""

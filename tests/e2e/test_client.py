@@ -94,6 +94,9 @@ async def test_a_conversation_from_registering_to_the_transcript(hub: Door) -> N
         assert (await client.rest.session(opened.id)).title == "Renamed"
         assert {"scripted", "scripted-autogen"} <= {team.name for team in await client.rest.teams()}
         assert (await client.ping()).time
+        (home,) = await client.rest.organisations()
+        assert (home.role, home.home, opened.organisation) == ("member", True, home.id)
+        assert (await client.create_session("scripted", organisation=home.id)).organisation == home.id
 
 
 async def test_two_people_on_two_workers_see_the_same(two_workers: tuple[Door, Door]) -> None:

@@ -110,6 +110,33 @@ def test_commands_bring_their_own_database_when_no_hub_runs(command: Command, da
     assert "GB free" in healthy.stdout
 
 
+def test_organisations_are_made_and_filled(command: Command, cluster: Cluster) -> None:
+    with asyncio.Runner() as runner:
+        dsn = runner.run(cluster.clone())
+    outside = {"HUB_DATABASE_URL": dsn, "HUB_REDIS_URL": "redis://127.0.0.1:1"}
+    assert command("user", "create", "ann", **outside).returncode == 0
+    made = json.loads(command("org", "create", "Acme", "--owner", "ann", "--guests", "--json", **outside).stdout)
+    assert (made["name"], made["guests"]) == ("Acme", True)
+    listed = [json.loads(line)["name"] for line in command("org", "list", "--json", **outside).stdout.splitlines()]
+    assert listed == ["default", "Acme"]
+    assert command("user", "create", "bob", "--org", "acme", **outside).returncode == 0
+    assert command("user", "create", "eve", "--org", "nowhere", **outside).stderr == (
+        "hub: there is no organisation nowhere\n"
+    )
+    assert command("user", "create", "cid", **outside).returncode == 0
+    assert "cid is admin of acme." in command("org", "add", "acme", "cid", "--role", "admin", **outside).stdout
+    refused = command("org", "remove", "acme", "ann", **outside)
+    assert (refused.returncode, refused.stderr) == (
+        1,
+        "hub: an organisation needs an owner: make somebody else owner first\n",
+    )
+    assert command("org", "add", "acme", "cid", "--role", "owner", **outside).returncode == 0
+    assert command("org", "remove", made["id"], "ann", **outside).returncode == 0
+    rows = [json.loads(line) for line in command("org", "members", "acme", "--json", **outside).stdout.splitlines()]
+    assert {row["name"]: row["role"] for row in rows} == {"bob": "member", "cid": "owner"}
+    assert command("org", "members", "nowhere", **outside).stderr == "hub: no such organisation\n"
+
+
 def test_teams_are_listed(command: Command) -> None:
     assert "duo" in [json.loads(line)["name"] for line in command("team", "list", "--json").stdout.splitlines()]
 

@@ -32,7 +32,7 @@ def somebody(scopes: frozenset[str] | None = None) -> Principal:
 
 
 def test_every_action_in_a_session_has_a_lowest_role() -> None:
-    assert set(Action) - {Action.CREATE} == OWNER
+    assert set(Action) - {Action.CREATE, Action.ACCEPT_INVITE} == OWNER
 
 
 @pytest.mark.parametrize("role", Role)
@@ -51,8 +51,9 @@ def test_a_stranger_gets_the_answer_of_a_session_that_does_not_exist(action: Act
         require_role(None, action)
 
 
-def test_creating_a_session_needs_no_role() -> None:
-    require_role(None, Action.CREATE)
+@pytest.mark.parametrize("action", [Action.CREATE, Action.ACCEPT_INVITE])
+def test_what_gets_one_a_session_needs_no_role(action: Action) -> None:
+    require_role(None, action)
 
 
 @pytest.mark.parametrize("action", Action)

@@ -107,9 +107,12 @@ class Hub:
         title: str | None = None,
         metadata: dict[str, Any] | None = None,
         on_busy: OnBusy | None = None,
+        organisation: str | None = None,
     ) -> SessionData:
-        """Open a session with a team; the caller becomes its owner."""
-        reply = await self.ask(SessionCreate, team=team, title=title, metadata=metadata, on_busy=on_busy)
+        """Open a session with a team, in an organisation (id; None: the caller's own); the caller becomes its owner."""
+        reply = await self.ask(
+            SessionCreate, team=team, title=title, metadata=metadata, on_busy=on_busy, organisation=organisation
+        )
         return SessionData.model_validate(reply)
 
     async def join(self, session: str, after_seq: int | None = None) -> Session:

@@ -15,6 +15,8 @@ from hub.protocol.results import (
     InviteResult,
     MemberResult,
     NewInviteResult,
+    OrganisationMemberResult,
+    OrganisationResult,
     RunResult,
     SearchHit,
     TeamResult,
@@ -84,6 +86,26 @@ class Rest:
     async def me(self) -> Person:
         """Whose credential this is."""
         return Person.model_validate((await self._signed("GET", "/v1/me")).json())
+
+    # ---- organisations
+
+    async def organisations(self) -> list[OrganisationResult]:
+        """The organisations the caller belongs to."""
+        return [OrganisationResult.model_validate(item) for item in await self._items("/v1/organisations")]
+
+    async def organisation_members(self, org: str, limit: int = 200) -> list[OrganisationMemberResult]:
+        """Who belongs to an organisation (id or name)."""
+        items = await self._items(f"/v1/organisations/{quote(org, safe='')}/members", limit=limit)
+        return [OrganisationMemberResult.model_validate(item) for item in items]
+
+    async def put_organisation_member(self, org: str, user: str, role: str) -> None:
+        """Let a user (id or name) belong to an organisation as `owner`, `admin` or `member`."""
+        path = f"/v1/organisations/{quote(org, safe='')}/members/{quote(user, safe='')}"
+        await self._signed("PUT", path, json={"role": role})
+
+    async def remove_organisation_member(self, org: str, user: str) -> None:
+        """Take a user out of an organisation and of all its sessions."""
+        await self._signed("DELETE", f"/v1/organisations/{quote(org, safe='')}/members/{quote(user, safe='')}")
 
     # ---- what there is
 

@@ -60,6 +60,7 @@ export interface SessionCreatedData {
   created_at: string;
   updated_at: string;
   metadata: Record<string, unknown>;
+  organisation?: string | null;
   forked_from?: ForkedFromData | null;
 }
 
@@ -83,6 +84,7 @@ export interface SessionUpdatedData {
   created_at: string;
   updated_at: string;
   metadata: Record<string, unknown>;
+  organisation?: string | null;
   forked_from?: ForkedFromData | null;
 }
 
@@ -613,6 +615,7 @@ export interface SessionData {
   created_at: string;
   updated_at: string;
   metadata: Record<string, unknown>;
+  organisation?: string | null;
   forked_from?: ForkedFromData | null;
 }
 
@@ -750,6 +753,7 @@ export interface SessionCreate {
   title?: string;
   metadata?: Record<string, unknown>;
   on_busy?: OnBusy;
+  organisation?: string;
 }
 
 /** Follow a session: its events after `after_seq` (absent: the last 50), then everything live. */

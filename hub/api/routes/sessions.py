@@ -11,18 +11,20 @@ from hub.api.shapes import NO_NUL, Body, Cursor, Limit, Page, SessionPath
 from hub.domain.session import OnBusy
 from hub.protocol.events import SessionData
 from hub.protocol.results import session_data
-from hub.protocol.text import Metadata, Name, Title
+from hub.protocol.text import Id, Metadata, Name, Title
 
 DocumentedTitle = Annotated[Title, Field(json_schema_extra={"pattern": NO_NUL})]
 
 
 class SessionBody(Body):
-    """`on_busy` is what a message does by default when a run is active; it is `queue` when absent."""
+    """`on_busy` is what a message does by default when a run is active; it is `queue` when absent. `organisation` is
+    the id of the one it shall belong to; absent: where the caller is at home."""
 
     team: Annotated[Name, Field(json_schema_extra={"pattern": NO_NUL, "examples": ["scripted", "duo"]})]
     title: DocumentedTitle | None = None
     metadata: Metadata | None = None
     on_busy: OnBusy | None = None
+    organisation: Id | None = None
 
 
 class SessionPatch(Body):
@@ -42,7 +44,12 @@ class ForkBody(Body):
 async def create(body: SessionBody, caller: Caller, wired: Wired) -> SessionData:
     """Open a session with a team; the caller becomes its owner."""
     session = await wired.sessions.create(
-        caller, team=body.team, title=body.title, metadata=body.metadata, on_busy=body.on_busy
+        caller,
+        team=body.team,
+        title=body.title,
+        metadata=body.metadata,
+        on_busy=body.on_busy,
+        organisation=body.organisation,
     )
     return session_data(session)
 

@@ -19,6 +19,7 @@ async def create(services: GatewayServices, connection: Connection, command: Ses
         title=command.title,
         metadata=command.metadata,
         on_busy=command.on_busy,
+        organisation=command.organisation,
     )
     return session_data(session)
 

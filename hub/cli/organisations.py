@@ -1,0 +1,132 @@
+"""`hub org`: organisations, by the operator."""
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hub.cli import reach
+from hub.domain.organisation import Organisation, OrgMember, OrgRole
+from hub.sessions.organisations import Organisations
+from hub.settings import Settings
+from hub.store.database import Store
+
+PAGE = 200
+
+cli = typer.Typer(help="Organisations: who belongs together.", no_args_is_help=True)
+
+DataDir = Annotated[Path | None, typer.Option(help="Where embedded services keep their data (HUB_DATA_DIR).")]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
+
+
+@cli.command("create")
+def create(
+    name: str,
+    owner: Annotated[str | None, typer.Option(help="A user who owns it.")] = None,
+    guests: Annotated[bool, typer.Option("--guests", help="Others may be invited to its sessions.")] = False,
+    as_json: AsJson = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Make an organisation."""
+
+    async def make(dsn: str) -> Organisation:
+        async with _organisations(dsn) as organisations:
+            made = await organisations.create(None, name, guests=guests)
+            if owner is not None:
+                await organisations.put(None, made.id, owner, OrgRole.OWNER)
+            return made
+
+    with reach.database(_settings(data_dir)) as dsn:
+        _show(asyncio.run(make(dsn)), as_json=as_json)
+
+
+@cli.command("list")
+def list_(as_json: AsJson = False, data_dir: DataDir = None) -> None:
+    """Show all organisations, oldest first."""
+
+    async def every(dsn: str) -> list[Organisation]:
+        found: list[Organisation] = []
+        cursor = None
+        async with _organisations(dsn) as organisations:
+            while True:
+                page, cursor = await organisations.page(limit=PAGE, cursor=cursor)
+                found += page
+                if cursor is None:
+                    return found
+
+    with reach.database(_settings(data_dir)) as dsn:
+        for one in asyncio.run(every(dsn)):
+            _show(one, as_json=as_json)
+
+
+@cli.command("members")
+def members(org: str, as_json: AsJson = False, data_dir: DataDir = None) -> None:
+    """Show who belongs to an organisation (its id or name)."""
+
+    async def every(dsn: str) -> list[OrgMember]:
+        found: list[OrgMember] = []
+        cursor = None
+        async with _organisations(dsn) as organisations:
+            while True:
+                page, cursor = await organisations.members(None, org, limit=PAGE, cursor=cursor)
+                found += page
+                if cursor is None:
+                    return found
+
+    with reach.database(_settings(data_dir)) as dsn:
+        for one in asyncio.run(every(dsn)):
+            row = {"user": one.user, "name": one.name, "role": one.role.value}
+            typer.echo(json.dumps(row) if as_json else f"{one.user}  {one.name}  {one.role.value}")
+
+
+@cli.command("add")
+def add(
+    org: str,
+    user: str,
+    role: Annotated[OrgRole, typer.Option(help="owner, admin or member.")] = OrgRole.MEMBER,
+    data_dir: DataDir = None,
+) -> None:
+    """Let a user belong to an organisation, or change what they are there."""
+
+    async def put(dsn: str) -> OrgMember:
+        async with _organisations(dsn) as organisations:
+            return await organisations.put(None, org, user, role)
+
+    with reach.database(_settings(data_dir)) as dsn:
+        changed = asyncio.run(put(dsn))
+    typer.echo(f"{changed.name} is {changed.role.value} of {org}.")
+
+
+@cli.command("remove")
+def remove(org: str, user: str, data_dir: DataDir = None) -> None:
+    """Take a user out of an organisation, and out of all its sessions."""
+
+    async def take_out(dsn: str) -> None:
+        async with _organisations(dsn) as organisations:
+            await organisations.remove(None, org, user)
+
+    with reach.database(_settings(data_dir)) as dsn:
+        asyncio.run(take_out(dsn))
+    typer.echo(f"{user} does not belong to {org} any more.")
+
+
+@asynccontextmanager
+async def _organisations(dsn: str) -> AsyncGenerator[Organisations]:
+    store = Store(dsn, pool_size=2)
+    try:
+        yield Organisations(store)
+    finally:
+        await store.close()
+
+
+def _settings(data_dir: Path | None) -> Settings:
+    return Settings.model_validate({"data_dir": data_dir} if data_dir is not None else {})
+
+
+def _show(org: Organisation, *, as_json: bool) -> None:
+    row = {"id": org.id, "name": org.name, "guests": org.guests}
+    typer.echo(json.dumps(row) if as_json else f"{org.id}  {org.name}" + ("  guests" if org.guests else ""))
