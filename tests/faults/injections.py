@@ -11,6 +11,15 @@ from contextlib import suppress
 import asyncpg
 
 from hub.domain.ids import new_id
+from tests.faults.pressure import (
+    flood,
+    full_disk,
+    full_valkey,
+    no_more_files,
+    slow_headers,
+    starve_node,
+    storm_of_sign_ins,
+)
 from tests.faults.rig import Node, Rig
 
 Fault = Callable[[Rig, random.Random], Awaitable[None]]
@@ -67,6 +76,20 @@ async def restart_node(rig: Rig, rng: random.Random) -> None:
     took, grace_s = time.monotonic() - began, float(rig.settings.get("HUB_GRACE_S", "20"))
     await node.start()
     assert code == 0, f"a drained hub ended with {code}"
+    assert took < grace_s + 2, f"a drain of at most {grace_s:g} s took {took:.1f} s"
+
+
+async def drain_without_database(rig: Rig, rng: random.Random) -> None:
+    """F4: SIGTERM while nothing that is under way can end, for PostgreSQL is silent."""
+    node = rng.choice(rig.nodes)
+    node.to_database.freeze()
+    await asyncio.sleep(rng.uniform(0, 1))
+    began = time.monotonic()
+    await node.stop()
+    took, grace_s = time.monotonic() - began, float(rig.settings.get("HUB_GRACE_S", "20"))
+    node.to_database.cut()
+    node.to_database.heal()
+    await node.start()
     assert took < grace_s + 2, f"a drain of at most {grace_s:g} s took {took:.1f} s"
 
 
@@ -272,5 +295,13 @@ NEMESIS: dict[str, Fault] = {
         cut_clients,
         half_open_clients,
         slow_network,
+        full_valkey,
+        full_disk,
+        starve_node,
+        no_more_files,
+        slow_headers,
+        storm_of_sign_ins,
+        flood,
+        drain_without_database,
     )
 }

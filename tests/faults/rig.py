@@ -197,6 +197,7 @@ class Rig:
         self.valkey = EmbeddedValkey(home / "kv")
         self.dsn = ""
         self.nodes = [Node(self, number) for number in range(1, nodes + 1)]
+        self.tokens: list[str] = []
         self.rss_peak = 0.0
         self._socket = ""
         self._valkey_socket = ""
@@ -306,7 +307,8 @@ class Rig:
 
     async def register(self, name: str) -> str:
         """A new user; an access token."""
-        return await Door(self.nodes[0].url).register(name)
+        self.tokens.append(await Door(self.nodes[0].url).register(name))
+        return self.tokens[-1]
 
     @property
     def doors(self) -> list[str]:
