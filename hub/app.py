@@ -91,12 +91,15 @@ UVICORN_STOP_S = 5  # for open HTTP requests, after the sockets are drained
 class Worker:
     """All parts of one worker, wired."""
 
-    def __init__(self, settings: Settings, node: str, tasks: asyncio.TaskGroup) -> None:
+    def __init__(
+        self, settings: Settings, node: str, tasks: asyncio.TaskGroup, log_lines_dropped: Callable[[], int] = int
+    ) -> None:
         if settings.database_url is None or settings.redis_url is None:
             raise ValueError("a worker needs HUB_DATABASE_URL and HUB_REDIS_URL")
         self._settings = settings
         self._node = node
         self._tasks = tasks
+        self._log_lines_dropped = log_lines_dropped
         self.stopping = asyncio.Event()
         self._wire_services(
             settings.database_url.get_secret_value(),
@@ -230,6 +233,7 @@ class Worker:
                 "hub_bots_refused": ("Words of bots for turns they had no more", lambda: self.serving.refused),
                 "hub_leases_lost": ("Runs that another worker has now", lambda: self.keeper.lost),
                 "hub_writes_refused": ("Writes of runs stopped by the fence", lambda: self.keeper.refused),
+                "hub_log_lines_dropped": ("Lines that nobody read in time", self._log_lines_dropped),
             },
             {
                 "hub_ack_seconds": ("A message.send from its turn on the connection to its ok", self.gateway.ack_times),
@@ -442,12 +446,12 @@ async def serve(
     Without `stop` SIGTERM and SIGINT set it. `on_ready` is called when the worker may take traffic. Raises when a part
     of the worker has failed for good.
     """
-    logs.configure(settings.log_level, settings.log_format)
+    log_lines = logs.configure(settings.log_level, settings.log_format)
     stop = stop or _stop_on_signals()
     worker: Worker | None = None
     try:
         async with asyncio.TaskGroup() as tasks:
-            worker = Worker(settings, node, tasks)
+            worker = Worker(settings, node, tasks, lambda: log_lines.dropped)
             server = _Server(_uvicorn_config(worker, settings))
             worker.start()
             serving = tasks.create_task(server.serve(sockets=sockets), name="uvicorn")

@@ -6,6 +6,8 @@ from typing import Literal
 
 import structlog
 
+from hub.telemetry.stderr import Stderr
+
 # Their records hold message texts (AutoGen), queries with tickets (uvicorn) or a line per model call (openai).
 _SILENCED = {
     "autogen_core": logging.CRITICAL,
@@ -21,8 +23,9 @@ _SILENCED = {
 }
 
 
-def configure(level: Literal["debug", "info", "warning", "error"], format_: Literal["json", "console"]) -> None:
-    """Set up logging for this process. Called once, before anything logs."""
+def configure(level: Literal["debug", "info", "warning", "error"], format_: Literal["json", "console"]) -> Stderr:
+    """Set up logging for this process, and give what it is written to. Called once, before anything logs."""
+    stderr = Stderr(sys.stderr)
     number = logging.getLevelNamesMapping()[level.upper()]
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -41,10 +44,10 @@ def configure(level: Literal["debug", "info", "warning", "error"], format_: Lite
     structlog.configure(
         processors=[*shared, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(stderr),  # type: ignore[arg-type]  # a line at a time
         cache_logger_on_first_use=False,
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.StreamHandler(stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
@@ -56,3 +59,12 @@ def configure(level: Literal["debug", "info", "warning", "error"], format_: Lite
     root.setLevel(max(number, logging.INFO))
     for name, at in _SILENCED.items():
         logging.getLogger(name).setLevel(at)
+
+    def lost(lines: int) -> str:
+        told: structlog.typing.EventDict = {"event": "log_lines_lost", "lines": lines}
+        for processor in (*shared, renderer):
+            told = processor(None, "warning", told)  # type: ignore[assignment]  # the last one gives text
+        return f"{told}\n"
+
+    stderr.lost = lost
+    return stderr

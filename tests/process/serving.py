@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 import httpx2
 
@@ -79,19 +80,26 @@ class Serving:
 @contextmanager
 def serving(data_dir: Path, *arguments: str, **variables: str) -> Iterator[Serving]:
     """A hub that is ready; its log is in `serve.log`."""
-    with (data_dir.parent / "serve.log").open("a") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "hub", "serve", "--port", "0", "--data-dir", str(data_dir), *arguments],
-            cwd=ROOT,
-            env=environment(**variables),
-            stdout=subprocess.PIPE,
-            stderr=log,
-            text=True,
-        )
+    with (data_dir.parent / "serve.log").open("a") as log, serving_into(log, data_dir, *arguments, **variables) as hub:
+        yield hub
+
+
+@contextmanager
+def serving_into(log: IO[str], data_dir: Path, *arguments: str, **variables: str) -> Iterator[Serving]:
+    """A hub that is ready; its log goes there."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "hub", "serve", "--port", "0", "--data-dir", str(data_dir), *arguments],
+        cwd=ROOT,
+        env=environment(**variables),
+        stdout=subprocess.PIPE,
+        stderr=log,
+        text=True,
+    )
     try:
         assert process.stdout is not None
         line = process.stdout.readline()
-        assert line.startswith("ready http://127.0.0.1:"), (data_dir.parent / "serve.log").read_text()
+        if not line.startswith("ready http://127.0.0.1:"):
+            raise AssertionError(_of(log))
         yield Serving(process, line.split()[1])
     finally:
         if process.poll() is None:
@@ -100,3 +108,7 @@ def serving(data_dir: Path, *arguments: str, **variables: str) -> Iterator[Servi
                 process.wait(20)
         process.kill()
         process.communicate()
+
+
+def _of(log: IO[str]) -> str:
+    return Path(log.name).read_text() if isinstance(log.name, str) else "it did not start"
