@@ -67,6 +67,7 @@ from hub.runs.control import RunControl
 from hub.runs.executor import Executor
 from hub.runs.expiry import Expiry
 from hub.runs.lease import LeaseKeeper
+from hub.sessions.accounting import Accounting
 from hub.sessions.control import Control
 from hub.sessions.cutting import Cutting
 from hub.sessions.forking import Forking
@@ -165,6 +166,7 @@ class Worker:
         self.cutting = Cutting(self.store, self.broadcast, control)
         self.forking = Forking(self.store)
         self.history = History(self.store, self.subscriber)
+        self.accounting = Accounting(self.store)
         self.control = Control(self.store, self.broadcast, control)
         self.inputs = Inputs(self.store, self.broadcast, control)
 
@@ -267,6 +269,7 @@ class Worker:
                 cutting=self.cutting,
                 forking=self.forking,
                 history=self.history,
+                accounting=self.accounting,
                 control=self.control,
                 inputs=self.inputs,
                 catalog=self.catalog,

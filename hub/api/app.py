@@ -31,6 +31,7 @@ from hub.api.routes import (
     sessions,
     teams,
     transcript,
+    usage,
     web,
     well_known,
 )
@@ -66,6 +67,7 @@ def build(services: Services, *, static: Path = STATIC) -> FastAPI:
         events,
         transcript,
         search,
+        usage,
         teams,
         runs,
         calls,

@@ -11,6 +11,7 @@ from hub.auth.authenticator import Authenticator
 from hub.auth.sign_ins import SignIns
 from hub.auth.tickets import Tickets
 from hub.engine.catalog import Catalog
+from hub.sessions.accounting import Accounting
 from hub.sessions.control import Control
 from hub.sessions.cutting import Cutting
 from hub.sessions.forking import Forking
@@ -55,6 +56,7 @@ class Services:
     cutting: Cutting
     forking: Forking
     history: History
+    accounting: Accounting
     control: Control
     inputs: Inputs
     catalog: Catalog

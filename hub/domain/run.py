@@ -1,5 +1,6 @@
 """Runs: one execution of a team for one input, made of turns."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -58,6 +59,17 @@ class ModelCall:
     usage: Usage
     finish: str | None = None
     error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TurnBooks:
+    """What a turn, or its part up to calls, is put down as: its model calls, at least one; whether it is finished (1)
+    or not (0); the calls of tools that it asked for; how long it took, in milliseconds."""
+
+    calls: Sequence[ModelCall]
+    turns: int = 0
+    tool_calls: int = 0
+    duration_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,6 +64,10 @@ class Catalog:
         """The name of the model that a team uses, as its provider calls it."""
         return self._models.get(team.model).name
 
+    def alias(self, team: TeamSpec) -> str:
+        """The alias of the model that a team uses."""
+        return team.model or self._models.default
+
     def engine(self, team: TeamSpec) -> Engine:
         """What makes a team talk. The first AutoGen team takes a second or two of CPU, unless `preload` was called."""
         match team.kind:

@@ -9,6 +9,8 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
+from hub.domain.run import Usage
+
 
 def _absent(value: object) -> bool:
     return value is None
@@ -37,8 +39,17 @@ class AgentAuthor(Wire):
 
 
 class UsageData(Wire):
+    """`cost` is in the operator's currency, and there only where a price is known."""
+
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    cost: Annotated[float | None, Optional] = None
+
+    @classmethod
+    def of(cls, usage: Usage) -> "UsageData":
+        """The wire's form of what was used."""
+        cost = usage.cost_micros / 1_000_000 if usage.cost_micros else None
+        return cls(prompt_tokens=usage.prompt_tokens, completion_tokens=usage.completion_tokens, cost=cost)
 
 
 class ErrorData(Wire):
@@ -266,8 +277,11 @@ class RunFinishedData(DurableData):
 
 
 class BudgetReachedData(DurableData):
+    """`limit` and `used` are of `quantity`; a cost is in the operator's currency."""
+
     TYPE = "budget.reached"
     scope: str
+    quantity: str
     limit: float
     used: float
 

@@ -263,7 +263,7 @@ def run_result(run: Run) -> RunResult:
         attempt=run.attempt,
         input_seq=run.input_seq,
         turns=run.turns,
-        usage=UsageData(prompt_tokens=run.usage.prompt_tokens, completion_tokens=run.usage.completion_tokens),
+        usage=UsageData.of(run.usage),
         created_at=timestamp(run.created_at),
         finished_at=timestamp(run.finished_at) if run.finished_at else None,
     )

@@ -75,7 +75,7 @@ def _cancelled(run: Run, reason: str) -> NewEvent:
     data = RunFinishedData(
         status="cancelled",
         reason=reason,
-        usage=UsageData(prompt_tokens=run.usage.prompt_tokens, completion_tokens=run.usage.completion_tokens),
+        usage=UsageData.of(run.usage),
         input_seq=run.input_seq,
         turns=run.turns,
         duration_ms=max(0, round((datetime.now(UTC) - run.created_at).total_seconds() * 1000)),

@@ -78,7 +78,7 @@ def finished_event(run: ClaimedRun, end: End, *, turns: int, usage: Usage) -> Ne
             "status": end.status.value,
             "reason": end.reason,
             "error": end.error,
-            "usage": UsageData(prompt_tokens=usage.prompt_tokens, completion_tokens=usage.completion_tokens),
+            "usage": UsageData.of(usage),
             "input_seq": run.input_seq,
             "turns": turns,
             "duration_ms": max(0, round(elapsed.total_seconds() * 1000)),

@@ -1,12 +1,13 @@
 """One run in one worker's hands: load, do turns, checkpoint after each, end."""
 
 import asyncio
+import time
 from collections.abc import Sequence
 
 import structlog
 
 from hub.domain.errors import HubError, NotFound, Unavailable
-from hub.domain.run import ClaimedRun, MessageStatus, Usage
+from hub.domain.run import ClaimedRun, MessageStatus, ModelCall, TurnBooks
 from hub.domain.team import TeamSpec
 from hub.engine.base import Outcome, TurnRequest, TurnResult
 from hub.engine.catalog import Catalog
@@ -22,7 +23,7 @@ from hub.runs.lease import HeldLease
 from hub.runs.loading import Loaded, as_input, load
 from hub.runs.steering import follow_up
 from hub.runs.turn import Turn
-from hub.store import closing, messages, pending, runs, steering
+from hub.store import closing, messages, pending, runs, steering, usage
 from hub.store.closing import ClosedTurn, WentOn
 from hub.store.database import Db, Store
 from hub.store.log import LeaseLost
@@ -118,7 +119,7 @@ class Execution:
 
     async def _turns(self, team: TeamSpec, loaded: Loaded, calls: Calls) -> None:
         engine = self._catalog.engine(team)
-        self._model = self._catalog.model_name(team)
+        self._model = self._catalog.alias(team)
         state, number, given = loaded.state, self._run.turn, loaded.pending
         goes_on, announced = loaded.goes_on, loaded.goes_on and loaded.unfinished is None
         while True:
@@ -154,15 +155,17 @@ class Execution:
                 user=loaded.user,
                 attempt=self._run.attempt,
             )
+            began = time.monotonic()
             result = await engine.turn(request, turn.emit, self._held.stop)
             if turn.fault is not None or not self._held.is_valid:
-                await self._book(number, result.usage)
+                await self._book(number, self._books(turn, result, began))
                 raise turn.fault or LeaseLost
             self._usage += result.usage
             number += result.outcome in (Outcome.NEXT, Outcome.DONE)
             end = end_of(result, self._held.stop_reason, last=number >= team.max_turns)
             step = await calls.step(result.calls, number) if result.outcome is Outcome.CALLS else None
-            went_on = await self._close_turn(turn, result, given, number, end, calls, step)
+            books = self._books(turn, result, began)
+            went_on = await self._close_turn(turn, result, given, number, end, calls, step, books)
             if went_on is None or went_on.paused:
                 return
             given, state = went_on.pending, result.state
@@ -208,6 +211,7 @@ class Execution:
         end: End | None,
         calls: Calls,
         step: Step | None,
+        books: TurnBooks,
     ) -> WentOn | None:
         """Commit the turn, or its part up to the calls of `step`, with its checkpoint. None: the run ends with it."""
         lease = self._run.lease
@@ -223,8 +227,7 @@ class Execution:
                 state=result.state,
                 said=said,
                 taken_in=[message.message for message in given] + turn.recorded,
-                model=self._model,
-                usage=result.usage,
+                books=books,
                 whole=step is None,
             )
             if step is None and result.state is not None:
@@ -244,11 +247,20 @@ class Execution:
         await turn.end(status, events, write)
         return went_on
 
-    async def _book(self, turn: int, usage: Usage) -> None:
+    def _books(self, turn: Turn, result: TurnResult, began: float) -> TurnBooks:
+        """What a turn that began at this monotonic time is put down as."""
+        return TurnBooks(
+            result.model_calls or [ModelCall(self._model, None, result.usage)],
+            turns=int(result.outcome in (Outcome.NEXT, Outcome.DONE)),
+            tool_calls=turn.tool_calls + len(result.calls),
+            duration_ms=round((time.monotonic() - began) * 1000),
+        )
+
+    async def _book(self, turn: int, books: TurnBooks) -> None:
         """Record what a turn has cost that was cut off, say because what it answers was edited."""
         try:
             async with self._store.statements() as db:
-                await closing.book(db, self._run.lease.run, turn, self._model, usage)
+                await usage.book(db, self._run.lease.run, turn, books)
         except Unavailable:
             self._log.warning("usage_lost", turn=turn)
 

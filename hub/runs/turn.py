@@ -93,6 +93,7 @@ class Turn:
         self._statuses: dict[str, str] = {}
         self._large: list[ToolEnded] = []
         self.recorded: list[MessageId] = []
+        self.tool_calls = 0  # that the engine has made
         self.fault: Exception | None = None
 
     async def emit(self, event: EngineEvent) -> None:
@@ -142,6 +143,7 @@ class Turn:
                 await self._void(event)
                 self._show(event.agent, "thinking")
             case ToolStarted():
+                self.tool_calls += 1
                 called = tool_called(event.call, event.agent.name, event.name, event.arguments, self._turn)
                 await self._record(NewEvent(called, self._run))
                 self._show(event.agent, "calling")
@@ -253,10 +255,7 @@ class Turn:
             reasoning=message.reasoning,
             turn=self._turn,
             status=message.status.value,
-            usage=UsageData(
-                prompt_tokens=message.usage.prompt_tokens,
-                completion_tokens=message.usage.completion_tokens,
-            ),
+            usage=UsageData.of(message.usage),
         )
 
     def _said(self, message: FinishedMessage, seq: int) -> AgentMessage:

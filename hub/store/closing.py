@@ -10,9 +10,9 @@ from typing import Any
 
 from sqlalchemy import text
 
-from hub.domain.ids import MessageId, RunId
-from hub.domain.run import Lease, RunStatus, Usage
-from hub.store import messages, pending, runs, steering
+from hub.domain.ids import MessageId
+from hub.domain.run import Lease, RunStatus, TurnBooks, Usage
+from hub.store import messages, pending, runs, steering, usage
 from hub.store.database import Db
 from hub.store.log import LeaseLost
 from hub.store.messages import AgentMessage
@@ -20,15 +20,6 @@ from hub.store.pending import PendingInput
 from hub.store.steering import WaitingMessage
 
 KEPT = 3  # newest whole checkpoints per session: what a cut goes back to; their total size would grow quadratically
-
-# Who pays for the tokens is who asked for the run.
-_BOOKED = """
-    INSERT INTO usage (session_id, run_id, user_id, turn, model, prompt_tokens, completion_tokens)
-    SELECT session_id, id, requested_by, CAST(:turn AS int), CAST(:model AS text), CAST(:turn_prompt AS int),
-           CAST(:turn_completion AS int)
-    FROM runs WHERE id = CAST(:run AS uuid)
-"""
-_BOOK = text(_BOOKED)
 
 # The new checkpoint is not in the snapshot the DELETE sees, hence one less is kept of the others.
 _WRITTEN = f"""
@@ -46,7 +37,7 @@ _WRITTEN = f"""
         SELECT CAST(:session AS uuid), CAST(:seq AS bigint), CAST(:run AS uuid), CAST(:turn AS int) - 1,
                CAST(:engine AS text), CAST(:state AS text), CAST(:whole AS bool), clock_timestamp()
         WHERE CAST(:state AS text) IS NOT NULL),
-    booked AS ({_BOOKED})
+    booked AS ({usage.BOOKED})
 """
 
 # Messages taken in just now are pending still in the snapshot.
@@ -76,8 +67,8 @@ class ClosedTurn:
     """What a turn, or a turn's part up to calls, leaves behind.
 
     `turns` is the number of finished turns after it, `seq` the log position at its end. `state` is the engine's, as
-    JSON text, if the turn was finished; it holds the messages `said` and `taken_in` then. `usage` is that of this
-    turn, `model` the alias of what was used. `whole`: the turn is over, and does not go on after calls.
+    JSON text, if the turn was finished; it holds the messages `said` and `taken_in` then. `whole`: the turn is over,
+    and does not go on after calls.
     """
 
     lease: Lease
@@ -87,8 +78,7 @@ class ClosedTurn:
     state: str | None
     said: Sequence[AgentMessage]
     taken_in: Sequence[MessageId]
-    model: str
-    usage: Usage
+    books: TurnBooks
     whole: bool = True
 
 
@@ -102,6 +92,7 @@ async def go_on(db: Db, closed: ClosedTurn, total: Usage) -> WentOn:
         **_values(closed),
         "prompt": total.prompt_tokens,
         "completion": total.completion_tokens,
+        "cost": total.cost_micros,
         "pausable": closed.whole,
     }
     rows = (await db.execute(_GO_ON, values)).all()
@@ -123,12 +114,6 @@ async def finish(db: Db, closed: ClosedTurn, end: runs.FinishedRun) -> list[Wait
     return [WaitingMessage(MessageId(row.id), row.seq) for row in rows if row.id is not None]
 
 
-async def book(db: Db, run: RunId, turn: int, model: str, usage: Usage) -> None:
-    """Record only what a turn has cost, of which nothing else may be written."""
-    values = {"turn_prompt": usage.prompt_tokens, "turn_completion": usage.completion_tokens}
-    await db.execute(_BOOK, {"run": run, "turn": turn, "model": model, **values})
-
-
 def _values(closed: ClosedTurn) -> dict[str, Any]:
     finished = closed.state is not None
     return messages.values_of(closed.lease.session, closed.said, state_seq=closed.seq if finished else None) | {
@@ -141,7 +126,5 @@ def _values(closed: ClosedTurn) -> dict[str, Any]:
         "whole": closed.whole,
         "taken_in": list(closed.taken_in) if finished else [],
         "kept": KEPT,
-        "model": closed.model,
-        "turn_prompt": closed.usage.prompt_tokens,
-        "turn_completion": closed.usage.completion_tokens,
+        **usage.values_of(closed.books),
     }

@@ -18,7 +18,7 @@ from hub.store.database import Db
 from hub.store.log import LeaseLost
 
 _COLUMNS = """id::text, session_id::text, status, team, attempt, input_seq, turn, prompt_tokens, completion_tokens,
-    created_at, finished_at"""
+    cost_micros, created_at, finished_at"""
 
 _GET = text(f"SELECT {_COLUMNS} FROM runs WHERE id = CAST(:run AS uuid)")
 
@@ -46,7 +46,7 @@ _CLAIM = text("""
         started_at = coalesce(r.started_at, clock_timestamp())
     FROM candidate c WHERE r.id = c.id
     RETURNING r.id::text, r.session_id::text, r.lease_epoch, r.team, r.attempt, r.turn, r.input_seq,
-              r.input_message::text, r.to_agent, r.prompt_tokens, r.completion_tokens, r.started_at,
+              r.input_message::text, r.to_agent, r.prompt_tokens, r.completion_tokens, r.cost_micros, r.started_at,
               r.cancel_reason, c.cut_off
 """)
 
@@ -74,7 +74,7 @@ _PAUSES = "CAST(:pausable AS bool) AND pause_asked AND cancel_reason IS NULL"
 
 # Statements that end a turn are made of these two (`hub.store.closing`).
 ADVANCE = f"""
-    UPDATE runs SET turn = :turn, prompt_tokens = :prompt, completion_tokens = :completion,
+    UPDATE runs SET turn = :turn, prompt_tokens = :prompt, completion_tokens = :completion, cost_micros = :cost,
         status = CASE WHEN {_PAUSES} THEN 'paused' ELSE status END,
         lease_until = CASE WHEN {_PAUSES} THEN NULL ELSE lease_until END,
         lease_node = CASE WHEN {_PAUSES} THEN NULL ELSE lease_node END,
@@ -83,7 +83,8 @@ ADVANCE = f"""
 """
 FINISH = """
     UPDATE runs SET status = :status, reason = :reason, error = CAST(:error AS jsonb), turn = :turn,
-        prompt_tokens = :prompt, completion_tokens = :completion, finished_at = clock_timestamp(), lease_until = NULL
+        prompt_tokens = :prompt, completion_tokens = :completion, cost_micros = :cost,
+        finished_at = clock_timestamp(), lease_until = NULL
     WHERE id = CAST(:run AS uuid) AND lease_epoch = :epoch AND status = 'running'
 """
 _FINISH = text(FINISH)
@@ -179,7 +180,7 @@ async def claim(db: Db, *, node: str, limit: int, lease_s: float) -> list[Claime
             input_seq=row.input_seq,
             input_message=MessageId(row.input_message),
             to=row.to_agent,
-            usage=Usage(row.prompt_tokens, row.completion_tokens),
+            usage=Usage(row.prompt_tokens, row.completion_tokens, row.cost_micros),
             started_at=row.started_at,
             stop_reason=row.cancel_reason,
             cut_off=row.cut_off,
@@ -224,6 +225,7 @@ def finish_values(lease: Lease, end: FinishedRun) -> dict[str, Any]:
         "turn": end.turns,
         "prompt": end.usage.prompt_tokens,
         "completion": end.usage.completion_tokens,
+        "cost": end.usage.cost_micros,
     }
 
 
@@ -291,7 +293,7 @@ def _run_of(row: Any) -> Run:
         attempt=row.attempt,
         input_seq=row.input_seq,
         turns=row.turn,
-        usage=Usage(row.prompt_tokens, row.completion_tokens),
+        usage=Usage(row.prompt_tokens, row.completion_tokens, row.cost_micros),
         created_at=row.created_at,
         finished_at=finished,
     )

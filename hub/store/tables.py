@@ -266,6 +266,7 @@ class RunRow(Base):
     turn: Mapped[int] = mapped_column(server_default=sql("0"))
     prompt_tokens: Mapped[int] = mapped_column(BigInteger, server_default=sql("0"))
     completion_tokens: Mapped[int] = mapped_column(BigInteger, server_default=sql("0"))
+    cost_micros: Mapped[int] = mapped_column(BigInteger, server_default=sql("0"))
     reason: Mapped[str | None]
     error: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
     created_at: Mapped[datetime] = mapped_column(server_default=_NOW)
@@ -366,18 +367,27 @@ class ToolResultRow(Base):
 
 
 class UsageRow(Base):
-    """Tokens per turn, for accounting: it outlives the session, hence no foreign keys."""
+    """A call of a model, for accounting: it outlives the session, hence no foreign keys. What is counted by turns
+    (`turns`, `tool_calls`, `duration_ms`) stands in the first row of each, which a turn without calls has, too.
+    `cost_micros` is in millionths of the operator's currency."""
 
     __tablename__ = "usage"
-    __table_args__ = (Index(None, "user_id", "created_at"), Index(None, "run_id"))
+    __table_args__ = (Index(None, "user_id", "created_at"), Index(None, "run_id"), Index(None, "session_id"))
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
     session_id: Mapped[str] = mapped_column(_UUID)
     run_id: Mapped[str] = mapped_column(_UUID)
     user_id: Mapped[str] = mapped_column(_UUID)
     turn: Mapped[int]
     model: Mapped[str]
+    agent: Mapped[str | None]
     prompt_tokens: Mapped[int]
     completion_tokens: Mapped[int]
+    cost_micros: Mapped[int] = mapped_column(BigInteger, server_default=sql("0"))
+    finish: Mapped[str | None]
+    error: Mapped[str | None]
+    turns: Mapped[int] = mapped_column(server_default=sql("0"))
+    tool_calls: Mapped[int] = mapped_column(server_default=sql("0"))
+    duration_ms: Mapped[int] = mapped_column(BigInteger, server_default=sql("0"))
     created_at: Mapped[datetime] = mapped_column(server_default=_NOW)
 
 

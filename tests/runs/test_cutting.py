@@ -381,7 +381,8 @@ async def fill(store: Store, session: str, count: int) -> None:
                 UPDATE sessions SET last_seq = last_seq + $2 WHERE id = $1 RETURNING last_seq - $2 AS before),
             logged AS (
                 INSERT INTO events (session_id, seq, type, ts, data)
-                SELECT $1, before + n, 'budget.reached', clock_timestamp(), '{"scope":"x","limit":1,"used":1}'
+                SELECT $1, before + n, 'budget.reached', clock_timestamp(),
+                       '{"scope":"x","quantity":"tokens","limit":1,"used":1}'
                 FROM place, generate_series(1, $2) AS n)
             INSERT INTO messages (id, session_id, seq, author_kind, author_id, author_name, text, in_state, status,
                                   created_at)

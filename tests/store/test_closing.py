@@ -1,22 +1,34 @@
 """The end of a turn: all of it is written, or nothing."""
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 from sqlalchemy import text
 
 from hub.domain.ids import MessageId, RunId, SessionId, UserId, new_id
-from hub.domain.run import Lease, MessageStatus, RunStatus, Usage
-from hub.store import closing, log, messages, pending, runs
+from hub.domain.run import Lease, MessageStatus, ModelCall, RunStatus, TurnBooks, Usage
+from hub.domain.usage import Spent
+from hub.store import closing, log, messages, pending, runs, usage
 from hub.store.closing import ClosedTurn
 from hub.store.database import Db, Store
 from hub.store.log import LeaseLost
 from hub.store.pending import PendingInput
+from hub.store.usage import ModelUsage
 from tests.store.conftest import event, make_lease, make_session
 from tests.store.test_messages import answer, say, spoken
 from tests.store.test_runs import DONE
 
 NOTHING = Usage()
+BOOKS = TurnBooks(
+    [
+        ModelCall("local", "alpha", Usage(10, 20, 7), finish="stop"),
+        ModelCall("fast", None, Usage(1, 2), error="model_unavailable: HTTP 500"),
+    ],
+    turns=1,
+    tool_calls=3,
+    duration_ms=40,
+)
 
 
 async def newest(db: Db, session: SessionId) -> tuple[object, ...] | None:
@@ -33,7 +45,7 @@ async def newest(db: Db, session: SessionId) -> tuple[object, ...] | None:
 
 
 def closed(lease: Lease, seq: int, state: str | None = "{}", turns: int = 1) -> ClosedTurn:
-    return ClosedTurn(lease, turns, seq, "duo", state, (), (), "local", Usage(10, 20))
+    return ClosedTurn(lease, turns, seq, "duo", state, (), (), BOOKS)
 
 
 async def close(store: Store, turn: ClosedTurn, total: Usage = NOTHING) -> list[PendingInput]:
@@ -53,23 +65,35 @@ async def test_a_finished_turn_is_recorded_whole(store: Store, session: SessionI
         [logged] = await log.append(db, session, [event(run=lease.run)], lease=lease)
         turn = replace(closed(lease, logged.seq), said=[spoken(message, logged.seq, "words")], taken_in=[own, earlier])
         # What the next turn is given: not what this one was given, or has said.
-        given = list((await closing.go_on(db, turn, Usage(11, 22))).pending)
+        given = list((await closing.go_on(db, turn, Usage(11, 22, 33))).pending)
         assert [m.message for m in given] == [aside]
         assert given == await pending.pending(db, session, lease.run)
     async with store.transaction() as db:
         assert await newest(db, session) == (logged.seq, lease.run, 0, "duo", "{}")
         run = await runs.get(db, lease.run)
         assert run is not None
-        assert (run.turns, run.usage, run.status) == (1, Usage(11, 22), RunStatus.RUNNING)
+        assert (run.turns, run.usage, run.status) == (1, Usage(11, 22, 33), RunStatus.RUNNING)
         told = (await messages.transcript(db, session, after_seq=logged.seq - 1, limit=1))[0]
         assert (told.id, told.run, told.text, told.created_at) == (message, lease.run, "words", logged.ts)
         books = await db.execute(
             text("""
-                SELECT session_id::text, run_id::text, user_id::text, turn, model, prompt_tokens, completion_tokens
-                FROM usage
+                SELECT session_id::text, run_id::text, user_id::text, turn, model, agent, prompt_tokens,
+                       completion_tokens, cost_micros, finish, error, turns, tool_calls, duration_ms
+                FROM usage ORDER BY id
             """)
         )
-        assert [tuple(row) for row in books] == [(session, lease.run, alice, 1, "local", 10, 20)]
+        assert [tuple(row) for row in books] == [
+            (session, lease.run, alice, 1, "local", "alpha", 10, 20, 7, "stop", None, 1, 3, 40),
+            (session, lease.run, alice, 1, "fast", None, 1, 2, 0, None, "model_unavailable: HTTP 500", 0, 0, 0),
+        ]
+        assert await usage.of_session(db, session) == [
+            ModelUsage("fast", 1, Spent(1, 2)),
+            ModelUsage("local", 1, Spent(10, 20, 7, 1, 3, 40)),
+        ]
+        day = timedelta(days=1)
+        mine = await usage.of_user(db, alice, since=logged.ts - day, until=logged.ts + day)
+        assert mine == await usage.of_session(db, session)
+        assert await usage.of_user(db, alice, since=logged.ts - 2 * day, until=logged.ts - day) == []
 
 
 async def test_a_turn_without_a_result_leaves_no_checkpoint(store: Store, session: SessionId, alice: UserId) -> None:
@@ -88,7 +112,7 @@ async def test_a_turn_without_a_result_leaves_no_checkpoint(store: Store, sessio
         assert ended is not None
         assert (ended.status, ended.usage) == (RunStatus.CANCELLED, DONE.usage)
         assert ended.finished_at is not None
-        assert (await db.execute(text("SELECT turn, prompt_tokens FROM usage"))).one().prompt_tokens == 10
+        assert (await db.execute(text("SELECT sum(prompt_tokens) FROM usage"))).scalar_one() == 11
 
 
 async def test_nothing_is_written_under_an_old_lease(store: Store, session: SessionId, alice: UserId) -> None:
@@ -109,7 +133,7 @@ async def test_nothing_is_written_under_an_old_lease(store: Store, session: Sess
     async with store.transaction() as db:
         assert await newest(db, session) == (logged.seq, lease.run, 1, "duo", "{}")
         assert await messages.transcript(db, session, after_seq=0, limit=10) == []
-        assert (await db.execute(text("SELECT count(*) FROM usage"))).scalar_one() == 1
+        assert (await db.execute(text("SELECT count(*) FROM usage"))).scalar_one() == 2
 
 
 async def test_the_newest_checkpoints_are_kept(store: Store, session: SessionId, alice: UserId) -> None:

@@ -189,7 +189,7 @@ def test_a_tool_call_is_told_with_its_result() -> None:
         (play.event("message.steered", 2, message="m", outcome="follow_up"), "answered next"),
         (play.event("message.steered", 2, message="m", outcome="consumed", turn=1), "heard it at turn 2"),
         (play.event("message.redacted", 2, message="m", by={"id": "u2", "name": "bea"}), "bea removed"),
-        (play.event("budget.reached", 2, scope="run", limit=100, used=101), "budget (run)"),
+        (play.event("budget.reached", 2, scope="run", quantity="tokens", limit=100, used=101), "101 of 100 tokens"),
         (
             play.event("input.resolved", 2, request="r", decision="approve", text=None, by={"id": "u", "name": "bea"}),
             "bea approved",

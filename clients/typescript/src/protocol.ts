@@ -246,9 +246,11 @@ export interface MessageCompletedData {
   usage: UsageData;
 }
 
+/** `cost` is in the operator's currency, and there only where a price is known. */
 export interface UsageData {
   prompt_tokens: number;
   completion_tokens: number;
+  cost?: number | null;
 }
 
 export interface MessageCompleted {
@@ -425,8 +427,10 @@ export interface RunFinished {
   data: RunFinishedData;
 }
 
+/** `limit` and `used` are of `quantity`; a cost is in the operator's currency. */
 export interface BudgetReachedData {
   scope: string;
+  quantity: string;
   limit: number;
   used: number;
 }

@@ -213,7 +213,8 @@ class Conversation:
             case RunFinished():
                 return self._finished(event)
             case BudgetReached():
-                return [Notice(f"the budget ({event.data.scope}) is used up: {event.data.limit:g}", Tone.ERROR)]
+                spent = f"{event.data.used:g} of {event.data.limit:g} {event.data.quantity.replace('_', ' ')}"
+                return [Notice(f"a budget ({event.data.scope}) is used up: {spent}", Tone.ERROR)]
             case AgentStatus():
                 lane = self.lanes.get(event.data.agent)
                 if lane is not None and event.data.status != "idle":

@@ -28,7 +28,7 @@ export function notice(event: DurableEvent, displayName: (agent: string) => stri
     case "budget.reached":
       return {
         tone: "warning",
-        text: `A budget is used up: ${event.data.used} of ${event.data.limit} (${event.data.scope})`,
+        text: `A budget is used up: ${event.data.used} of ${event.data.limit} ${event.data.quantity.replace("_", " ")} (${event.data.scope})`,
       };
     case "run.finished":
       return finished(event.data);

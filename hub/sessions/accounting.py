@@ -1,0 +1,67 @@
+"""What has been used: by sessions, and by people over some time."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+from hub.auth.policy import Action, require_account, require_admin
+from hub.domain.errors import BadRequest, NotFound
+from hub.domain.ids import UserId, parse_id
+from hub.domain.principal import Principal
+from hub.sessions.access import reach, session_id
+from hub.store import usage, users
+from hub.store.database import Db, Store
+from hub.store.usage import ModelUsage
+
+DEFAULT_WINDOW = timedelta(days=30)
+
+
+class Accounting:
+    """Sums of what was recorded when turns ended; what a turn under way uses is not in them yet."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def of_session(self, principal: Principal, session: str) -> Sequence[ModelUsage]:
+        """What a session has used in all its life, by model."""
+        id_ = session_id(session)
+        async with self._store.statements() as db:
+            await reach(db, principal, id_, Action.READ)
+            return await usage.of_session(db, id_)
+
+    async def own(
+        self, principal: Principal, since: datetime | None, until: datetime | None
+    ) -> tuple[Sequence[ModelUsage], datetime, datetime]:
+        """What the caller's runs have used, by model, and from when to when: the last 30 days if nothing is said.
+
+        Raises `BadRequest` for a time that ends before it begins.
+        """
+        require_account(principal)
+        async with self._store.statements() as db:
+            return await _of_user(db, principal.user, since, until)
+
+    async def of_user(
+        self, principal: Principal, user: str, since: datetime | None, until: datetime | None
+    ) -> tuple[Sequence[ModelUsage], datetime, datetime]:
+        """The same of anybody, by id or name, for administrators. Raises `NotFound`."""
+        require_admin(principal)
+        async with self._store.statements() as db:
+            return await _of_user(db, await find_user(db, user), since, until)
+
+
+async def find_user(db: Db, user: str) -> UserId:
+    """The user with this id or name. Raises `NotFound`."""
+    id_ = parse_id(user)
+    found = await users.by_id(db, UserId(id_)) if id_ is not None else await users.by_name(db, user)
+    if found is None:
+        raise NotFound("no such user")
+    return found.id
+
+
+async def _of_user(
+    db: Db, user: UserId, since: datetime | None, until: datetime | None
+) -> tuple[Sequence[ModelUsage], datetime, datetime]:
+    end = until if until is not None else datetime.now(UTC)
+    begin = since if since is not None else end - DEFAULT_WINDOW
+    if begin >= end:
+        raise BadRequest("`until` must be later than `since`")
+    return await usage.of_user(db, user, since=begin, until=end), begin, end
