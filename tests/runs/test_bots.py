@@ -1,15 +1,16 @@
 """Programs that speak as agents, over real sockets, on two workers of one hub."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.conftest import Cluster, own_valkey, running_worker, settings_for
+from tests.conftest import Cluster, running_worker, settings_for
 from tests.driver import Door, Person, Refused, seqs, streamed
+from tests.relay.wiring import OwnValkey, own_valkey
 from tests.runs.conversation import finish, log_of
 from tests.runs.test_sending import room_for
 
@@ -45,17 +46,24 @@ TEAMS = {
 
 
 @pytest.fixture(scope="module")
-async def pair(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tuple[Door, Door]]:
+def valkey() -> Iterator[OwnValkey]:
+    with own_valkey() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+async def pair(
+    cluster: Cluster, valkey: OwnValkey, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[tuple[Door, Door]]:
     """Two workers with the teams above."""
     folder = tmp_path_factory.mktemp("teams")
     for name, text in TEAMS.items():
         lines = [line[8:] for line in text.strip("\n").split("\n")]
         (folder / f"{name}.yaml").write_text("\n".join([f"name: {name}", "description: A test.", *lines]))
-    with own_valkey() as redis_url:
-        settings = settings_for(await cluster.clone(), redis_url, teams_dir=Path(folder))
-        async with AsyncExitStack() as stack:
-            one, two = [await stack.enter_async_context(running_worker(settings, node)) for node in ("t:1:a", "t:2:b")]
-            yield one, two
+    settings = settings_for(await cluster.clone(), valkey.url, teams_dir=Path(folder))
+    async with AsyncExitStack() as stack:
+        one, two = [await stack.enter_async_context(running_worker(settings, node)) for node in ("t:1:a", "t:2:b")]
+        yield one, two
 
 
 async def invite(door: Door, person: Person, session: str, bot: Person, role: str = "editor") -> None:
@@ -440,3 +448,35 @@ async def test_bots_speak_side_by_side_in_a_graph_and_where_a_model_picks(pair: 
         sent = await ada.say(picked, "go")
         await speak(bot.person, await bot.offered(), text="picked")
         assert completed(await finish(ada, sent["run"])) == [("scout", "picked"), ("writer", "go")]
+
+
+async def whole(door: Door) -> None:
+    """Wait until the worker has found its Redis again."""
+    async with door.rest() as rest, asyncio.timeout(10):
+        while (await rest.get("/readyz")).json()["checks"]["redis"] != "ok":  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+
+
+async def test_without_redis_a_bot_beside_the_runner_goes_on_and_others_are_not_found(
+    pair: tuple[Door, Door], valkey: OwnValkey
+) -> None:
+    async with AsyncExitStack() as stack:
+        ada, session, near, far = await desk(stack, pair)
+        valkey.stop()
+        try:
+            sent = await ada.say(session, "look")  # its own worker hears of the run first, and carries it out
+            offer = await near.offered()
+            await near.delta(offer, 0, "still ")
+            await speak(near.person, offer, text="still here")
+            assert completed(await finish(ada, sent["run"]))[0] == ("scout", "still here")
+            await near.person.socket.close()
+            sent = await ada.say(session, "look")
+            assert (await finish(ada, sent["run"]))[-1]["data"]["error"]["code"] == "bot_unavailable"
+        finally:
+            valkey.start()
+        for door in pair:
+            await whole(door)
+        sent = await ada.say(session, "look")
+        ended = asyncio.create_task(finish(ada, sent["run"]))
+        await speak(far.person, await far.offered(), text="found again")
+        assert completed(await ended)[0] == ("scout", "found again")

@@ -14,7 +14,7 @@ import pytest
 
 from hub.store.database import Store
 from tests.conftest import Cluster, running_worker, settings_for, short_dir
-from tests.driver import Door, Person, seqs
+from tests.driver import Door, Person, Refused, seqs
 from tests.process.serving import SECRET, serving
 from tests.runs.conversation import finish, known, log_of
 from tests.runs.test_inputs import answer, asked, counted, locked_counter, types
@@ -223,3 +223,55 @@ async def test_an_edit_and_a_kill_at_the_same_time_leave_what_was_edited(gateway
         assert seqs(log) == list(range(1, len(log) + 1))
         ended = types(log, "run.finished")
         assert len(ended) == len(types(log, "run.queued"))
+
+
+async def test_a_bots_turn_outlives_the_runner_that_heard_it(gateway: Door) -> None:
+    async with await gateway.person("asking ada") as ada:
+        session = await room_for(ada, "ops")
+        await ada.ask("agent.register", agent="probe", session=session)
+        sent = await ada.say(session, "look")
+        started = await ada.expect("run.started", attempt=1)
+        first = (await ada.expect("turn.offered"))["data"]
+        await ada.ask("turn.delta", offer=first["offer"], index=0, text="I see ")
+        shown = await ada.expect("message.delta", index=0)
+        kill(started)
+        second = (await ada.expect("turn.offered"))["data"]
+        assert (second["turn"], second["attempt"], second["retry"]) == (0, 2, 0)
+        gone = (await ada.expect("turn.withdrawn", offer=first["offer"]))["data"]["reason"]
+        assert gone == "superseded"
+        for command in ({"type_": "turn.delta", "index": 1, "text": "a ghost"}, {"type_": "turn.complete"}):
+            with pytest.raises(Refused) as refused:
+                await ada.ask(offer=first["offer"], **command)
+            assert (refused.value.code, refused.value.error["details"]) == ("conflict", {"reason": gone})
+        await ada.ask("turn.delta", offer=second["offer"], index=0, text="a house")
+        await ada.ask("turn.complete", offer=second["offer"])
+        frames = await finish(ada, sent["run"])
+        assert [f["data"]["text"] for f in frames if f["type"] == "message.completed"] == ["a house", "look"]
+        log = await log_of(gateway, ada, session)
+        (void,) = [e["data"] for e in log if e["type"] == "turn.superseded"]
+        assert void["messages"] == [shown["data"]["message"]]
+        assert [e["data"]["attempt"] for e in log if e["type"] == "turn.started"] == [1, 2, 2]
+
+
+async def test_words_for_a_runner_that_is_gone_are_refused_at_once(gateway: Door) -> None:
+    """Nobody has taken the run over yet: a lease of a second has to end first."""
+    async with await gateway.person("quick ada") as ada:
+        session = await room_for(ada, "ops")
+        await ada.ask("agent.register", agent="probe", session=session)
+        sent = await ada.say(session, "look")
+        started = await ada.expect("run.started", attempt=1)
+        first = (await ada.expect("turn.offered"))["data"]
+        kill(started)
+        index, reason = 0, None
+        while reason is None:
+            try:
+                await ada.ask("turn.delta", offer=first["offer"], index=index, text="hello? ")
+                index += 1
+            except Refused as refused:
+                reason = refused.error["details"]["reason"]
+        assert reason == "lost"
+        second = (await ada.expect("turn.offered"))["data"]
+        assert second["attempt"] == 2
+        await ada.ask("turn.complete", offer=second["offer"], text="here you are")
+        frames = await finish(ada, sent["run"])
+        assert "here you are" in [f["data"]["text"] for f in frames if f["type"] == "message.completed"]

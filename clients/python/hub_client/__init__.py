@@ -8,9 +8,9 @@ async with connect("http://127.0.0.1:8000", name="anna", password="…") as hub:
         ...
 """
 
-from collections.abc import Callable
-
-from hub_client.client import Hub
+from hub_client.agents import Agents, Decline, Turn
+from hub_client.bot import Bot
+from hub_client.client import Hub, connect
 from hub_client.credentials import Credential, FixedToken, SignIn
 from hub_client.errors import (
     ConnectionLost,
@@ -24,11 +24,13 @@ from hub_client.errors import (
 from hub_client.link import State, Status
 from hub_client.rest import Rest, Tokens
 from hub_client.session import Session
-from hub_client.socket import rest_url
 
 __all__ = [
+    "Agents",
+    "Bot",
     "ConnectionLost",
     "Credential",
+    "Decline",
     "FixedToken",
     "Hub",
     "HubClientError",
@@ -42,31 +44,7 @@ __all__ = [
     "Status",
     "Stopped",
     "Tokens",
+    "Turn",
     "Unreachable",
     "connect",
 ]
-
-
-def connect(
-    url: str,
-    *,
-    token: str | None = None,
-    api_key: str | None = None,
-    name: str | None = None,
-    password: str | None = None,
-    patience_s: float = 10.0,
-    on_status: Callable[[Status], None] | None = None,
-) -> Hub:
-    """A hub to be entered with `async with`: by access token, by API key, or by name and password.
-
-    Raises `ValueError` for an address that is none and unless exactly one way to sign in is given.
-    """
-    by_name = (name, password) if name is not None and password is not None else None
-    if sum(way is not None for way in (token, api_key, by_name)) != 1:
-        raise ValueError("give a token, an api_key, or a name and a password")
-    if by_name is None:
-        return Hub(url, FixedToken(token or api_key or ""), patience_s=patience_s, on_status=on_status)
-    rest = Rest(rest_url(url))
-    sign_in = SignIn(rest, name=name, password=password)
-    rest.use(sign_in.token)
-    return Hub(url, sign_in, rest=rest, patience_s=patience_s, on_status=on_status)

@@ -2,7 +2,7 @@
 
 import asyncio
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from types import TracebackType
 from typing import Any, Self
 
@@ -10,11 +10,12 @@ from pydantic import ValidationError
 
 from hub.domain.session import OnBusy
 from hub.protocol.commands import Auth, Command, Ping, SessionCreate, SessionJoin, SessionLeave
-from hub.protocol.events import AnyEvent, SessionData
+from hub.protocol.events import AnyEvent, SessionData, TurnOffered, TurnWithdrawn
 from hub.protocol.frames import Hello, Reply, ServerFrame, Unknown
 from hub.protocol.results import JoinResult, PingResult
+from hub_client.agents import Agents
 from hub_client.calls import Call, Calls
-from hub_client.credentials import Credential
+from hub_client.credentials import Credential, FixedToken, SignIn
 from hub_client.errors import ConnectionLost, HubClientError, NoAnswer, NotSignedIn, RequestFailed, Stopped, Unreachable
 from hub_client.link import Link, Reactions, Status
 from hub_client.reconnect import Advice, Backoff
@@ -49,6 +50,7 @@ class Hub:
         self._calls = Calls()
         self._slots = asyncio.Semaphore(CALLS_AT_ONCE)
         self._sessions: dict[str, Session] = {}
+        self.agents = Agents(self)
         reactions = Reactions(self._receive, self._resume, self._renew, self._lost, self._end, self._report)
         self._link = Link(url, credential, reactions)
         self._tasks = asyncio.TaskGroup()
@@ -158,7 +160,18 @@ class Hub:
         except TimeoutError:
             raise NoAnswer(f"the hub did not answer within {timeout_s:g} s") from None
 
-    # ---- for sessions
+    async def wait_ended(self) -> None:
+        """Wait until there will be no connection any more. Raises what has ended it."""
+        assert self._running is not None
+        await asyncio.wait((self._running,))
+        if self._link.ended is not None:
+            raise self._link.ended
+
+    # ---- for sessions and agents
+
+    def while_connected(self, work: Callable[[], Coroutine[None, None, None]]) -> asyncio.Task[None] | None:
+        """Do something that ends with this connection; None when there is none."""
+        return self._link.start(work)
 
     def follow_again(self, session: Session) -> None:
         """Something is missing or was dropped: leave and join at the session's position."""
@@ -253,6 +266,12 @@ class Hub:
                 self._receive_event(frame)
 
     def _receive_event(self, event: AnyEvent) -> None:
+        if isinstance(event, TurnOffered):
+            self.agents.offered(event)
+            return
+        if isinstance(event, TurnWithdrawn):
+            self.agents.withdrawn(event)
+            return
         session = self._sessions.get(event.session or "")
         if session is not None:
             session.receive(event)
@@ -269,6 +288,7 @@ class Hub:
             await self._transmit(call)
         for session in list(self._sessions.values()):
             await self._rejoin(session)
+        await self.agents.register_again()
 
     async def _renew(self) -> None:
         try:
@@ -299,3 +319,28 @@ def _failure(reply: Reply) -> RequestFailed:
     return RequestFailed(
         error.code, error.message, retryable=error.retryable, retry_after=error.retry_after, details=error.details
     )
+
+
+def connect(
+    url: str,
+    *,
+    token: str | None = None,
+    api_key: str | None = None,
+    name: str | None = None,
+    password: str | None = None,
+    patience_s: float = 10.0,
+    on_status: Callable[[Status], None] | None = None,
+) -> Hub:
+    """A hub to be entered with `async with`: by access token, by API key, or by name and password.
+
+    Raises `ValueError` for an address that is none and unless exactly one way to sign in is given.
+    """
+    by_name = (name, password) if name is not None and password is not None else None
+    if sum(way is not None for way in (token, api_key, by_name)) != 1:
+        raise ValueError("give a token, an api_key, or a name and a password")
+    if by_name is None:
+        return Hub(url, FixedToken(token or api_key or ""), patience_s=patience_s, on_status=on_status)
+    rest = Rest(rest_url(url))
+    sign_in = SignIn(rest, name=name, password=password)
+    rest.use(sign_in.token)
+    return Hub(url, sign_in, rest=rest, patience_s=patience_s, on_status=on_status)

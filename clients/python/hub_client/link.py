@@ -84,10 +84,9 @@ class Link:
         """Whether there is a connection now."""
         return self._live is not None
 
-    def start(self, work: Callable[[], Coroutine[None, None, None]]) -> None:
+    def start(self, work: Callable[[], Coroutine[None, None, None]]) -> asyncio.Task[None] | None:
         """Do something as long as this connection lasts; without one, don't."""
-        if self._live is not None:
-            self._live.tasks.create_task(work())
+        return self._live.tasks.create_task(work()) if self._live is not None else None
 
     async def send(self, text: str) -> None:
         """Send a frame if there is a connection. One that breaks meanwhile is told by `lost`."""
