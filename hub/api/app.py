@@ -11,6 +11,7 @@ import hub
 from hub.api import errors, openapi
 from hub.api.body import BodyLimit
 from hub.api.boundary import RequestBoundary
+from hub.api.deadline import RequestDeadline
 from hub.api.headers import SecurityHeaders
 from hub.api.routes import (
     admin,
@@ -99,6 +100,7 @@ class _App(FastAPI):
 
 def _wrap(app: FastAPI, allowed_origins: tuple[str, ...]) -> None:
     """Innermost first."""
+    app.add_middleware(RequestDeadline)  # from when the body is there
     app.add_middleware(BodyLimit)
     if allowed_origins:
         app.add_middleware(

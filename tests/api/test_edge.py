@@ -12,6 +12,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from hub.api.body import MAX_BODY_BYTES, BodyLimit
 from hub.api.boundary import RequestBoundary
+from hub.api.deadline import RequestDeadline
 from tests.api.conftest import ALLOWED_ORIGIN
 from tests.api.people import open_session, problem, somebody
 from tests.driver import Door
@@ -161,6 +162,36 @@ async def test_a_fault_after_the_beginning_of_the_answer_is_not_a_second_answer(
         return {"type": "http.request", "body": b"", "more_body": False}
 
     assert len(await _answer(RequestBoundary(broken), receive)) == 1
+
+
+async def test_a_request_that_is_not_answered_in_time() -> None:
+    ended = asyncio.Event()
+
+    async def endless(scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    sent = await _answer(RequestBoundary(RequestDeadline(endless, answer_s=0.05)), _nothing)
+    assert sent[0]["status"] == 503
+    told = json.loads(sent[1]["body"])
+    assert (told["code"], told["retryable"]) == ("unavailable", True)
+    assert ended.is_set()
+
+
+async def test_an_answer_that_has_begun_may_take_its_time() -> None:
+    async def slow(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await asyncio.sleep(0.2)
+        await send({"type": "http.response.body", "body": b"whole"})
+
+    sent = await _answer(RequestBoundary(RequestDeadline(slow, answer_s=0.05)), _nothing)
+    assert [message.get("body") for message in sent] == [None, b"whole"]
+
+
+async def _nothing() -> Message:
+    return {"type": "http.request", "body": b"", "more_body": False}
 
 
 # ---- headers

@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import json
 import random
+import time
 import uuid
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -258,6 +259,7 @@ class RestReader:
         self._doors = list(doors)
         self._headers = {"Authorization": f"Bearer {token}"}
         self._rng = rng
+        self.times: list[float] = []  # that the hub took for each answer, or that were waited in vain
 
     async def read(self, session: str) -> int | None:
         """Read the end of the log; its last seq. None when the hub could not answer."""
@@ -267,12 +269,12 @@ class RestReader:
             async with httpx2.AsyncClient(
                 base_url=self._rng.choice(self._doors), headers=self._headers, timeout=ANSWER_S
             ) as rest:
-                answer = await rest.get(f"/v1/sessions/{session}/events", params={"after_seq": 0, "limit": 1})
+                answer = await self._get(rest, session, after_seq=0, limit=1)
                 if answer.status_code != httpx2.codes.OK:
                     return None
                 last_seq: int = answer.json()["last_seq"]
                 after = max(0, last_seq - 20)
-                answer = await rest.get(f"/v1/sessions/{session}/events", params={"after_seq": after, "limit": 100})
+                answer = await self._get(rest, session, after_seq=after, limit=100)
                 if answer.status_code != httpx2.codes.OK:
                     return None
         except httpx2.HTTPError:
@@ -280,3 +282,10 @@ class RestReader:
         page = answer.json()
         self._history.add("read.ok", op=op, last_seq=page["last_seq"], items=page["items"])
         return last_seq
+
+    async def _get(self, rest: httpx2.AsyncClient, session: str, **params: int) -> httpx2.Response:
+        began = time.monotonic()
+        try:
+            return await rest.get(f"/v1/sessions/{session}/events", params=params)
+        finally:
+            self.times.append(time.monotonic() - began)

@@ -69,6 +69,7 @@ class Load:
         self._keys: set[str] = set()
         self._sending = 0
         self._asked: dict[str, str] = {}  # open requests and their sessions
+        self.rest_times: list[float] = []  # of each request of the readers
         self.converged_s = 0.0
         self.ended_s = 0.0
 
@@ -205,6 +206,7 @@ class Load:
 
     async def _read(self, session: str, owner: str) -> None:
         reader = RestReader(self.history, self._doors, self.tokens[owner], random.Random(self._rng.random()))
+        reader.times = self.rest_times
         while self._writing:
             await reader.read(session)
             await asyncio.sleep(0.7)

@@ -257,10 +257,11 @@ async def postgres_outage(seed: int, keep: Path | None) -> Verdict:
         hub.history.add("fault", name="PostgreSQL goes on")
         await asyncio.sleep(5)
         await judge(hub, load, verdict, baseline)
-    slowest = max(verdict.report.answers, default=0.0)
+    slowest = max((*verdict.report.answers, *load.rest_times), default=0.0)
     verdict.numbers |= {
         "until refused (s)": spread(verdict.report.refusals),
         "until answered (s)": spread(verdict.report.answers),
+        "until answered by REST": spread(load.rest_times),
         "readyz": ready,
         "healthz": alive,
     }

@@ -1,0 +1,38 @@
+"""The time a request may take until its answer begins."""
+
+import asyncio
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from hub.domain.errors import Unavailable
+
+ANSWER_S = 4.0  # as for commands over WebSocket: whoever asks hears within 5 s
+FORK_S = 10.0  # a fork copies a conversation; to try again would make another
+
+
+class RequestDeadline:
+    """Ends what takes too long with `Unavailable`: whether it was carried out is then unknown. An answer that has begun
+    may take its time: streams have bounds of their own."""
+
+    def __init__(self, app: ASGIApp, *, answer_s: float = ANSWER_S) -> None:
+        self._app = app
+        self._answer_s = answer_s
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        is_fork = scope["method"] == "POST" and scope["path"].endswith("/fork")
+        try:
+            async with asyncio.timeout(FORK_S if is_fork else self._answer_s) as deadline:
+
+                async def begun(message: Message) -> None:
+                    if not deadline.expired():
+                        deadline.reschedule(None)
+                    await send(message)
+
+                await self._app(scope, receive, begun)
+        except TimeoutError as e:
+            if not deadline.expired():
+                raise
+            raise Unavailable("the hub did not answer in time", retry_after=1) from e
