@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from hub.domain.ids import RunId, SessionId, UserId
 from hub.protocol.frames import LoggedEvent
 from hub.relay import envelope, keys
+from hub.relay.pipeline import Still
 from hub.relay.publisher import Publisher
 
 
@@ -65,15 +66,16 @@ class Broadcast:
         self._publisher = publisher
         self.persisted = 0  # events that this worker has committed
 
-    def events(self, events: Iterable[LoggedEvent]) -> None:
-        """Publish events that have been committed, in the order of their seq."""
+    def events(self, events: Iterable[LoggedEvent], still: Still | None = None) -> None:
+        """Publish events that have been committed, in the order of their seq; not those that leave when that is not
+        wanted any more (`still`)."""
         for event in events:
             self.persisted += 1
-            self._publisher.publish(event.session, envelope.durable(event))
+            self._publisher.publish(event.session, envelope.durable(event), still)
 
-    def live(self, session: SessionId, frame: bytes) -> None:
-        """Publish a live event, as the finished frame."""
-        self._publisher.publish(session, envelope.live(session, frame))
+    def live(self, session: SessionId, frame: bytes, still: Still | None = None) -> None:
+        """Publish a live event, as the finished frame, if that is `still` wanted when it leaves."""
+        self._publisher.publish(session, envelope.live(session, frame), still)
 
     def run_queued(self) -> None:
         self._notify("queued")

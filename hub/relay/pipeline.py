@@ -20,15 +20,22 @@ MAX_BACKOFF_S = 2.0
 logger = logging.getLogger(__name__)
 
 OnReply = Callable[[Reply], None]
+Still = Callable[[], bool]
+"""Whether a command is to be carried out, asked when it leaves."""
 
 
 class NotSent(Exception):
     """The reply of a command that Redis did not answer. It may have been carried out all the same."""
 
 
+class Withdrawn(Exception):
+    """The reply of a command that was not wanted any more when it was to leave."""
+
+
 class _Command(NamedTuple):
     data: bytes
     on_reply: OnReply
+    still: Still | None = None
 
 
 class Pipeline:
@@ -46,6 +53,7 @@ class Pipeline:
         self._wire: Wire | None = None
         self._pending: deque[_Command] = deque()
         self._pending_bytes = 0
+        self._conditional = False  # something pending may be withdrawn
         self._in_flight: deque[_Command] = deque()
         self._due: list[Callable[[], None]] = []
         self._flush_due = False
@@ -59,12 +67,17 @@ class Pipeline:
     def connected(self) -> bool:
         return self._wire is not None
 
-    def submit(self, command: bytes, on_reply: OnReply) -> None:
-        """Sends an encoded command. Never blocks, never raises; `on_reply` may be called before this returns."""
+    def submit(self, command: bytes, on_reply: OnReply, still: Still | None = None) -> None:
+        """Sends an encoded command. Never blocks, never raises; `on_reply` may be called before this returns.
+
+        One that is not wanted any more (`still`) when it is to leave does not: a worker may stand still for long before
+        that.
+        """
         if self._wire is None:
             on_reply(NotSent("Redis is away"))
             return
-        self._pending.append(_Command(command, on_reply))
+        self._pending.append(_Command(command, on_reply, still))
+        self._conditional = self._conditional or still is not None
         self._pending_bytes += len(command)
         if not self._in_flight:
             self._flush_soon()
@@ -154,12 +167,28 @@ class Pipeline:
             for submit in due:
                 submit()
         self._flush_due = False
+        if self._conditional and not self._in_flight:
+            self._withdraw()
         if self._wire is None or not self._pending or self._in_flight:
             return
         self._in_flight, self._pending, self._pending_bytes = self._pending, self._in_flight, 0
         self.flushes += 1
         self._flushed_at = asyncio.get_running_loop().time()
         self._wire.write(b"".join([command.data for command in self._in_flight]))
+
+    def _withdraw(self) -> None:
+        """Takes out of what is pending what is not wanted any more."""
+        self._conditional = False
+        pending, self._pending, self._pending_bytes = self._pending, deque(), 0
+        unwanted: list[_Command] = []
+        for command in pending:
+            if command.still is None or command.still():
+                self._pending.append(command)
+                self._pending_bytes += len(command.data)
+            else:
+                unwanted.append(command)
+        for command in unwanted:
+            command.on_reply(Withdrawn("it was not wanted any more"))
 
     def _replied(self, reply: Reply) -> None:
         self._replies += 1

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from hub.domain.ids import SessionId
 from hub.relay import keys
-from hub.relay.pipeline import Pipeline
+from hub.relay.pipeline import Pipeline, Still
 from hub.relay.subscriber import Subscriber
 from hub.relay.wire import Reply, encode
 
@@ -21,17 +21,18 @@ class Publisher:
         self._subscriber = subscriber
         self.local = 0
 
-    def publish(self, session: SessionId, payload: bytes) -> None:
-        """Sends an envelope (`hub.relay.envelope`) to the rooms of a session."""
-        self.notify(keys.channel(session), payload)
+    def publish(self, session: SessionId, payload: bytes, still: Still | None = None) -> None:
+        """Sends an envelope (`hub.relay.envelope`) to the rooms of a session, if that is `still` wanted when it
+        leaves."""
+        self.notify(keys.channel(session), payload, still)
 
-    def notify(self, channel: bytes, payload: bytes) -> None:
+    def notify(self, channel: bytes, payload: bytes, still: Still | None = None) -> None:
         """Sends a payload to whoever listens to a channel."""
-        self._pipeline.submit(encode(b"PUBLISH", channel, payload), self._looped_back(channel, payload))
+        self._pipeline.submit(encode(b"PUBLISH", channel, payload), self._looped_back(channel, payload, still), still)
 
-    def _looped_back(self, channel: bytes, payload: bytes) -> Callable[[Reply], None]:
+    def _looped_back(self, channel: bytes, payload: bytes, still: Still | None) -> Callable[[Reply], None]:
         def on_reply(reply: Reply) -> None:
-            if not isinstance(reply, int):
+            if not isinstance(reply, int) and (still is None or still()):
                 self.local += 1
                 self._subscriber.deliver(channel, payload)
 

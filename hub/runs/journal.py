@@ -70,7 +70,8 @@ class Journal:
             await before_publishing()
         if logged:
             self.seq = logged[-1].seq
-        self._broadcast.events(logged)
+        # Whoever stands still before they leave is silent afterwards: they are in the log, where rooms find them.
+        self._broadcast.events(logged, self._held.has_time)
         return logged
 
     async def _commit(self, events: Sequence[NewEvent], early: int, also: Also | None) -> list[LoggedEvent]:
@@ -86,4 +87,4 @@ class Journal:
         """Show something that needs no record."""
         if self._held.is_valid:
             lease = self.lease
-            self._broadcast.live(lease.session, live_frame(data, lease.session, lease.run))
+            self._broadcast.live(lease.session, live_frame(data, lease.session, lease.run), self._held.has_time)

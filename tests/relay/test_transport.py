@@ -290,3 +290,19 @@ async def test_questions_have_a_deadline() -> None:
             await client.command("GET", "x")
         assert time.monotonic() - started < 4
         await client.close()
+
+
+async def test_what_is_not_wanted_any_more_when_it_is_to_leave_stays(redis_url: str) -> None:
+    async with relay(redis_url) as one:
+        session, wanted = new_session(), True
+        listener = await ear(one, session)
+        for number in range(4):
+            still = (lambda: wanted) if number % 2 else None
+            one.publisher.publish(session, envelope.live(session, b'{"n":%d}' % number), still)
+        wanted = False  # the worker stood still before the batch left
+        await eventually(lambda: len(listener.heard) == 2)
+        wanted = True
+        one.publisher.publish(session, envelope.live(session, b'{"n":4}'), lambda: wanted)
+        await eventually(lambda: len(listener.heard) == 3)
+        assert [item.frame for item in listener.heard] == [b'{"n":0}', b'{"n":2}', b'{"n":4}']
+        assert one.publisher.local == 0

@@ -9,13 +9,17 @@ import pytest
 
 from hub.domain.ids import SessionId, UserId
 from hub.domain.run import Lease
+from hub.protocol.events import AgentStatusData
+from hub.relay import envelope
 from hub.relay.broadcast import Broadcast
+from hub.relay.pipeline import ignored
+from hub.relay.wire import encode
 from hub.runs.journal import Journal
 from hub.runs.lease import HeldLease
 from hub.store import log
 from hub.store.database import Store
 from hub.store.log import LeaseLost
-from tests.relay.wiring import relay
+from tests.relay.wiring import ear, eventually, own_valkey, relay
 from tests.store.conftest import event, make_lease, make_session, make_user
 
 POOL_TIMEOUT_S = 0.05
@@ -74,3 +78,24 @@ async def test_a_write_that_the_fence_stops_is_counted(dsn: str, redis_url: str,
         with pytest.raises(LeaseLost):
             await journal.append([event(run=lease.run)])
     assert held.refused
+
+
+async def test_what_has_not_left_when_the_lease_runs_out_is_not_published(store: Store, lease: Lease) -> None:
+    """As when the worker is frozen: what it said before must not come out when it wakes."""
+    with own_valkey() as valkey:
+        async with relay(valkey.url) as one:
+            listener = await ear(one, lease.session)
+            held = HeldLease(lease, time.monotonic() + 0.4)
+            journal = Journal(store, Broadcast(one.publisher), held)
+            valkey.freeze()
+            one.pipeline.submit(encode(b"PING"), ignored)
+            await asyncio.sleep(0.01)  # that is under way, and nothing else leaves before it is answered
+            journal.live(AgentStatusData(agent="alpha", status="idle"))
+            [written] = await journal.append([event(run=lease.run)])
+            await eventually(lambda: not held.has_time())
+            one.publisher.publish(lease.session, envelope.live(lease.session, b'{"the":"end"}'))
+            valkey.thaw()
+            await eventually(lambda: listener.heard)
+            assert [item.frame for item in listener.heard] == [b'{"the":"end"}']
+            async with store.statements() as db:
+                assert [logged.seq for logged in await log.read(db, lease.session, after=0, limit=9)] == [written.seq]
