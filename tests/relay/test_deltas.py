@@ -410,22 +410,59 @@ async def test_a_fence_that_was_dropped_lets_nobody_write(redis_url: str) -> Non
         assert not await stream.drain(5)
 
 
-async def test_a_full_redis_is_like_none(redis_url: str) -> None:
+async def test_a_full_redis_keeps_nothing_and_still_shows_it_everywhere() -> None:
     with own_valkey() as valkey:
-        async with relay(valkey.url) as one:
+        async with relay(valkey.url) as one, relay(valkey.url) as other:
             session = new_session()
-            listener: Ear = await ear(one, session)
-            stream = begin(one, await fenced(one, session))
+            here, there = await ear(one, session), await ear(other, session)
+            lease = await fenced(one, session)
+            stream = begin(one, lease)
             stream.add("one ")
             assert await stream.drain(5)
             await ask(valkey.url, "CONFIG", "SET", "maxmemory", "1")
-            stream.add("two ")
-            assert await stream.drain(5)
-            await eventually(lambda: assembled(listener.heard) == "one two ")
+            for word in ("two ", "three "):
+                stream.add(word)
+                assert await stream.drain(5)
+            begun = begin(one, lease)
+            begun.add("begun ")
+            assert await begun.drain(5)
+            for listener in (here, there):
+                await eventually(partial(shows, listener, {stream.message: "one two three ", begun.message: "begun "}))
+                assert {item.kind for item in listener.heard} == {Kind.DELTA}
             await ask(valkey.url, "CONFIG", "SET", "maxmemory", "0")
-            stream.add("three")
-            assert await stream.drain(5)
-            await eventually(lambda: assembled(listener.heard) == "one two three")
+            for of, word in ((stream, "four"), (begun, "ended")):
+                of.add(word)
+                assert await of.drain(5)
+            kept: dict[str, str] = {
+                message.message: message.text for message in await one.open_messages.snapshots(session)
+            }
+            assert kept == {stream.message: "one two three four", begun.message: "begun ended"}
+            for listener in (here, there):
+                await eventually(partial(shows, listener, kept))
+
+
+def shows(listener: Ear, texts: dict[str, str]) -> bool:
+    return all(
+        assembled([item for item in listener.heard if item.message == message]) == text
+        for message, text in texts.items()
+    )
+
+
+async def test_the_fence_of_an_earlier_run_is_raised_by_who_holds_the_lease(redis_url: str) -> None:
+    """As when Redis did not answer while the lease was granted."""
+    async with relay(redis_url) as one:
+        session = new_session()
+        listener = await ear(one, session)
+        assert await one.fence.raise_to(session, 1)
+        lease = new_lease(session, 2)
+        first, second = begin(one, lease), begin(one, lease)
+        first.add("a")
+        second.add_reasoning("b")
+        assert await first.drain(5)
+        assert await second.drain(5)
+        assert one.refenced == [lease]
+        await eventually(lambda: len(listener.heard) == 2)
+        assert not await one.fence.raise_to(session, 1)
 
 
 async def test_a_run_that_was_ended_elsewhere_shows_nothing_more(redis_url: str) -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from tests.conftest import running_worker, settings_for
 from tests.driver import Door, Refused
-from tests.runs.conversation import finish, log_of
+from tests.runs.conversation import finish, known, log_of
 from tests.runs.test_inputs import answer, asked, status_of, types
 from tests.runs.test_sending import room_for
 
@@ -130,3 +130,43 @@ async def test_who_may_pause(hub: Door) -> None:
             with pytest.raises(Refused) as error:
                 await bob.ask(command, session=session)
             assert error.value.code == "forbidden"
+
+
+@pytest.mark.parametrize("team", ["scripted", "scripted-autogen"])
+async def test_what_is_to_steer_a_paused_run_waits_with_it(two_workers: tuple[Door, Door], team: str) -> None:
+    """Said before the pause has begun, and while it lasts: the turn after it takes both, once, in their order."""
+    one, two = two_workers
+    async with await one.person("steering ada") as here, await two.enter(here.token) as there:
+        session = await room_for(here, team)
+        sent = await here.say(session, "/script turns=2 tokens=20 rate=60")
+        await here.expect("message.delta", turn=0, index=3)
+        assert (await there.ask("run.pause", session=session))["status"] == "pausing"
+        before = await here.say(session, "before", on_busy="steer")
+        await here.expect("session.updated", status="paused")
+        during = await there.say(session, "during", on_busy="steer")
+        assert await status_of(one, here, session) == "paused"
+        assert types(await log_of(one, here, session), "message.steered") == []
+        assert (await there.ask("run.resume", session=session))["status"] == "running"
+        await finish(here, sent["run"])
+        log = await log_of(one, here, session)
+        steered = [(f["data"]["message"], f["data"]["outcome"]) for f in log if f["type"] == "message.steered"]
+        assert steered == [(before["message"], "consumed"), (during["message"], "consumed")]
+        assert [f["data"]["turn"] for f in log if f["type"] == "message.completed"] == [0, 1]
+        heard = [line.partition(":")[2][:6] for line in await known(here, session)]
+        assert heard == ["/scrip", "t0.0 t", "before", "during", "t1.0 t"]
+
+
+async def test_what_was_to_steer_a_paused_run_that_is_cancelled_gets_a_run_of_its_own(hub: Door) -> None:
+    async with await hub.person("cancelling ada") as ada:
+        session = await room_for(ada)
+        sent = await ada.say(session, LONG)
+        await ada.expect("message.delta", turn=0, index=3)
+        await ada.ask("run.pause", session=session)
+        await ada.expect("session.updated", status="paused")
+        left = await ada.say(session, "/script turns=1 tokens=2", on_busy="steer")
+        assert (await ada.ask("run.cancel", session=session))["status"] == "cancelled"
+        await finish(ada, sent["run"])
+        steered = await ada.expect("message.steered", message=left["message"])
+        assert steered["data"]["outcome"] == "follow_up"
+        queued = await ada.expect("run.queued")
+        assert (await finish(ada, queued["run"]))[-1]["data"]["status"] == "completed"
