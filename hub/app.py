@@ -7,10 +7,10 @@ import asyncio
 import contextlib
 import signal
 import socket
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, assert_never
+from typing import TYPE_CHECKING, Any, assert_never
 
 import structlog
 import uvicorn
@@ -29,12 +29,14 @@ from hub.auth.tokens import Tokens
 from hub.domain.errors import HubError, Unavailable
 from hub.domain.ids import SessionId
 from hub.engine.bots import Bots
-from hub.engine.catalog import Catalog, names_of, preload
+from hub.engine.catalog import Catalog, mcp_servers, names_of, preload
+from hub.engine.forms import FileError
+from hub.engine.mcp.form import McpServerForm, placeholder, read_servers
 from hub.engine.models.configured import NOWHERE, configured, read_models
 from hub.engine.models.registry import Model, Models, ScriptedModel, local_model, openai_model
 from hub.engine.teams.rules import Names
 from hub.engine.tools.builtin import Found, Increment, Search, builtin_tools
-from hub.engine.tools.loading import load
+from hub.engine.tools.loading import ToolsError, load
 from hub.engine.tools.registry import Tools
 from hub.gateway.endpoint import Gateway
 from hub.gateway.handshake import HubHttp
@@ -85,6 +87,9 @@ from hub.store.database import Store
 from hub.telemetry import logs
 from hub.telemetry.metrics import Metrics
 
+if TYPE_CHECKING:
+    from hub.engine.mcp.server import McpServer
+
 SEARCHED_CHARACTERS = 2_000  # of a message that the tool search_transcript has found
 UVICORN_STOP_S = 5  # for open HTTP requests, after the sockets are drained
 
@@ -125,6 +130,7 @@ class Worker:
         self.bot_line = BotLine(self.pipeline, self.subscriber)
         self.bots = Bots(self.bot_line, partial(speakers, self.store))
         self.catalog = _catalog(settings, self.store, self.bots)
+        self.mcp: Sequence[McpServer] = ()
         self.executor = Executor(
             self.store,
             self.broadcast,
@@ -211,6 +217,10 @@ class Worker:
                 "hub_tool_calls_active": ("Calls of tools under way", lambda: self.catalog.tools.host.active),
                 "hub_bots": ("Connections that take turns of agents", lambda: len(self.serving)),
                 "hub_bot_turns": ("Turns in the hands of this worker's bots", lambda: self.serving.turns),
+                "hub_mcp_servers_connected": (
+                    "MCP servers that can be called",
+                    lambda: sum(server.connected for server in self.mcp),
+                ),
                 "hub_tasks": ("Tasks of the event loop", lambda: len(asyncio.all_tasks())),
             },
             {
@@ -234,6 +244,10 @@ class Worker:
                 "hub_published_locally": ("Payloads Redis did not take", lambda: self.publisher.local),
                 "hub_bots_refused": ("Words of bots for turns they had no more", lambda: self.serving.refused),
                 "hub_leases_lost": ("Runs that another worker has now", lambda: self.keeper.lost),
+                "hub_mcp_server_restarts": (
+                    "MCP servers that were lost or did not start",
+                    lambda: sum(server.restarts for server in self.mcp),
+                ),
                 "hub_writes_refused": ("Writes of runs stopped by the fence", lambda: self.keeper.refused),
                 "hub_log_lines_dropped": ("Lines that nobody read in time", self._log_lines_dropped),
             },
@@ -301,6 +315,9 @@ class Worker:
             self._tasks.create_task(run, name=name)
         if self._settings.role != "gateway":
             preload()  # an import within a turn would stop every socket of this worker for a second
+            self.mcp = mcp_servers(mcp_forms(self._settings), variable)
+            for server in self.mcp:
+                self._tasks.create_task(server.run(self.catalog.tools.put), name=f"mcp {server.name}")
             self._tasks.create_task(self.executor.run(), name="executor")
             self._tasks.create_task(self.expiry.run(), name="expiry")
         self.bot_line.start(self.bots.heard, self.serving.heard)
@@ -374,10 +391,21 @@ async def _no_transcript(_session: SessionId, _query: str, _limit: int) -> Seque
 
 
 def tools_of(settings: Settings, increment: Increment = _no_counters, search: Search = _no_transcript) -> Tools:
-    """The tools of a hub with these settings; those that need its database are for show when it is not given. Raises
+    """The tools of a hub with these settings; those that need its database are for show when it is not given, and those
+    of MCP servers are not available until these are connected. Raises ToolsError."""
+    found = builtin_tools(increment, search)
+    found += load(settings.tools, [tool.name for tool in found])
+    offered = [placeholder(name, tool, form) for name, form in mcp_forms(settings).items() for tool in form.tools]
+    return Tools([*found, *offered])
+
+
+def mcp_forms(settings: Settings, *, strict: bool = False) -> Mapping[str, McpServerForm]:
+    """The MCP servers of a hub with these settings. With `strict`, every variable they name must be there. Raises
     ToolsError."""
-    builtin = builtin_tools(increment, search)
-    return Tools([*builtin, *load(settings.tools, [tool.name for tool in builtin])])
+    try:
+        return read_servers(settings.mcp_file, variable if strict else None)
+    except FileError as e:
+        raise ToolsError(f"HUB_MCP_FILE:\n{e}") from e
 
 
 def team_names(settings: Settings) -> Names:

@@ -31,6 +31,7 @@ class Settings(BaseSettings):
 
     teams_dir: Path | None = None
     tools: Annotated[tuple[str, ...], NoDecode] = ()
+    mcp_file: Path | None = None
     models_file: Path | None = None
     default_model: str = "local"
     local_model_url: str | None = None
@@ -80,7 +81,7 @@ class Settings(BaseSettings):
 
 
 def variable(name: str) -> str | None:
-    """An environment variable that the file of models names; None when there is none."""
+    """An environment variable that the file of models or of MCP servers names; None when there is none."""
     return os.environ.get(name)  # noqa: TID251 - here is where the environment is read
 
 

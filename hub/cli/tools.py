@@ -1,15 +1,19 @@
 """`hub tool`: the tools that agents of a hub with these settings may call."""
 
+import asyncio
 import json
 from typing import Annotated
 
 import typer
 
 from hub import app
+from hub.engine.catalog import mcp_servers
+from hub.engine.forms import nearest
+from hub.engine.mcp import form
 from hub.engine.tools.loading import ToolsError, offered
 from hub.engine.tools.tool import Tool
 from hub.process.exits import CannotStart, ExitCode
-from hub.settings import Settings
+from hub.settings import Settings, variable
 
 cli = typer.Typer(help="Tools of agents.", no_args_is_help=True)
 
@@ -38,6 +42,35 @@ def list_tools(
         raise CannotStart(str(e), ExitCode.USAGE) from e
     for tool in found:
         typer.echo(json.dumps(_row(tool)) if as_json else _line(tool))
+
+
+@cli.command("offered")
+def offered_tools(
+    server: Annotated[str, typer.Argument(help="A server of HUB_MCP_FILE.")],
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line, with the schemas.")] = False,
+) -> None:
+    """Start or ask an MCP server, and show what it offers: to choose from, for the file."""
+    try:
+        forms = app.mcp_forms(Settings(), strict=True)
+    except ToolsError as e:
+        raise CannotStart(str(e), ExitCode.USAGE) from e
+    known = {one.name: one for one in mcp_servers(forms, variable)}
+    if server not in known:
+        raise CannotStart(f"HUB_MCP_FILE has no server {server!r}{nearest(server, known)}", ExitCode.USAGE)
+    try:
+        found = asyncio.run(known[server].offers())
+    except Exception as e:
+        raise CannotStart(f"the server {server} does not answer: {type(e).__name__}", ExitCode.FAILED) from e
+    for one in found:
+        row = {"name": one.name, "description": one.description, "parameters": one.input_schema}
+        line = " ".join((one.description or "").split())[:200]
+        typer.echo(json.dumps(row) if as_json else f"{one.name:<24} {line}")
+
+
+@cli.command("mcp-schema")
+def mcp_schema() -> None:
+    """Print the JSON Schema of the file of MCP servers, for editors."""
+    typer.echo(json.dumps(form.schema(), indent=2))
 
 
 def _row(tool: Tool) -> dict[str, object]:

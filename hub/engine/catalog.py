@@ -3,13 +3,14 @@
 The only place that imports lazily: a framework costs seconds and memory, and is loaded when a team needs it.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hub.domain.team import TeamKind, TeamSpec
 from hub.engine.base import Engine
 from hub.engine.bots import Bots
+from hub.engine.mcp.form import McpServerForm
 from hub.engine.models.registry import Model, ModelDeadlines, Models
 from hub.engine.scripted import ScriptedEngine
 from hub.engine.teams.files import all_teams
@@ -18,6 +19,7 @@ from hub.engine.tools.registry import Tools
 
 if TYPE_CHECKING:
     from hub.engine.autogen.engine import AutoGenEngine
+    from hub.engine.mcp.server import McpServer
     from hub.engine.models.probing import Probe
 
 DEFAULT_TEAM = "duo"
@@ -104,6 +106,15 @@ def names_of(models: Models, tools: Tools) -> Names:
         effects=[tool.name for tool in tools if not tool.is_always_safe],
         teams={tool.name: tool.teams for tool in tools if tool.teams is not None},
     )
+
+
+def mcp_servers(forms: Mapping[str, McpServerForm], variable: Callable[[str], str | None]) -> "list[McpServer]":
+    """The MCP servers of an operator's file, none of them started. `variable` gives an environment variable."""
+    if not forms:
+        return []
+    from hub.engine.mcp.server import McpServer
+
+    return [McpServer(name, form, variable) for name, form in forms.items()]
 
 
 def preload() -> None:

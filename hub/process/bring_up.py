@@ -56,6 +56,7 @@ def check_teams(settings: Settings) -> None:
     """Raises CannotStart for a default model, tools or a team's file that no worker could use."""
     with model_errors():
         names = app.team_names(settings)
+        app.mcp_forms(settings, strict=settings.role != "gateway")
     try:
         all_teams(settings.teams_dir, names)
     except FileError as e:

@@ -74,9 +74,10 @@ class Tools:
         try:
             if tool.run is not None:
                 text = await tool.run(arguments, context)
-            else:
-                assert tool.blocking is not None
+            elif tool.blocking is not None:
                 text = await self.host.in_thread(tool.blocking, arguments, context)
+            else:
+                return ToolOutcome(f"{tool.name} is not available", is_error=True)
             return ToolOutcome(text[:MAX_RESULT], is_error=False)
         except ValidationError as e:
             return ToolOutcome(f"invalid arguments: {_complaints(e)}", is_error=True)

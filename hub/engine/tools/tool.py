@@ -63,7 +63,8 @@ class Tool:
     """Something an agent may have done.
 
     `parameters` is the JSON schema of the arguments, an object. `run` checks them itself (pydantic's ValidationError),
-    may raise anything, and may be cancelled; `blocking` stands for it when the function is to run in a thread.
+    may raise anything, and may be cancelled; `blocking` stands for it when the function is to run in a thread;
+    with neither the tool is not available yet.
     `timeout_s` is the wall-clock limit of a call, None the registry's. A call for which `approve_if` holds needs
     approval whatever the `kind`. Approval takes `approvers` different people, and with `by_others` none of them is the
     user whose message asked for the run. `teams` and `users` are who may have it called, by name; None is everybody.
