@@ -44,6 +44,6 @@ def _build(environment: Environment, **_: Any) -> None:
         if tally.anomalies or environment.stats.total.num_failures or not tally.times:
             environment.process_exit_code = 1
 
-    environment.events.report_to_master.add_listener(hand_in)
-    environment.events.worker_report.add_listener(collect)
-    environment.events.quitting.add_listener(verdict)
+    environment.events.report_to_master.add_listener(hand_in)  # type: ignore[no-untyped-call]
+    environment.events.worker_report.add_listener(collect)  # type: ignore[no-untyped-call]
+    environment.events.quitting.add_listener(verdict)  # type: ignore[no-untyped-call]

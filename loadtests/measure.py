@@ -4,7 +4,7 @@ import asyncio
 import math
 import os
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -83,7 +83,7 @@ def cpu_by_role(workers: Iterable[int]) -> dict[str, float]:
     roots = {parents.get(worker, 0) for worker in workers}
     if 0 in roots:
         return {}
-    spent: Counter[str] = Counter()
+    spent: defaultdict[str, float] = defaultdict(float)
     for pid, (name, cpu) in seconds.items():
         if pid in roots:
             spent["supervisor"] += cpu

@@ -96,16 +96,20 @@ class Wire(asyncio.Protocol):
             self._send(CLOSE, payload[:2])
 
     def _send(self, opcode: int, payload: bytes) -> None:
-        mask = os.urandom(4)
-        length = len(payload)
-        head = bytes((128 | opcode, 128 | length)) if length < 126 else struct.pack("!BBH", 128 | opcode, 254, length)
-        key = int.from_bytes((mask * (length // 4 + 1))[:length], "big")
-        masked = (int.from_bytes(payload, "big") ^ key).to_bytes(length, "big")
-        self._write(head + mask + masked)
+        self._write(masked(opcode, payload))
 
     def _write(self, data: bytes) -> None:
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(data)
+
+
+def masked(opcode: int, payload: bytes) -> bytes:
+    """A whole frame from a client; shorter than 64 KiB."""
+    mask = os.urandom(4)
+    length = len(payload)
+    head = bytes((128 | opcode, 128 | length)) if length < 126 else struct.pack("!BBH", 128 | opcode, 254, length)
+    key = int.from_bytes((mask * (length // 4 + 1))[:length], "big")
+    return head + mask + (int.from_bytes(payload, "big") ^ key).to_bytes(length, "big")
 
 
 async def open_wire(url: str, token: str, on_text: Callable[[bytes], None]) -> Wire:

