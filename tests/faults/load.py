@@ -20,7 +20,7 @@ from tests.faults.rig import Node, Rig, until
 OPEN_RUNS = "SELECT id::text, status, session_id::text FROM runs WHERE status NOT IN ('completed','failed','cancelled')"
 TEAMS = ("scripted", "scripted-autogen", "scripted-tools")
 CONNECT_S = 60.0
-SILENT_S = 45.0  # how long a writer waits for the end of a run before it says the next thing
+SILENT_S = 45.0  # how long a writer who waits for the end of a run does before it says the next thing
 
 
 Words = tuple[str, dict[str, Any]]
@@ -44,6 +44,7 @@ class Load:
         tabs: int = 2,
         words: Callable[[random.Random], Words] | None = None,
         patience: float = 0.7,
+        silent_s: float = SILENT_S,
         cancels: float = 0.15,
         watch: Callable[[dict[str, Any]], None] | None = None,
         doors: Sequence[str] = (),
@@ -56,6 +57,7 @@ class Load:
         self._tabs = tabs
         self._words = words or self._anything
         self._patience = patience
+        self._silent_s = silent_s
         self._cancels = cancels
         self._watch = watch
         self._doors = list(doors) or rig.doors
@@ -144,7 +146,7 @@ class Load:
                 await self._meddle(session, client, sent["message"], rng)
             if rng.random() < self._patience:
                 try:
-                    async with asyncio.timeout(SILENT_S):
+                    async with asyncio.timeout(self._silent_s):
                         await self.finished[sent["run"]].wait()
                 except TimeoutError:
                     pass

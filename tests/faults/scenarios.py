@@ -77,6 +77,7 @@ async def _takeover(
             tabs=1,
             words=_say("/script turns=3 tokens=40 rate=10"),
             patience=1.0,
+            silent_s=3600.0,  # a run may be taken over dozens of times: what queues up meanwhile would outlast the rest
             cancels=0.0,
             watch=runs.watch,
         )

@@ -1,0 +1,70 @@
+"""Rows that no hub of this version has written: the run fails with a code, and the session is still there."""
+
+from typing import Any
+
+import pytest
+
+from hub.store.database import Store
+from tests.driver import Door
+from tests.runs.conversation import finish, log_of, transcript
+from tests.runs.test_sending import room_for
+
+STATES = {
+    "no JSON": "{",
+    "something else": "[1, 2]",
+    "nothing": "null",
+    "of another version": '{"version": 99, "type": "NoSuchState", "agent_states": {"x": 1}}',
+    "of wrong types": '{"messages": 7, "agents": "many", "turn": {"a": []}}',
+}
+
+
+async def poison(store: Store, session: str, what: str, value: Any) -> None:
+    async with store.transaction() as db:
+        await db.connection.execute(what, session, value)
+
+
+@pytest.mark.parametrize("team", ["scripted", "scripted-autogen"])
+async def test_a_state_that_cannot_be_read_fails_the_run_and_nothing_else(hub: Door, store: Store, team: str) -> None:
+    async with await hub.person("poisoned ada") as ada:
+        for name, state in STATES.items():
+            session = await room_for(ada, team)
+            first = await ada.say(session, "/script turns=1 tokens=2")
+            await finish(ada, first["run"])
+            await poison(store, session, "UPDATE checkpoints SET state = $2 WHERE session_id = CAST($1 AS uuid)", state)
+            for _ in range(2):  # the fault goes with the state, not with the message
+                sent = await ada.say(session, "/script turns=1 tokens=2")
+                ended = (await finish(ada, sent["run"]))[-1]["data"]
+                assert (ended["status"], ended["error"]["code"]) == ("failed", "engine_error"), (name, ended)
+            assert [f["type"] for f in await log_of(hub, ada, session)].count("run.finished") == 3
+            assert len(await transcript(hub, ada, session)) == 4, name
+            # A conversation with such a state can be taken back to before it.
+            edit = await ada.ask(
+                "message.edit", session=session, message=first["message"], text="/script turns=1 tokens=2"
+            )
+            assert (await finish(ada, edit["run"]))[-1]["data"]["status"] == "completed", name
+
+
+async def test_a_team_that_is_not_there_any_more_fails_the_run(hub: Door, store: Store) -> None:
+    async with await hub.person() as ada:
+        session = await room_for(ada)
+        await poison(store, session, "UPDATE sessions SET team = $2 WHERE id = CAST($1 AS uuid)", "gone")
+        sent = await ada.say(session, "hello")
+        ended = (await finish(ada, sent["run"]))[-1]["data"]
+        assert (ended["status"], ended["error"]["code"]) == ("failed", "team_unknown")
+        await poison(store, session, "UPDATE sessions SET team = $2 WHERE id = CAST($1 AS uuid)", "scripted")
+        sent = await ada.say(session, "/script turns=1 tokens=2")
+        assert (await finish(ada, sent["run"]))[-1]["data"]["status"] == "completed"
+
+
+async def test_arguments_that_cannot_be_read_are_never_called_with(hub: Door, store: Store) -> None:
+    async with await hub.person() as ada:
+        session = await room_for(ada, "scripted-tools")
+        sent = await ada.say(session, "/script turns=1 tokens=2 tool=transfer key=t")
+        request = await ada.expect("input.requested")
+        await poison(store, session, "UPDATE tool_calls SET arguments = $2 WHERE session_id = CAST($1 AS uuid)", "{")
+        await ada.ask("input.respond", session=session, request=request["data"]["request"], decision="approve")
+        ended = (await finish(ada, sent["run"]))[-1]["data"]
+        assert (ended["status"], ended["error"]["code"]) == ("failed", "internal")
+        sent = await ada.say(session, "/script turns=1 tokens=2")
+        assert (await finish(ada, sent["run"]))[-1]["data"]["status"] == "completed"
+        assert "tool.returned" not in [f["type"] for f in await log_of(hub, ada, session)]
