@@ -259,6 +259,7 @@ class Bots:
             connection=found.connection,
             session=request.session,
             run=request.run,
+            bound=seat.user is not None,
             data=data,
         )
 

@@ -10,6 +10,7 @@ from hub.auth.authenticator import Authenticator
 from hub.domain.errors import Unavailable
 from hub.domain.ids import SessionId, UserId
 from hub.gateway.connection import Connection
+from hub.gateway.serving import Serving
 from hub.protocol.close import Close
 from hub.relay.broadcast import CredentialsChanged, MembershipChanged, Notice
 from hub.relay.presence import Presence
@@ -26,12 +27,18 @@ class AccessWatch:
     """Looks in PostgreSQL every 2 s, and at once after a notice, with two reads for the whole worker."""
 
     def __init__(
-        self, connections: AbstractSet[Connection], authenticator: Authenticator, store: Store, presence: Presence
+        self,
+        connections: AbstractSet[Connection],
+        authenticator: Authenticator,
+        store: Store,
+        presence: Presence,
+        serving: Serving,
     ) -> None:
         self._connections = connections
         self._authenticator = authenticator
         self._store = store
         self._presence = presence
+        self._serving = serving
         self._noticed = asyncio.Event()
         self._ending: set[_Pair] = set()
 
@@ -72,6 +79,7 @@ class AccessWatch:
     async def _look_at_memberships(self) -> None:
         """A membership is seen to have ended once before anything is done: its member gets to see `member.removed`."""
         followed = {(session, c.principal.user) for c in self._connections for session in c.followers}
+        followed |= self._serving.held()
         if not followed:
             return
         async with self._store.statements() as db:
@@ -81,4 +89,5 @@ class AccessWatch:
                 if (session, connection.principal.user) in ended & self._ending:
                     connection.unfollow(session)
                     self._presence.leave(session, connection.principal.user, connection.id)
+        self._serving.evict(ended)
         self._ending = ended - self._ending

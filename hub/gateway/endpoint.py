@@ -86,7 +86,7 @@ class Gateway:
         self._dispatch = Dispatch(services)
         self._connections: set[Connection] = set()
         self._heartbeat = Heartbeat(options.heartbeat_s)
-        self._watch = AccessWatch(self._connections, authenticator, store, presence)
+        self._watch = AccessWatch(self._connections, authenticator, store, presence, serving)
         self._sockets = 0  # also those that are not authenticated yet
         self._draining = False
         self._nobody_left = asyncio.Event()

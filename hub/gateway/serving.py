@@ -6,11 +6,12 @@ does not any more.
 
 import asyncio
 from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import assert_never
 
 from hub.domain.errors import BadRequest, Conflict, NotFound, RateLimited, TooLarge, Unavailable
-from hub.domain.ids import RunId, SessionId
+from hub.domain.ids import RunId, SessionId, UserId
 from hub.gateway.connection import Connection
 from hub.protocol.commands import TurnComplete, TurnDecline, TurnDelta
 from hub.protocol.events import TurnOfferedData, TurnWithdrawnData
@@ -61,13 +62,15 @@ class Registration:
 
 @dataclass(slots=True, eq=False)
 class Turn:
-    """An offered turn. `over` is why nothing is taken from it any more; `done` ends the wait for the runner's word."""
+    """An offered turn. `data` is what was told of it, without what was said before: that is long. `over` is why nothing
+    is taken from it any more; `done` ends the wait for the runner's word. `bound`: its place names its user."""
 
     sender: str
     session: SessionId
     run: str
     data: TurnOfferedData
     connection: Connection
+    bound: bool
     pieces: list[str] = field(default_factory=list)
     size: int = 0
     index: int = 0
@@ -109,6 +112,8 @@ class Serving:
     def __init__(self, line: BotLine) -> None:
         self._line = line
         self._bots: dict[str, _Bot] = {}  # by connection
+        self._of_agent: dict[str, dict[str, _Bot]] = {}  # by connection, too
+        self._turns: dict[str, Turn] = {}  # by offer, as long as their bots remember them
         self._loop = asyncio.get_running_loop()
         self.draining = False
         self.refused = 0  # pieces and ends of turns that were not theirs any more
@@ -132,6 +137,7 @@ class Serving:
         if wanted not in bot.registrations and len(bot.registrations) >= MAX_REGISTRATIONS:
             raise RateLimited("too many registrations on one connection", details={"registrations": MAX_REGISTRATIONS})
         bot.registrations[wanted] = turns
+        self._of_agent.setdefault(wanted.agent, {})[connection.id] = bot
         if turns:
             self._line.shout(Ready(agent=wanted.agent))
 
@@ -178,18 +184,39 @@ class Serving:
 
     def withdraw(self, turn: Turn) -> None:
         """Take a turn from a bot that may not have it any more."""
-        self._withdraw(turn, "cancelled")
-        self._line.tell(turn.sender, Dropped(offer=turn.data.offer))
+        if turn.over is None:
+            self._withdraw(turn, "cancelled")
+            self._line.tell(turn.sender, Dropped(offer=turn.data.offer))
 
     def left(self, connection: Connection) -> None:
         """The connection has ended."""
         bot = self._bots.pop(connection.id, None)
         if bot is None:
             return
+        for wanted in bot.registrations:
+            others = self._of_agent.get(wanted.agent, {})
+            others.pop(connection.id, None)
+            if not others:
+                self._of_agent.pop(wanted.agent, None)
         for offer, turn in bot.turns.items():
+            del self._turns[offer]
             if turn.over is None:
                 self._close(turn, "lost")
                 self._line.tell(turn.sender, Dropped(offer=offer))
+
+    def held(self) -> set[tuple[SessionId, UserId]]:
+        """Whose turns in which sessions stand on a membership."""
+        return {
+            (turn.session, turn.connection.principal.user)
+            for turn in self._turns.values()
+            if turn.over is None and not turn.bound
+        }
+
+    def evict(self, ended: AbstractSet[tuple[SessionId, UserId]]) -> None:
+        """Memberships have ended: so have turns that stand on them."""
+        for turn in list(self._turns.values()):
+            if not turn.bound and (turn.session, turn.connection.principal.user) in ended:
+                self.withdraw(turn)
 
     # ---- what runners say
 
@@ -201,20 +228,20 @@ class Serving:
             case Offer():
                 self._offered(note)
             case Taken():
-                if (turn := self._find(note.offer)) is not None and turn.ended is not None:
+                if (turn := self._turns.get(note.offer)) is not None and turn.ended is not None:
                     self._close(turn, DONE)
             case Over():
-                if (turn := self._find(note.offer)) is not None:
+                if (turn := self._turns.get(note.offer)) is not None:
                     self._withdraw(turn, note.reason)
             case Ping():
-                turn = self._find(note.offer)
+                turn = self._turns.get(note.offer)
                 if turn is None or turn.over is not None:
                     self._line.tell(note.sender, Dropped(offer=note.offer))
             case _:
                 assert_never(note)
 
     def _sought(self, seek: Seek) -> None:
-        for bot in self._bots.values():
+        for bot in self._of_agent.get(seek.agent, {}).values():
             known = [turn for turn in bot.turns.values() if (turn.run, turn.data.agent) == (seek.run, seek.agent)]
             for turn in known:
                 if _place(turn.data) < _place(seek):
@@ -239,10 +266,11 @@ class Serving:
             return
         if offer.data.offer in bot.turns:
             return
-        turn = Turn(offer.sender, SessionId(offer.session), offer.run, offer.data, bot.connection)
+        brief = offer.data.model_copy(update={"context": [], "prompt": "", "instructions": ""})
+        turn = Turn(offer.sender, SessionId(offer.session), offer.run, brief, bot.connection, offer.bound)
         left_s = offer.data.timeout_s + OVERTIME_S
         turn.timer = self._loop.call_later(left_s, self._withdraw, turn, "timed_out")
-        bot.turns[offer.data.offer] = turn
+        bot.turns[offer.data.offer] = self._turns[offer.data.offer] = turn
         bot.connection.put(live_frame(offer.data, SessionId(offer.session), RunId(offer.run)))
 
     # ---- parts
@@ -294,12 +322,9 @@ class Serving:
             return
         ended = [offer for offer, other in bot.turns.items() if other.over is not None]
         for offer in ended[:-MAX_REMEMBERED]:
-            del bot.turns[offer]
+            del bot.turns[offer], self._turns[offer]
         if not self.draining and not turn.connection.closing and bot.load + 1 in bot.registrations.values():
             self._line.shout(Ready(agent=turn.data.agent))
-
-    def _find(self, offer: str) -> Turn | None:
-        return next((bot.turns[offer] for bot in self._bots.values() if offer in bot.turns), None)
 
 
 def _place(of: TurnOfferedData | Seek) -> tuple[int, int, int]:

@@ -61,13 +61,14 @@ class Here(_Note):
 
 
 class Offer(_Note):
-    """The turn, for one connection."""
+    """The turn, for one connection. `bound`: the agent's place names the connection's user."""
 
     type: Literal["offer"] = "offer"
     sender: str
     connection: str
     session: str
     run: str
+    bound: bool
     data: TurnOfferedData
 
 

@@ -1,12 +1,14 @@
 """Programs that speak as agents, over real sockets, on two workers of one hub."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
+from redis.asyncio import Redis
 
 from tests.conftest import Cluster, running_worker, settings_for
 from tests.driver import Door, Person, Refused, seqs, streamed
@@ -20,7 +22,12 @@ TEAMS = {
     "desk": """
         kind: round_robin
         agents:
-          - {name: scout, kind: bot, instructions: Look., accept_s: 1, silence_s: 0.5, timeout_s: 8}
+          - {name: scout, kind: bot, instructions: Look., accept_s: 1, timeout_s: 8}
+          - {name: writer}""",
+    "impatient": """
+        kind: round_robin
+        agents:
+          - {name: scout, kind: bot, silence_s: 0.5}
           - {name: writer}""",
     "covered": """
         kind: round_robin
@@ -86,6 +93,12 @@ async def speak(bot: Person, offer: Frame, *pieces: str, **end: Any) -> None:
 def completed(frames: list[Frame]) -> list[tuple[str, str]]:
     found = [frame["data"] for frame in frames if frame["type"] == "message.completed"]
     return [(data["author"]["name"], data["text"]) for data in found]
+
+
+async def asked(person: Person) -> list[Frame]:
+    """The turns that were ever offered to somebody."""
+    await person.ask("ping")
+    return [frame for frame in person.seen if frame["type"] == "turn.offered"]
 
 
 @pytest.mark.parametrize("place", [0, 1])
@@ -231,7 +244,7 @@ async def test_a_declined_turn_is_offered_to_who_has_not_declined_it(pair: tuple
 
 async def test_silence_costs_the_turn_and_late_words_are_refused(pair: tuple[Door, Door]) -> None:
     async with AsyncExitStack() as stack:
-        ada, session, *bots = await desk(stack, pair)
+        ada, session, *bots = await desk(stack, pair, team="impatient")
         sent = await ada.say(session, "look")
         offer, first, second = await first_of(tuple(bots))
         await first.delta(offer, 0, "I ")
@@ -367,6 +380,8 @@ async def test_only_who_may_speak_is_asked(pair: tuple[Door, Door]) -> None:
         await bot.person.socket.close()
         sent = await ada.say(session, "hello")
         assert completed(await finish(ada, sent["run"])) == [("writer", "hello")] * 2
+        assert not await asked(stranger)
+        assert not await asked(viewer)
         await invite(pair[0], ada, session, viewer, "editor")
         sent = await ada.say(session, "hello")
         offer = await offered(viewer)
@@ -388,10 +403,12 @@ async def test_a_place_that_names_a_user_is_theirs_in_every_session(pair: tuple[
             assert (error.value.code, error.value.error["details"]) == ("forbidden", {"needed_scope": "agents:serve"})
         async with await pair[1].enter(made.json()["key"]) as bot:
             await bot.ask("agent.register", agent="scout", team="bound")
+            await ada.ask("agent.register", agent="scout")  # she may, in sessions of another team
             session = await room_for(ada, "bound")
             sent = await ada.say(session, "who")
             await speak(bot, await offered(bot), "hoo")
             assert completed(await finish(ada, sent["run"])) == [("scout", "hoo")]
+            assert not await asked(ada)
             with pytest.raises(Refused) as error:
                 await bot.ask("session.join", session=session)
             assert error.value.code == "forbidden", "the key may speak, and nothing else"
@@ -405,8 +422,12 @@ async def test_one_turn_at_a_time_for_who_takes_no_more(pair: tuple[Door, Door])
         second = await room_for(ada, "desk")
         await invite(pair[0], ada, second, bot.person)
         runs = [(await ada.say(one, "look"))["run"] for one in (session, second)]
+        for _ in runs:
+            await ada.expect("turn.started")
         offer = await bot.offered()
         await bot.delta(offer, 0, "one ")
+        await asyncio.sleep(0.2)  # the other turn is being sought
+        assert len(await asked(bot.person)) == 1
         await speak(bot.person, offer, text="one")
         await speak(bot.person, await bot.offered(), text="two")
         ends = [await ada.expect("run.finished") for _ in runs]
@@ -448,6 +469,53 @@ async def test_bots_speak_side_by_side_in_a_graph_and_where_a_model_picks(pair: 
         sent = await ada.say(picked, "go")
         await speak(bot.person, await bot.offered(), text="picked")
         assert completed(await finish(ada, sent["run"])) == [("scout", "picked"), ("writer", "go")]
+
+
+async def test_who_is_sent_away_loses_the_turn(pair: tuple[Door, Door]) -> None:
+    async with AsyncExitStack() as stack:
+        ada, session, bot = await desk(stack, pair, bots=1, team="covered")
+        sent = await ada.say(session, "look")
+        offer = await bot.offered()
+        await bot.delta(offer, 0, "I see ")
+        async with pair[0].rest(ada.token) as rest:
+            gone = await rest.delete(f"/v1/sessions/{session}/members/{bot.person.hello['user']['id']}")
+            assert gone.status_code < 300, gone.text
+        assert await bot.withdrawn(offer) == "cancelled"
+        assert (await bot.refused(offer, index=1))["details"] == {"reason": "cancelled"}
+        assert completed(await finish(ada, sent["run"])) == [("writer", "look")] * 2
+
+
+async def test_a_runner_that_was_overtaken_finds_nobody(pair: tuple[Door, Door], valkey: OwnValkey) -> None:
+    """What a runner says that was frozen and does not know yet that another one has its run, and what nobody says."""
+    redis = Redis.from_url(valkey.url)
+    async with AsyncExitStack() as stack:
+        ada, session, bot = await desk(stack, pair, bots=1)
+        sent = await ada.say(session, "look")
+        offer = await bot.offered()
+        line = redis.pubsub()
+        await line.subscribe("hub:bots:here")
+        seek = {
+            "type": "seek",
+            "sender": "here",
+            "session": session,
+            "team": "desk",
+            "agent": "scout",
+            "turn": 0,
+            "retry": 9,
+        }
+        for note in ("{", "[]", '{"type":"nonsense"}', json.dumps({**seek, "seek": 1})):
+            await redis.publish("hub:bots", note)
+        await redis.publish("hub:bots", json.dumps({**seek, "seek": "stale", "run": sent["run"], "attempt": 0}))
+        await redis.publish("hub:bots", json.dumps({**seek, "seek": "fresh", "run": "another", "attempt": 1}))
+        async with asyncio.timeout(10):
+            while (heard := await line.get_message(timeout=None))["type"] != "message":
+                pass
+        answer = json.loads(heard["data"])
+        assert (answer["type"], answer["seek"], answer["load"]) == ("here", "fresh", 1)
+        await speak(bot.person, offer, text="mine all the time")
+        assert completed(await finish(ada, sent["run"]))[0] == ("scout", "mine all the time")
+        await line.aclose()  # type: ignore[no-untyped-call]
+    await redis.aclose()
 
 
 async def whole(door: Door) -> None:
