@@ -1,226 +1,236 @@
-"""Open sockets on two workers, whose right to be there ends in every way and at any moment, with and without Redis:
-nothing is taken from them and nothing delivered to them more than five seconds later."""
+"""Open sockets on two workers, whose right to be there ends in every way and at any moment, and comes back, while Redis
+comes and goes: nothing is taken from them and nothing delivered to them more than five seconds after an end.
 
-import asyncio
-import json
-import random
-import secrets
+`HUB_TEST_REVOCATIONS=100` plays so many, the suite plays two.
+"""
+
+import os
 import time
-import uuid
-from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
-from enum import Enum
+from collections.abc import Coroutine
+from typing import Any, TypeVar
 
-import asyncpg
 import pytest
-from websockets.exceptions import ConnectionClosed
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
-from tests.conftest import Cluster, running_worker, settings_for
-from tests.driver import PASSWORD, Door, Person
-from tests.hostile import claims, hs256
+from hub.domain.session import Role
+from tests.conftest import Cluster
+from tests.gateway.revocation_world import PROMISED_S, Credential, Play, Socket, User, World, world
 
-pytestmark = pytest.mark.timeout(120)
-PROMISED_S = 5.0
-SECRET = b"0123456789abcdef0123456789abcdef"
+T = TypeVar("T")
 
+PLAYS = int(os.environ.get("HUB_TEST_REVOCATIONS", "2"))
+STEPS = 20
+USERS = 4
+SOCKETS = 8
+LATER_S = 0.4  # how long is looked for what must not come any more
 
-class End(Enum):
-    """How it ends; the value begins with the close code, None where the socket stays and only the session is lost."""
+KINDS = st.sampled_from(["sign-in", "key", "token", "short token"])
+LIVES = st.floats(2, 6)  # of a short token, in seconds
+WORKERS = st.integers(0, 1)
 
-    KEY_REVOKED = (4503, "key")
-    SIGNED_OUT = (4503, "out")
-    SIGNED_OUT_EVERYWHERE = (4503, "all")
-    PASSWORD_CHANGED = (4503, "password")
-    SUSPENDED = (4503, "suspended")
-    EXPIRED = (4100, "expired")
-    REMOVED = (None, "removed")
-    LEFT = (None, "left")
-
-    @property
-    def code(self) -> int | None:
-        code: int | None = self.value[0]
-        return code
+pytestmark = pytest.mark.timeout(60 + 30 * PLAYS)
 
 
-@dataclass
-class Actor:
-    """One user on one socket, and what came and was taken there, when."""
+class Season:
+    """Plays one after the other, each watched on until its last end is five seconds ago, and judged then: what was
+    broken is told with the story of its play. (It depends on the clock: a play that is played again is another one.)"""
 
-    name: str
-    end: End
-    after_s: float
-    token: str = ""
-    credential: str = ""
-    key: str = ""
-    person: Person | None = None
-    ended_at: float = 0.0
-    delivered: list[float] = field(default_factory=list)
-    accepted: list[float] = field(default_factory=list)
-    closed_at: float | None = None
-    close_code: int | None = None
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.running: list[Play] = []
+        self.begun = 0
+        self.plays = self.credentials = self.rights = 0  # that were judged, and what ended in them
+        self.wrong: list[str] = []
 
-    async def listen(self, session: str) -> None:
-        """Note every frame of the session, and every command that was carried out, until the socket closes."""
-        assert self.person is not None
+    def judge(self) -> None:
+        """Judge the plays that are over."""
+        for play in [p for p in self.running if p.last_end + PROMISED_S + LATER_S < time.monotonic()]:
+            self.running.remove(play)
+            wrong = play.judge(self.world.clients.lag_s)
+            credentials, rights = play.shown()
+            self.plays += 1
+            self.credentials += credentials
+            self.rights += rights
+            self.world.clients.run(play.end())
+            if wrong:
+                self.wrong += [*wrong, "--- after:", *play.story]
+
+    def close(self) -> None:
+        """Judge the rest, when it is over."""
+        while self.running:
+            time.sleep(max(0, min(p.last_end for p in self.running) + PROMISED_S + LATER_S - time.monotonic()) + 0.01)
+            self.judge()
+
+
+class Revocations(RuleBasedStateMachine):
+    def __init__(self, season: Season) -> None:
+        super().__init__()
+        self.season = season
+        self.world = season.world
+        self.play = Play(season.world)
+        self.changes_of_redis = 0
+
+    @initialize(entering=st.lists(st.tuples(KINDS, WORKERS, LIVES), min_size=USERS, max_size=USERS))
+    def begin(self, entering: list[tuple[str, int, float]]) -> None:
+        self.season.judge()
+        if not self.world.redis:
+            self.world.give_redis()
+        self.run(self.play.begin(USERS, 2))
+        for user, (kind, worker, life_s) in zip(self.play.users, entering, strict=True):
+            self.run(self.play.enter(user, self.new_credential(user, kind, life_s), worker))
+
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        return self.world.clients.run(coroutine)
+
+    # ---- whom it may befall
+
+    def user(self, data: st.DataObject) -> User:
+        return data.draw(st.sampled_from([user for user in self.play.users if user.active.there]), "user")
+
+    def open_sockets(self) -> list[Socket]:
+        return [s for s in self.play.sockets if s.spans() and s.credential.there and s.user.active.there]
+
+    def living(self) -> list[str]:
+        return [session for session, right in self.play.sessions.items() if right.there]
+
+    def member(self, data: st.DataObject) -> tuple[User, str] | None:
+        found = [
+            (user, session) for user in self.play.users for session in self.living() if user.role(session) is not None
+        ]
+        return data.draw(st.sampled_from(found), "member") if found else None
+
+    # ---- rules
+
+    @precondition(lambda self: len(self.play.sockets) < SOCKETS and any(u.active.there for u in self.play.users))
+    @rule(
+        data=st.data(),
+        kind=KINDS,
+        worker=WORKERS,
+        life_s=LIVES,
+    )
+    def enter(self, data: st.DataObject, kind: str, worker: int, life_s: float) -> None:
+        user = self.user(data)
+        credential = self.new_credential(user, kind, life_s)
+        self.run(self.play.enter(user, credential, worker))
+
+    def new_credential(self, user: User, kind: str, life_s: float) -> Credential:
+        if kind == "sign-in":
+            if user.signed_in.there:
+                return user.signed_in
+            kind = "token"
+        return self.run(self.play.credential(user, kind, life_s if kind == "short token" else 3600))
+
+    @precondition(lambda self: self.open_sockets())
+    @rule(data=st.data(), kind=KINDS, life_s=LIVES)
+    def renew(self, data: st.DataObject, kind: str, life_s: float) -> None:
+        socket = data.draw(st.sampled_from(self.open_sockets()), "socket")
+        self.run(self.play.renew(socket, self.new_credential(socket.user, kind, life_s)))
+
+    @rule(seconds=st.floats(0, 0.8))
+    def time_passes(self, seconds: float) -> None:
+        time.sleep(seconds)
+
+    @precondition(lambda self: self.changes_of_redis < 5)
+    @rule()
+    def redis_goes_or_comes(self) -> None:
+        self.changes_of_redis += 1
+        if self.world.redis:
+            self.world.take_redis()
+        else:
+            self.world.give_redis()
+        self.play.tell(f"Redis: {self.world.redis}")
+
+    @precondition(lambda self: self.living())
+    @rule(data=st.data(), role=st.sampled_from([Role.VIEWER, Role.APPROVER, Role.EDITOR]))
+    def role_changes(self, data: st.DataObject, role: Role) -> None:
+        session = data.draw(st.sampled_from(self.living()), "session")
+        user = self.user(data) if any(user.active.there for user in self.play.users) else self.play.users[0]
+        self.run(self.play.put(user, session, role))
+
+    @precondition(lambda self: any(user.active.there for user in self.play.users))
+    @rule(data=st.data(), by_owner=st.booleans())
+    def membership_ends(self, data: st.DataObject, by_owner: bool) -> None:
+        found = self.member(data)
+        if found is not None and (by_owner or found[0].active.there):
+            self.run(self.play.remove(*found, by_owner=by_owner))
+
+    @precondition(lambda self: len(self.living()) > 1)
+    @rule(data=st.data())
+    def session_is_deleted(self, data: st.DataObject) -> None:
+        self.run(self.play.delete(data.draw(st.sampled_from(self.living()), "session")))
+
+    @precondition(lambda self: any(user.active.there for user in self.play.users))
+    @rule(data=st.data())
+    def key_is_revoked(self, data: st.DataObject) -> None:
+        user = self.user(data)
+        keys = [credential for credential in user.credentials if credential.kind == "key" and credential.there]
+        if keys:
+            self.run(self.play.revoke_key(user, data.draw(st.sampled_from(keys), "key")))
+
+    @precondition(lambda self: any(user.active.there for user in self.play.users))
+    @rule(data=st.data(), from_afar=st.booleans())
+    def signs_out(self, data: st.DataObject, from_afar: bool) -> None:
+        user = self.user(data)
+        if user.signed_in.there:
+            self.run(self.play.sign_out(user, from_afar=from_afar))
+
+    @precondition(lambda self: any(user.active.there for user in self.play.users))
+    @rule(data=st.data(), keys=st.booleans(), by_admin=st.booleans())
+    def signs_out_everywhere(self, data: st.DataObject, keys: bool, by_admin: bool) -> None:
+        user = self.user(data)
+        self.run(self.play.sign_out_everywhere(user, keys=keys, by_admin=by_admin))
+
+    @precondition(lambda self: self.world.redis and any(user.active.there for user in self.play.users))
+    @rule(data=st.data())
+    def password_changes(self, data: st.DataObject) -> None:
+        user = self.user(data)
+        self.run(self.play.change_password(user))
+
+    @precondition(lambda self: any(user.active.there for user in self.play.users))
+    @rule(data=st.data())
+    def is_suspended(self, data: st.DataObject) -> None:
+        user = self.user(data)
+        self.run(self.play.suspend(user))
+
+    @precondition(lambda self: not all(user.active.there for user in self.play.users))
+    @rule(data=st.data())
+    def is_restored(self, data: st.DataObject) -> None:
+        user = data.draw(st.sampled_from([user for user in self.play.users if not user.active.there]), "user")
+        self.run(self.play.restore(user))
+
+    def teardown(self) -> None:
+        """The play goes on for as long as the promise may still come due, beside the next ones."""
+        if self.play.users:
+            if not self.world.redis:
+                self.world.give_redis()
+            self.run(self.play.gather())
+            self.season.begun += 1
+            if self.season.begun % 2 == 0:  # nobody is told: only the clock makes the workers look
+                self.world.take_redis()
+            self.run(self.play.finale())
+            self.season.running.append(self.play)
+
+
+def test_nothing_goes_on_five_seconds_after_the_end(cluster: Cluster) -> None:
+    with world(cluster) as there:
+        season = Season(there)
         try:
-            while True:
-                for line in str(await self.person.socket.recv()).split("\n"):
-                    frame = json.loads(line)
-                    if frame.get("session") == session:
-                        self.delivered.append(time.monotonic())
-                    if frame["type"] == "reply" and frame["ok"]:
-                        self.accepted.append(time.monotonic())
-        except ConnectionClosed as closed:
-            self.closed_at = time.monotonic()
-            self.close_code = closed.rcvd.code if closed.rcvd is not None else None
-
-    async def pester(self, session: str) -> None:
-        """Ask for something that needs the membership, again and again."""
-        assert self.person is not None
-        try:
-            while True:
-                await self.person.tell("presence.set", session=session, status="active")
-                await asyncio.sleep(0.15)  # the pace of the client
-        except ConnectionClosed:
-            return
-
-
-@dataclass
-class Stage:
-    """Two workers, and one with Redis for what needs it before the play begins."""
-
-    office: Door
-    workers: list[Door]
-    admin: str
-    owner: str
-    dsn: str
-
-    async def end(self, actor: Actor, session: str) -> None:
-        """Do it, at a worker; `ended_at` is when it was acknowledged."""
-        door = self.workers[0]
-        async with door.rest(actor.token) as rest, door.rest(self.owner) as owner, door.rest(self.admin) as admin:
-            match actor.end:
-                case End.KEY_REVOKED:
-                    answer = await rest.delete(f"/v1/api-keys/{actor.key}")
-                case End.SIGNED_OUT:
-                    answer = await rest.post("/v1/auth/revoke")
-                case End.SIGNED_OUT_EVERYWHERE:
-                    answer = await rest.post("/v1/auth/signout-all", json={})
-                case End.PASSWORD_CHANGED:
-                    body = {"password": PASSWORD, "new_password": PASSWORD}
-                    async with self.office.rest(actor.token) as there:  # guessing is counted in Redis
-                        answer = await there.post("/v1/auth/password", json=body)
-                case End.SUSPENDED:
-                    answer = await admin.post(f"/v1/admin/users/{actor.name}/suspend")
-                case End.REMOVED:
-                    answer = await owner.delete(f"/v1/sessions/{session}/members/{actor.name}")
-                case End.LEFT:
-                    answer = await rest.delete(f"/v1/sessions/{session}/members/{actor.name}")
-                case End.EXPIRED:
-                    return  # by itself
-        assert answer.is_success, (actor.end, answer.text)
-        actor.ended_at = time.monotonic()
-
-    async def credential(self, actor: Actor) -> None:
-        """What the actor connects with."""
-        actor.token = actor.credential = await self.office.register(actor.name)
-        async with self.office.rest(actor.token) as rest:
-            if actor.end is End.KEY_REVOKED:
-                made = (await rest.post("/v1/api-keys", json={"name": "bot"})).json()
-                actor.key, actor.credential = made["id"], made["key"]
-            elif actor.end is End.EXPIRED:
-                user = (await rest.get("/v1/me")).json()["id"]
-                ends = int(time.time() + actor.after_s) + 4
-                head = {"alg": "HS256", "typ": "at+jwt", "kid": "test"}
-                actor.credential = hs256(head, claims(user, exp=ends), SECRET)
-                actor.ended_at = time.monotonic() + ends - time.time()
-
-
-@asynccontextmanager
-async def stage(cluster: Cluster, redis_url: str, *, with_redis: bool) -> AsyncGenerator[Stage]:
-    dsn = await cluster.clone()
-    url = redis_url if with_redis else "unix:///nowhere/valkey.sock"
-    async with (
-        running_worker(settings_for(dsn, redis_url), "test:0:o") as office,
-        running_worker(settings_for(dsn, url), "test:1:a") as one,
-        running_worker(settings_for(dsn, url), "test:2:b") as two,
-    ):
-        admin, owner = await office.register("admin"), await office.register("owner")
-        connection = await asyncpg.connect(dsn)
-        await connection.execute("UPDATE users SET is_admin = true WHERE name = 'admin'")
-        await connection.close()
-        yield Stage(office, [one, two], admin, owner, dsn)
-    await cluster.drop(dsn)
-
-
-async def play(stage: Stage, ends: list[tuple[End, float]]) -> list[Actor]:
-    """Everybody joins and pesters, the owner talks, and one after the other they lose what they had."""
-    run = uuid.uuid4().hex[:8]
-    actors = [Actor(f"a{n}-{run}", end, after) for n, (end, after) in enumerate(ends)]
-    async with stage.office.rest(stage.owner) as owner, AsyncExitStack() as sockets:
-        session = (await owner.post("/v1/sessions", json={"team": "scripted"})).json()["id"]
-        # Whose credential ends by the clock comes in last: a slow machine must not eat up its time before the play.
-        for number, actor in enumerate(sorted(actors, key=lambda actor: actor.end is End.EXPIRED)):
-            await stage.credential(actor)
-            await owner.put(f"/v1/sessions/{session}/members/{actor.name}", json={"role": "viewer"})
-            door = stage.workers[number % 2]
-            actor.person = await sockets.enter_async_context(await door.enter(actor.credential))
-            await actor.person.ask("session.join", session=session)
-        over = time.monotonic() + max(actor.after_s for actor in actors) + PROMISED_S + 2
-
-        async def talk() -> None:
-            async with stage.workers[1].rest(stage.owner) as rest:
-                while time.monotonic() < over:
-                    body = {"text": "/script turns=1 tokens=2"}
-                    assert (await rest.post(f"/v1/sessions/{session}/messages", json=body)).status_code == 201
-                    await asyncio.sleep(0.2)  # the pace of the conversation
-
-        async def lose(actor: Actor) -> None:
-            await asyncio.sleep(actor.after_s)  # the moment of the plan
-            await stage.end(actor, session)
-
-        async with asyncio.TaskGroup() as tasks:
-            background = [tasks.create_task(task) for a in actors for task in (a.listen(session), a.pester(session))]
-            acts = [tasks.create_task(talk()), *(tasks.create_task(lose(actor)) for actor in actors)]
-            await asyncio.wait(acts)
-            for task in background:
-                task.cancel()
-    return actors
-
-
-def judge(actors: list[Actor]) -> list[str]:
-    """What was broken of the promise."""
-    wrong = []
-    for actor in actors:
-        last = actor.ended_at + PROMISED_S
-        if not actor.delivered or not actor.accepted or actor.delivered[0] > actor.ended_at:
-            wrong.append(f"{actor.end}: nothing was delivered or taken before the end: the test shows nothing")
-        for what, times in (("delivered", actor.delivered), ("taken", actor.accepted)):
-            late = [at - actor.ended_at for at in times if at > last]
-            if late:
-                wrong.append(f"{actor.end}: {len(late)} {what} up to {max(late):.1f} s after")
-        if actor.end.code is not None and (actor.closed_at is None or actor.closed_at > last):
-            wrong.append(f"{actor.end}: the socket was not closed in time")
-        if actor.end.code is not None and actor.close_code != actor.end.code:
-            wrong.append(f"{actor.end}: closed with {actor.close_code}")
-        if actor.end.code is None and actor.closed_at is not None:
-            wrong.append(f"{actor.end}: the socket was closed with {actor.close_code}")
-    return wrong
-
-
-def plan_of(seed: int) -> list[tuple[End, float]]:
-    """Every way to end twice, in any order and at any moment."""
-    # Not drawn by Hypothesis: it refuses a draw while the hub, in another thread of this process, rolls for jitter.
-    chance = random.Random(seed)
-    ends = list(End) * 2
-    chance.shuffle(ends)
-    return [(end, chance.uniform(0.2, 2.5)) for end in ends]
-
-
-@pytest.mark.parametrize("with_redis", [True, False], ids=["with Redis", "without Redis"])
-async def test_nothing_goes_on_five_seconds_after_the_end(cluster: Cluster, redis_url: str, with_redis: bool) -> None:
-    seed = secrets.randbits(32)
-    async with stage(cluster, redis_url, with_redis=with_redis) as there:
-        wrong = judge(await play(there, plan_of(seed)))
-    assert not wrong, f"plan of seed {seed}:\n" + "\n".join(wrong)
+            run_state_machine_as_test(
+                lambda: Revocations(season),  # type: ignore[arg-type]
+                settings=settings(
+                    max_examples=PLAYS,
+                    stateful_step_count=STEPS,
+                    deadline=None,
+                    database=None,
+                    phases=[Phase.generate],
+                    suppress_health_check=list(HealthCheck),
+                ),
+            )
+        finally:
+            season.close()
+    print(f"{season.plays} plays; ended while served: {season.credentials} credentials, {season.rights} rights")
+    assert not season.wrong, "\n".join(season.wrong)
+    assert season.credentials >= PLAYS, "too few sockets lost their credential while served: this shows nothing"
+    assert season.rights >= PLAYS, "too few sockets lost a right in a session while served: this shows nothing"
