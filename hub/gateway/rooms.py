@@ -176,21 +176,25 @@ class Rooms:
                 last_seq = await log.last_seq(db, room.session)
             if last_seq is None:
                 raise NotFound("no such session")
-            room.start(last_seq, await self._open_at(room.session))
+            room.start(last_seq, await self._open_at_first(room.session))
             entry.opened.set_result(None)
         except HubError as error:
             # The next one who comes tries anew.
             self._forget(entry)
             entry.opened.set_result(error)
 
-    async def _open_at(self, session: SessionId) -> list[OpenMessage]:
-        """The messages that are open now. One that has just ended may still stand in Redis: the log decides."""
+    async def _open_at_first(self, session: SessionId) -> list[OpenMessage]:
         if not self._subscriber.connected:
             return []
         try:
-            messages = await self._open_messages.snapshots(session)
+            return await self._open_now(session)
         except Unavailable:
             return []
+
+    async def _open_now(self, session: SessionId) -> list[OpenMessage]:
+        """The messages that are open. One that has ended may still stand in Redis, which may have been away then: the
+        log decides."""
+        messages = await self._open_messages.snapshots(session)
         after = min((message.seq for message in messages), default=0)
         while messages and (events := await self._page(session, after)):
             after = events[-1].seq
@@ -220,7 +224,7 @@ class Rooms:
                 if not room.needs_text:
                     break
                 room.needs_text = False
-                room.restore(await self._open_messages.snapshots(room.session))
+                room.restore(await self._open_now(room.session))
         except Unavailable:
             await asyncio.sleep(RETRY_S)
         finally:

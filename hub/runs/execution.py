@@ -200,7 +200,7 @@ class Execution:
             return ()
 
         await self._journal.append([NewEvent(void, lease.run), started], write)
-        self._deltas.close(lease.session, loaded.voided)
+        self._deltas.close(lease.session, loaded.kept_open)
 
     async def _close_turn(
         self,

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 from hub.domain.calls import Call, CallStatus
 from hub.domain.errors import Unavailable
-from hub.domain.ids import UserId
+from hub.domain.ids import MessageId, UserId
 from hub.domain.run import ClaimedRun
 from hub.domain.team import TeamSpec
 from hub.engine.base import Input
-from hub.relay.open_messages import OpenMessages
-from hub.store import calls, pending, turns
+from hub.relay.open_messages import OpenMessage, OpenMessages
+from hub.store import calls, messages, pending, turns
 from hub.store.database import Store
 from hub.store.pending import PendingInput
 
@@ -24,7 +24,8 @@ class Loaded:
 
     `goes_on`: they are calls of the turn that is next, which goes on after them. `unfinished` is the turn an earlier
     attempt was cut off in, and `voided` the messages that were open then; `open_calls` are the tools that attempt had
-    called without a record of the result.
+    called without a record of the result. `kept_open` is what Redis still has of the run: also messages that were
+    finished while it was away.
     """
 
     state: str | None
@@ -35,7 +36,8 @@ class Loaded:
     calls: tuple[Call, ...]
     goes_on: bool
     unfinished: turns.UnfinishedTurn | None
-    voided: tuple[str, ...]
+    voided: tuple[MessageId, ...]
+    kept_open: tuple[MessageId, ...]
 
     @property
     def open_calls(self) -> tuple[str, ...]:
@@ -56,6 +58,10 @@ async def load(store: Store, open_messages: OpenMessages, run: ClaimedRun) -> Lo
         if run.attempt > 1 and _may_have_shown(run, known, goes_on=goes_on):
             unfinished = await turns.unfinished(db, lease.session, lease.run, run.turn)
     shown = await _shown(open_messages, run) if unfinished is not None else []
+    finished: set[MessageId] = set()
+    if shown:
+        async with store.statements() as db:
+            finished = await messages.recorded(db, lease.session, [message.message for message in shown])
     return Loaded(
         begins.state,
         begins.prompt,
@@ -65,7 +71,8 @@ async def load(store: Store, open_messages: OpenMessages, run: ClaimedRun) -> Lo
         tuple(known),
         goes_on,
         unfinished,
-        tuple(shown),
+        tuple(m.message for m in shown if m.turn == run.turn and m.message not in finished),
+        tuple(m.message for m in shown),
     )
 
 
@@ -86,9 +93,9 @@ def as_input(message: PendingInput, team: TeamSpec) -> Input:
     return Input(source, message.text)
 
 
-async def _shown(open_messages: OpenMessages, run: ClaimedRun) -> list[str]:
+async def _shown(open_messages: OpenMessages, run: ClaimedRun) -> list[OpenMessage]:
     try:
         left_open = await open_messages.snapshots(run.lease.session)
     except Unavailable:
         return []
-    return [message.message for message in left_open if message.run == run.lease.run]
+    return [message for message in left_open if message.run == run.lease.run]

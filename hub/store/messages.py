@@ -42,6 +42,11 @@ _VOID = sql("""
 """)
 
 
+_RECORDED = sql("""
+    SELECT id::text FROM messages WHERE session_id = CAST(:session AS uuid) AND id = ANY(CAST(:messages AS uuid[]))
+""")
+
+
 @dataclass(frozen=True, slots=True)
 class AgentMessage:
     """What an agent said; its event, which tells the run, is at `seq` already. `author_id` is the agent's name,
@@ -100,6 +105,12 @@ async def void(db: Db, session: SessionId, messages: Sequence[tuple[MessageId, i
     if messages:
         values = {"messages": [message for message, _ in messages], "seqs": [seq for _, seq in messages]}
         await db.execute(_VOID, {"session": session, **values})
+
+
+async def recorded(db: Db, session: SessionId, messages: Sequence[MessageId]) -> set[MessageId]:
+    """Which of these messages are finished: what an agent says is recorded only then."""
+    rows = await db.execute(_RECORDED, {"session": session, "messages": list(messages)})
+    return {MessageId(row.id) for row in rows}
 
 
 async def transcript(db: Db, session: SessionId, *, after_seq: int, limit: int) -> list[TranscriptRow]:

@@ -1,6 +1,7 @@
 """What PostgreSQL itself saw: each node of the rig has a role of its own, and triggers write down who wrote what."""
 
-ROLES = "DO $$ BEGIN CREATE ROLE {role} SUPERUSER LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$"
+# Members of the owner: what is the hub's is theirs, too, also while they are no superusers.
+ROLES = "DO $$ BEGIN CREATE ROLE {role} SUPERUSER LOGIN IN ROLE hub; EXCEPTION WHEN duplicate_object THEN NULL; END $$"
 
 TRIGGERS = """
 CREATE SCHEMA IF NOT EXISTS rig;

@@ -180,6 +180,7 @@ async def freeze_postgres(rig: Rig, rng: random.Random) -> None:
 
 async def lock_table(rig: Rig, rng: random.Random) -> None:
     """F13: a table is locked by somebody else."""
+    await rig.sql("SELECT 1")
     connection = await asyncpg.connect(rig.dsn, timeout=10)
     try:
         async with connection.transaction():

@@ -29,6 +29,7 @@ from tests.faults.resp import Losses
 from tests.process.serving import ROOT, SECRET, environment, started
 
 READY_S = 60.0
+RECOVERY_S = 20.0
 SOCKET_DIR_NAME = ".s.PGSQL.5432"
 
 
@@ -284,7 +285,7 @@ class Rig:
 
     async def sql(self, statement: str, *values: Any) -> list[asyncpg.Record]:
         """Past every proxy, as the rig."""
-        connection = await asyncpg.connect(self.dsn, timeout=10)
+        connection = await self._connect()
         try:
             if values:
                 return list(await connection.fetch(statement, *values))
@@ -294,6 +295,17 @@ class Rig:
             return []
         finally:
             await connection.close(timeout=5)
+
+    async def _connect(self) -> "asyncpg.Connection[asyncpg.Record]":
+        """Also when it recovers from the last fault."""
+        deadline = time.monotonic() + RECOVERY_S
+        while True:
+            try:
+                return await asyncpg.connect(self.dsn, timeout=10)
+            except (OSError, asyncpg.CannotConnectNowError):
+                if time.monotonic() > deadline:
+                    raise
+                await asyncio.sleep(0.1)
 
     async def redis(self, *words: str | bytes) -> Any:
         """One command, past every proxy."""

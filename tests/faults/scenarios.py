@@ -185,7 +185,7 @@ async def redis_restarts(seed: int, keep: Path | None) -> Verdict:
         load = Load(
             hub,
             rng,
-            users=10,
+            users=40,
             sessions=200,
             tabs=1,
             words=_say("/script turns=2 tokens=50 rate=2.5"),

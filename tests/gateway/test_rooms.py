@@ -308,6 +308,12 @@ async def test_a_message_that_has_just_ended_is_not_shown_as_open(store: Store, 
         await watcher.join(rooms, session, 0)
         await eventually(lambda: len(watcher.frames) == 4)
         assert watcher.texts == {still_open.message: "not yet"}
+        gaps, entry = one.subscriber.gaps, rooms._entries[session]
+        await ask(redis_url, "CLIENT", "KILL", "TYPE", "pubsub")
+        await eventually(lambda: one.subscriber.gaps > gaps)
+        await eventually(lambda: not entry.repairing and not entry.room.needs_text)
+        assert watcher.texts == {still_open.message: "not yet"}
+        assert not watcher.wrong
 
 
 async def test_a_lost_delta_is_made_good_from_redis(store: Store, redis_url: str) -> None:

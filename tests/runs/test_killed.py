@@ -12,11 +12,14 @@ from typing import Any
 import asyncpg
 import pytest
 
+from hub.protocol.events import AgentAuthor
+from hub.relay import keys, open_messages
 from hub.store.database import Store
 from tests.conftest import Cluster, running_worker, settings_for, short_dir
 from tests.driver import Door, Person, Refused, seqs
 from tests.process.serving import SECRET, serving
-from tests.runs.conversation import finish, known, log_of
+from tests.relay.wiring import ask as ask_redis
+from tests.runs.conversation import finish, known, log_of, transcript
 from tests.runs.test_inputs import answer, asked, counted, locked_counter, types
 from tests.runs.test_sending import room_for
 
@@ -143,6 +146,34 @@ async def test_what_came_of_a_call_outlives_the_runner_that_made_it(gateway: Doo
         assert await counted(store, "kept") == 1
         (said,) = [f["data"] for f in log if f["type"] == "message.completed"]
         assert said["text"] == "".join(f"t0.{n} " for n in range(60))
+
+
+async def leave_open(redis_url: str, completed: Frame) -> bytes:
+    """As when Redis was away while the message ended: it still has it as open. Gives where."""
+    data, session = completed["data"], completed["session"]
+    author = AgentAuthor(name=data["author"]["name"], display_name=data["author"]["display_name"])
+    kept = open_messages.whole(completed["run"], data["turn"], author, 1, data["text"], 1)
+    name: bytes = keys.text_prefix(session) + data["message"].encode()
+    await ask_redis(redis_url, "SET", name, kept)
+    await ask_redis(redis_url, "SADD", keys.open_messages(session), name)
+    return name
+
+
+async def test_what_redis_still_holds_open_and_is_finished_is_not_void(gateway: Door, valkey_server: str) -> None:
+    async with await gateway.person() as ada:
+        session = await room_for(ada)
+        sent = await ada.say(session, "/script turns=2 tokens=40 rate=40")
+        started = await ada.expect("run.started", attempt=1)
+        finished = await ada.expect("message.completed", turn=0)
+        name = await leave_open(valkey_server, finished)
+        open_ = await ada.expect("message.delta", turn=1, index=3)
+        kill(started)
+        void = await ada.expect("turn.superseded")
+        assert void["data"]["messages"] == [open_["data"]["message"]]
+        await finish(ada, sent["run"])
+        told = [message["text"][:5] for message in await transcript(gateway, ada, session)]
+        assert told == ["/scri", "t0.0 ", "t1.0 "]
+        assert await ask_redis(valkey_server, "EXISTS", name) == 0
 
 
 async def test_a_safe_call_is_simply_repeated(gateway: Door) -> None:
