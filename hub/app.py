@@ -23,6 +23,7 @@ from hub.auth.api_keys import ApiKeys
 from hub.auth.authenticator import Authenticator
 from hub.auth.keys import Key, key_set, pem_key, secret_key
 from hub.auth.passwords import Passwords
+from hub.auth.rate_limits import RateLimits
 from hub.auth.sign_ins import SignIns
 from hub.auth.tickets import Tickets
 from hub.auth.tokens import Tokens
@@ -46,6 +47,7 @@ from hub.gateway.serving import Serving
 from hub.gateway.transport import HubWebSocket
 from hub.protocol.frames import MAX_FRAME_BYTES, timestamp
 from hub.relay import keys
+from hub.relay.allowances import Allowance, Allowances
 from hub.relay.bot_line import BotLine
 from hub.relay.broadcast import (
     Broadcast,
@@ -124,6 +126,7 @@ class Worker:
         self.open_messages = OpenMessages(self.redis)
         self.presence = Presence(self.pipeline)
         limits = Limits(self.redis)
+        self.rate_limits = _rate_limits(settings, Allowances(self.pipeline))
 
         self.keeper = LeaseKeeper(self.store, Fence(self.redis), lease_s=settings.lease_s)
         self.deltas = DeltaPublisher(self.pipeline, self.subscriber, self.keeper.refence, self._tasks)
@@ -182,6 +185,7 @@ class Worker:
         self.serving = Serving(self.bot_line)
         self.gateway = Gateway(
             authenticator=self.authenticator,
+            rate_limits=self.rate_limits,
             sessions=self.sessions,
             messages=self.messages,
             cutting=self.cutting,
@@ -270,6 +274,7 @@ class Worker:
         self.api = build(
             Services(
                 authenticator=self.authenticator,
+                rate_limits=self.rate_limits,
                 accounts=self.accounts,
                 api_keys=self.api_keys,
                 sign_ins=self.sign_ins,
@@ -503,6 +508,16 @@ async def serve(
 
 class _Drained(Exception):
     """Ends the task group of a worker that has nothing left to do."""
+
+
+def _rate_limits(settings: Settings, allowances: Allowances) -> RateLimits:
+    return RateLimits(
+        allowances,
+        address=Allowance("address", settings.address_requests_per_minute, settings.address_request_burst),
+        user=Allowance("user", settings.user_requests_per_minute, settings.user_request_burst),
+        key=Allowance("key", settings.key_requests_per_minute, settings.key_request_burst),
+        costly=Allowance("costly", settings.costly_requests_per_minute, settings.costly_request_burst),
+    )
 
 
 def _uvicorn_config(worker: Worker, settings: Settings) -> uvicorn.Config:

@@ -48,6 +48,14 @@ class Settings(BaseSettings):
 
     commands_per_minute: Annotated[int, Field(ge=1)] = 120
     command_burst: Annotated[int, Field(ge=1)] = 20
+    address_requests_per_minute: Annotated[int, Field(ge=1)] = 60_000
+    address_request_burst: Annotated[int, Field(ge=1)] = 10_000
+    user_requests_per_minute: Annotated[int, Field(ge=1)] = 12_000
+    user_request_burst: Annotated[int, Field(ge=1)] = 2_000
+    key_requests_per_minute: Annotated[int, Field(ge=1)] = 12_000
+    key_request_burst: Annotated[int, Field(ge=1)] = 2_000
+    costly_requests_per_minute: Annotated[int, Field(ge=1)] = 600
+    costly_request_burst: Annotated[int, Field(ge=1)] = 120
     sessions_per_connection: Annotated[int, Field(ge=1)] = 100
     connections_per_worker: Annotated[int, Field(ge=1)] = 20_000
     runs_per_worker: Annotated[int, Field(ge=1)] = 500

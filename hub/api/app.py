@@ -8,11 +8,12 @@ from fastapi.routing import APIRoute
 from starlette.middleware.cors import CORSMiddleware
 
 import hub
-from hub.api import errors, openapi
+from hub.api import errors, openapi, rate_limit
 from hub.api.body import BodyLimit
 from hub.api.boundary import RequestBoundary
 from hub.api.deadline import RequestDeadline
 from hub.api.headers import SecurityHeaders
+from hub.api.rate_limit import AddressLimit
 from hub.api.routes import (
     admin,
     api_keys,
@@ -80,7 +81,7 @@ def build(services: Services, *, static: Path = STATIC) -> FastAPI:
         include(app, routes.router())
     include(app, docs.router(app, static / "swagger"))
     app.include_router(web.router(app, static / "web"))
-    _wrap(app, services.allowed_origins)
+    _wrap(app, services)
     return app
 
 
@@ -98,17 +99,18 @@ class _App(FastAPI):
         return openapi.describe(self)
 
 
-def _wrap(app: FastAPI, allowed_origins: tuple[str, ...]) -> None:
+def _wrap(app: FastAPI, services: Services) -> None:
     """Innermost first."""
     app.add_middleware(RequestDeadline)  # from when the body is there
     app.add_middleware(BodyLimit)
-    if allowed_origins:
+    app.add_middleware(AddressLimit, limits=services.rate_limits)
+    if services.allowed_origins:
         app.add_middleware(
             CORSMiddleware,
-            allow_origins=list(allowed_origins),
+            allow_origins=list(services.allowed_origins),
             allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
             allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID", "X-Request-ID"],
-            expose_headers=["Retry-After", "X-Request-ID"],
+            expose_headers=["Retry-After", "X-Request-ID", *rate_limit.HEADERS],
             max_age=600,
         )
     app.add_middleware(SecurityHeaders)

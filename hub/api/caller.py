@@ -5,9 +5,11 @@ from typing import Annotated, cast
 from fastapi import Depends, Request, Security
 from fastapi.security import HTTPBearer, OAuth2PasswordBearer
 
+from hub.api.rate_limit import stand
 from hub.api.services import Services
 from hub.auth.header import bearer_token
 from hub.auth.policy import require_credential, route_rule
+from hub.auth.rate_limits import check
 from hub.domain.errors import Unauthenticated
 from hub.domain.principal import Principal
 
@@ -38,12 +40,17 @@ async def caller(
     _signed_in: Annotated[object, Security(_SIGN_IN)],
     _bearer: Annotated[object, Security(_BEARER)],
 ) -> Principal:
-    """Who calls. Raises `Unauthenticated` when nobody can tell, `Forbidden` when the credential is not for this."""
+    """Who calls. Raises `Unauthenticated` when nobody can tell, `RateLimited` when they ask too often, `Forbidden` when
+    the credential is not for this."""
     token = bearer_token(request.headers.getlist("authorization"))
     if token is None:
         raise Unauthenticated("this needs an Authorization header: Bearer <access token or API key>")
     principal = await wired.authenticator.bearer(token)
-    require_credential(principal, route_rule(request.method, request.scope["route"].path))
+    pattern = request.scope["route"].path
+    standing = wired.rate_limits.request(principal, f"{request.method} {pattern}")
+    stand(request.scope["state"], standing)
+    check(standing)
+    require_credential(principal, route_rule(request.method, pattern))
     return principal
 
 

@@ -20,7 +20,15 @@ _DESCRIPTIONS = {
     500: "A fault of the hub.",
     503: "Something the hub needs does not answer; the same call may succeed soon.",
 }
-_SOMETIMES = (500, 503)  # any route may answer with these
+_SOMETIMES = (429, 500, 503)  # any route may answer with these
+
+# Stand in other answers, too.
+_STANDING = {
+    "RateLimit-Limit": {"schema": {"type": "string"}, "description": "Requests that may come at once."},
+    "RateLimit-Remaining": {"schema": {"type": "string"}, "description": "How many may still come at once."},
+    "RateLimit-Reset": {"schema": {"type": "string"}, "description": "Seconds until all of them may come again."},
+    "RateLimit-Policy": {"schema": {"type": "string"}, "description": "Requests a minute; `w` in seconds, `burst`."},
+}
 
 _DESCRIPTION = """\
 REST side of the hub: accounts, sessions, the log, transcripts, runs. Live conversations go over the WebSocket
@@ -52,7 +60,7 @@ def operation_id(route: APIRoute) -> str:
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The error answers of a route, for its `responses`; 500 and 503 are added."""
+    """The error answers of a route, for its `responses`; 429, 500 and 503 are added."""
     return {status: _problem(status) for status in (*statuses, *_SOMETIMES)}
 
 
@@ -101,8 +109,11 @@ def _problem(status: int) -> dict[str, Any]:
     }
     if status == 401:
         answer["headers"] = {"WWW-Authenticate": {"schema": {"type": "string"}, "description": "How to authenticate."}}
+    if status == 429:
+        answer["headers"] = dict(_STANDING)
     if status in (429, 503):
-        answer["headers"] = {
-            "Retry-After": {"schema": {"type": "string"}, "description": "Seconds to wait, where that is known."}
+        answer.setdefault("headers", {})["Retry-After"] = {
+            "schema": {"type": "string"},
+            "description": "Seconds to wait, where that is known.",
         }
     return answer

@@ -8,6 +8,7 @@ from hub.auth.accounts import Accounts
 from hub.auth.administration import Administration
 from hub.auth.api_keys import ApiKeys
 from hub.auth.authenticator import Authenticator
+from hub.auth.rate_limits import RateLimits
 from hub.auth.sign_ins import SignIns
 from hub.auth.tickets import Tickets
 from hub.engine.catalog import Catalog
@@ -43,6 +44,7 @@ class Services:
     """
 
     authenticator: Authenticator
+    rate_limits: RateLimits
     accounts: Accounts
     api_keys: ApiKeys
     sign_ins: SignIns

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from pydantic import BaseModel
 from uvicorn._types import ASGIReceiveCallable
 
+from hub.auth.rate_limits import RateLimits
 from hub.domain.errors import HubError, RateLimited
 from hub.domain.ids import SessionId, new_id
 from hub.domain.principal import Principal
@@ -47,6 +48,7 @@ class Connection:
         "_bad_frames",
         "_commands",
         "_credential_timer",
+        "_limits",
         "_loop",
         "_pace",
         "_pieces",
@@ -62,7 +64,15 @@ class Connection:
         "transport",
     )
 
-    def __init__(self, transport: HubWebSocket, principal: Principal, options: GatewayOptions, answer: Answer) -> None:
+    def __init__(
+        self,
+        transport: HubWebSocket,
+        principal: Principal,
+        options: GatewayOptions,
+        answer: Answer,
+        limits: RateLimits | None = None,
+    ) -> None:
+        """`limits` are those of the user over all connections."""
         self.id = new_id()
         self.transport = transport
         self.principal = principal
@@ -71,6 +81,7 @@ class Connection:
         self.outbox = Outbox(transport.send_frames, self._too_slow, max_bytes=options.outbox_bytes)
         self._answer = answer
         self._loop = asyncio.get_running_loop()
+        self._limits = limits
         self._pace = Pace(options.commands_per_minute, options.command_burst)
         self._pieces = Pace(PIECES_PER_MINUTE, PIECES_AT_ONCE)
         self._commands: deque[tuple[AnyCommand, float]] | None = None
@@ -164,6 +175,8 @@ class Connection:
         retry_after = pace.take(self._loop.time())
         if not retry_after and self._commands is not None and len(self._commands) >= MAX_QUEUED:
             retry_after = 1.0
+        if not retry_after and self._limits is not None and not isinstance(command, TurnDelta):
+            retry_after = self._limits.command(self.principal, command.type).retry_after_s
         if retry_after:
             self._refuse(command, retry_after)
         else:

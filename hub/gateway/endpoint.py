@@ -8,6 +8,7 @@ import structlog
 from uvicorn._types import ASGIReceiveCallable, ASGISendCallable, WebSocketScope
 
 from hub.auth.authenticator import Authenticator
+from hub.auth.rate_limits import RateLimits
 from hub.domain.errors import HubError, Unavailable
 from hub.domain.principal import Principal
 from hub.gateway.access_watch import AccessWatch
@@ -50,6 +51,7 @@ class Gateway:
         self,
         *,
         authenticator: Authenticator,
+        rate_limits: RateLimits,
         sessions: Sessions,
         messages: Messages,
         cutting: Cutting,
@@ -64,7 +66,8 @@ class Gateway:
         node: str,
         options: GatewayOptions,
     ) -> None:
-        self._entry = Entry(authenticator, options)
+        self._entry = Entry(authenticator, rate_limits, options)
+        self._limits = rate_limits
         self._presence = presence
         self._serving = serving
         self._node = node
@@ -189,7 +192,7 @@ class Gateway:
     async def _serve(
         self, transport: HubWebSocket, receive: ASGIReceiveCallable, principal: Principal, first: Auth | None
     ) -> None:
-        connection = Connection(transport, principal, self._options, self._dispatch.answer)
+        connection = Connection(transport, principal, self._options, self._dispatch.answer, self._limits)
         slot = self._heartbeat.add(transport)
         self._connections.add(connection)
         try:

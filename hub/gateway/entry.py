@@ -6,6 +6,7 @@ import structlog
 from uvicorn._types import ASGIReceiveCallable, ASGISendCallable, WebSocketScope
 
 from hub.auth.authenticator import Authenticator
+from hub.auth.rate_limits import RateLimits, check
 from hub.domain.errors import Forbidden, HubError, Internal, Unauthenticated, Unavailable
 from hub.domain.principal import Principal
 from hub.gateway.credentials import origin, origin_allowed, shown_credential
@@ -31,8 +32,9 @@ class TurnedAway(Exception):
 class Entry:
     """Decides about handshakes. Knows nobody and keeps nothing."""
 
-    def __init__(self, authenticator: Authenticator, options: GatewayOptions) -> None:
+    def __init__(self, authenticator: Authenticator, limits: RateLimits, options: GatewayOptions) -> None:
         self._authenticator = authenticator
+        self._limits = limits
         self._options = options
         self._log = structlog.get_logger("hub.gateway")
 
@@ -46,6 +48,8 @@ class Entry:
             raise Forbidden("this origin is not allowed: list it in HUB_ALLOWED_ORIGINS")
         if sockets > self._options.connections:  # before any hash is computed
             raise Unavailable("too many connections", retry_after=RETRY_AFTER_S)
+        if (client := scope["client"]) is not None:
+            check(self._limits.from_address(client[0]))
         shown = shown_credential(scope)
         try:
             async with asyncio.timeout(AUTHENTICATE_S):

@@ -35,5 +35,5 @@ class Limits:
             )
         except Unavailable:
             return Verdict(when_down == "allow", 0.0 if when_down == "allow" else 1.0)
-        wait_us = cast(int, reply)
+        wait_us, _ = cast(list[int], reply)
         return Verdict(wait_us == 0, wait_us / 1_000_000)

@@ -1,0 +1,92 @@
+"""How much each caller may ask of all workers together, decided without waiting.
+
+Every worker counts for itself and tells Redis, which counts for all; what Redis answers corrects the worker's count. So
+a request costs no round trip, and a caller who spreads over several workers gets beyond the limit what is under way to
+Redis, usually one request per worker. While Redis is away each worker holds the limit alone.
+"""
+
+import time
+from collections import OrderedDict
+from dataclasses import dataclass
+from functools import partial
+
+from hub.relay import keys, scripts
+from hub.relay.pipeline import Pipeline
+from hub.relay.wire import Reply
+
+MAX_KNOWN = 20_000  # callers; who was not seen for longest is forgotten, and remembered by Redis
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """`burst` requests at once, `per_minute` in the long run. `name` tells allowances apart."""
+
+    name: str
+    per_minute: int
+    burst: int
+
+    @property
+    def interval_s(self) -> float:
+        """How long one request takes of the long run."""
+        return 60 / self.per_minute
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a caller stands after a request. `remaining` of `allowance.burst` may follow at once, all of it after
+    `reset_s`; `retry_after_s` is 0 when the request was allowed."""
+
+    allowance: Allowance
+    remaining: int
+    reset_s: float
+    retry_after_s: float
+
+
+class _Count:
+    __slots__ = ("refused_until", "unused_at")
+
+    def __init__(self) -> None:
+        self.unused_at = 0.0
+        self.refused_until = 0.0  # by the count of all workers
+
+
+class Allowances:
+    """The counts of this worker. Nothing here waits or raises."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._pipeline = pipeline
+        self._script = scripts.load("limit")
+        self._counts: OrderedDict[tuple[str, str], _Count] = OrderedDict()
+
+    def take(self, allowance: Allowance, caller: str) -> Standing:
+        """Count one request of the caller, unless it is too much."""
+        count = self._count(allowance.name, caller)
+        now, interval = time.monotonic(), allowance.interval_s
+        used = max(count.unused_at - now, 0.0)
+        # Floating point: the last one of a burst is within it.
+        wait = max(used - interval * (allowance.burst - 1) - 1e-9, count.refused_until - now, 0.0)
+        if not wait:
+            used += interval
+            count.unused_at = now + used
+            words = (b"%.0f" % (interval * 1e6), b"%d" % allowance.burst, b"1")
+            key = keys.limit(f"{allowance.name}:{caller}")
+            self._pipeline.script(self._script, (key,), words, partial(self._counted, count))
+        return Standing(allowance, max(0, int(allowance.burst - used / interval + 1e-6)), used, wait)
+
+    def _counted(self, count: _Count, reply: Reply) -> None:
+        """What all workers have counted, if Redis was there to tell."""
+        if isinstance(reply, list):
+            now = time.monotonic()
+            wait_us, used_us = reply
+            count.unused_at = max(count.unused_at, now + used_us / 1e6)
+            count.refused_until = now + wait_us / 1e6
+
+    def _count(self, name: str, caller: str) -> _Count:
+        count = self._counts.get((name, caller))
+        if count is None:
+            count = self._counts[name, caller] = _Count()
+            if len(self._counts) > MAX_KNOWN:
+                self._counts.popitem(last=False)
+        else:
+            self._counts.move_to_end((name, caller))
+        return count
