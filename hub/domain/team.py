@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+TAKE_TURN = "take_turn"
+"""The call by which a turn of a person is asked for: a question whose answer is what they say."""
+
 ACCEPT_S = 10.0
 SILENCE_S = 60.0
 
@@ -15,20 +18,27 @@ class TeamKind(StrEnum):
     GRAPH = "graph"
 
 
+class SeatKind(StrEnum):
+    BOT = "bot"
+    HUMAN = "human"
+
+
 @dataclass(frozen=True, slots=True)
 class Seat:
-    """A place in a team that is taken by a program over the wire, and not by a model. Times are in seconds.
+    """A place in a team that is taken by a program over the wire, or by a person, and not by a model. Times are in
+    seconds.
 
-    `user` names the only user whose programs may take it, in every session of the team; without it those of any editor
-    of a session may, there. A turn must be begun `accept_s` after it was offered; between two signs of life there are
-    `silence_s` at most, and `timeout_s` for all of it. `substitute` is the agent of the team that speaks instead when
-    nobody does.
+    `user` names the only user who may take it (a bot's in every session of the team); without it any editor of a
+    session may, there. A turn of a bot must be begun `accept_s` after it was offered; between two signs of life there
+    are `silence_s` at most. `timeout_s` is for all of a turn; None is what the hub gives. `substitute` is the agent of
+    the team that speaks instead when nobody does.
     """
 
+    kind: SeatKind = SeatKind.BOT
     user: str | None = None
     accept_s: float = ACCEPT_S
     silence_s: float = SILENCE_S
-    timeout_s: float = 240.0
+    timeout_s: float | None = None
     substitute: str | None = None
 
 

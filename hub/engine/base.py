@@ -191,6 +191,7 @@ class Failure(StrEnum):
     BOT_DECLINED = "bot_declined"
     BOT_STALLED = "bot_stalled"
     BOT_TIMEOUT = "bot_timeout"
+    PERSON_UNAVAILABLE = "person_unavailable"
     ENGINE_ERROR = "engine_error"
 
 

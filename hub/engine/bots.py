@@ -115,7 +115,7 @@ class Bots:
     async def speak(self, turn: BotTurn) -> AsyncGenerator[Spoken | Void | Ended, None]:
         """What a bot says, to its end. Raises ModelError when nobody has spoken the turn in time."""
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + turn.seat.timeout_s
+        deadline = loop.time() + (turn.seat.timeout_s or turn.request.timeout_s)
         tried = set[str]()
         failure, shown = Failure.BOT_UNAVAILABLE, False
         for retry in range(MAX_OFFERS):

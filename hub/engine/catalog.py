@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hub.domain.team import TeamKind, TeamSpec
+from hub.domain.team import TAKE_TURN, TeamKind, TeamSpec
 from hub.engine.base import Engine
 from hub.engine.bots import Bots
 from hub.engine.mcp.form import McpServerForm
@@ -102,7 +102,7 @@ def names_of(models: Models, tools: Tools) -> Names:
     """What teams may name with these models and tools."""
     return Names(
         models=models.aliases(),
-        tools=[tool.name for tool in tools],
+        tools=[tool.name for tool in tools if tool.name != TAKE_TURN],
         effects=[tool.name for tool in tools if not tool.is_always_safe],
         teams={tool.name: tool.teams for tool in tools if tool.teams is not None},
     )

@@ -303,11 +303,17 @@ class Calls:
             now = await input_requests.now(db)
         return tuple(
             replace(
-                requests.request(kind, prompt, call, self._run.lease, now, self._expires_s),
+                requests.request(kind, prompt, call, self._run.lease, now, self._time_for(call)),
                 **self._who_approves(kind, call),
             )
             for call, kind, prompt in asked
         )
+
+    def _time_for(self, call: Call) -> float:
+        """Seconds to answer; a person's place in the team may have its own."""
+        agent = self._team.agent(call.agent)
+        own = agent.seat.timeout_s if agent is not None and agent.seat is not None else None
+        return own or self._expires_s
 
     def _who_approves(self, kind: RequestKind, call: Call) -> WhoApproves:
         """As the tool has it, for this call; kept with the request, whatever becomes of the tool."""

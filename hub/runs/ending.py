@@ -20,6 +20,7 @@ _FAILURES = {
     Failure.BOT_DECLINED: "the bot declined the turn",
     Failure.BOT_STALLED: "the bot stopped answering",
     Failure.BOT_TIMEOUT: "the bot took too long",
+    Failure.PERSON_UNAVAILABLE: "nobody has taken the person's turn",
     Failure.ENGINE_ERROR: "the team failed",
 }
 

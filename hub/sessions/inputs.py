@@ -1,10 +1,14 @@
 """What the runs of a session wait for a person to say, and saying it."""
 
-from hub.auth.policy import Action
+import orjson
+
+from hub.auth.policy import Action, require_role
 from hub.domain.calls import Approval, Decision, InputRequest, RequestKind, Resolution
 from hub.domain.errors import BadRequest, Conflict, Forbidden, NotFound
 from hub.domain.ids import RequestId, parse_id
 from hub.domain.principal import Principal
+from hub.domain.session import Role
+from hub.domain.team import TAKE_TURN
 from hub.protocol.events import Person
 from hub.protocol.results import SeqResult
 from hub.relay.broadcast import Broadcast
@@ -55,11 +59,13 @@ class Inputs:
         """
         id_ = session_id(session)
         async with self._store.transaction() as db:
-            await reach(db, principal, id_, Action.RESPOND, lock=True)
+            found = await reach(db, principal, id_, Action.RESPOND, lock=True)
             parsed = parse_id(request)
             asked = await input_requests.get(db, id_, RequestId(parsed)) if parsed is not None else None
             if asked is None:
                 raise NotFound("no such request")
+            if asked.request.tool == TAKE_TURN:
+                _check_turn(asked.request, principal, found.role)
             _check(asked.request.kind, decision, text)
             if arguments_sha256 not in (None, asked.request.arguments_sha256.hex()):
                 raise Conflict("it is about other arguments", details={"reason": "changed"})
@@ -84,6 +90,15 @@ class Inputs:
         if resolved:
             self._control.wake()
         return SeqResult(seq=events[0].seq)
+
+
+def _check_turn(request: InputRequest, principal: Principal, role: Role | None) -> None:
+    """A person's turn is theirs whom its place names, or any editor's. Raises `Forbidden`."""
+    user = orjson.loads(request.arguments).get("user")
+    if user is None:
+        require_role(role, Action.SEND)
+    elif principal.name != user:
+        raise Forbidden("this turn is somebody else's", details={"user": user})
 
 
 def _check(kind: RequestKind, decision: Decision | None, text: str | None) -> None:

@@ -58,16 +58,21 @@ def valkey() -> Iterator[OwnValkey]:
         yield server
 
 
+def write_teams(folder: Path, teams: dict[str, str]) -> Path:
+    """A folder with these teams."""
+    for name, text in teams.items():
+        lines = [line[8:] for line in text.strip("\n").split("\n")]
+        (folder / f"{name}.yaml").write_text("\n".join([f"name: {name}", "description: A test.", *lines]))
+    return folder
+
+
 @pytest.fixture(scope="module")
 async def pair(
     cluster: Cluster, valkey: OwnValkey, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[tuple[Door, Door]]:
     """Two workers with the teams above."""
-    folder = tmp_path_factory.mktemp("teams")
-    for name, text in TEAMS.items():
-        lines = [line[8:] for line in text.strip("\n").split("\n")]
-        (folder / f"{name}.yaml").write_text("\n".join([f"name: {name}", "description: A test.", *lines]))
-    settings = settings_for(await cluster.clone(), valkey.url, teams_dir=Path(folder))
+    folder = write_teams(tmp_path_factory.mktemp("teams"), TEAMS)
+    settings = settings_for(await cluster.clone(), valkey.url, teams_dir=folder)
     async with AsyncExitStack() as stack:
         one, two = [await stack.enter_async_context(running_worker(settings, node)) for node in ("t:1:a", "t:2:b")]
         yield one, two

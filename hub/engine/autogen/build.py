@@ -7,12 +7,14 @@ from typing import assert_never
 from autogen_agentchat.base import ChatAgent
 from autogen_agentchat.teams import BaseGroupChat, RoundRobinGroupChat, SelectorGroupChat, Swarm
 
-from hub.domain.team import AgentSpec, TeamKind
+from hub.domain.team import AgentSpec, SeatKind, TeamKind
 from hub.engine.autogen.agent import HubAgent
-from hub.engine.autogen.bot import CONTEXT_CHARACTERS, BotClient
+from hub.engine.autogen.bot import BotClient
 from hub.engine.autogen.context import RecentContext
 from hub.engine.autogen.graph import HubGraph
 from hub.engine.autogen.metered import Candidate, MeteredClient, SpeakingClient
+from hub.engine.autogen.person import PersonClient
+from hub.engine.autogen.seat import SeatClient
 from hub.engine.autogen.selector import speaker_selection
 from hub.engine.autogen.telling import Telling
 from hub.engine.autogen.workbench import SafeWorkbench
@@ -20,6 +22,9 @@ from hub.engine.base import TurnRequest
 from hub.engine.bots import Bots
 from hub.engine.models.registry import Model
 from hub.engine.tools.registry import Tools
+
+SEATED_CHARACTERS = 100_000
+"""Of a conversation, as an agent that is no model is told it: the newest of it."""
 
 ModelsFor = Callable[[AgentSpec | None], Sequence[Candidate]]
 """The models to ask for an agent's words, or for a question of the hub's own, in this order."""
@@ -45,15 +50,12 @@ def build_team(
     for agent in spec.agents:
         chain = models_for(agent)
         own = _tools(tools, agent, spec.kind)
-        is_bot = agent.seat is not None
         agents.append(
             HubAgent(
                 agent,
-                BotClient(bots, request, agent, telling, models_for)
-                if is_bot
-                else SpeakingClient(chain, telling, agent),
+                _seated(request, agent, models_for, telling, bots) or SpeakingClient(chain, telling, agent),
                 SafeWorkbench(own, telling.asking, telling.calls, partial(request.context, agent)),
-                RecentContext(agent.name, CONTEXT_CHARACTERS if is_bot else chain[0].shown_characters),
+                RecentContext(agent.name, SEATED_CHARACTERS if agent.seat is not None else chain[0].shown_characters),
                 telling,
             )
         )
@@ -75,6 +77,21 @@ def build_team(
             raise ValueError("a scripted team is not AutoGen's")
         case _:
             assert_never(spec.kind)
+
+
+def _seated(
+    request: TurnRequest, agent: AgentSpec, models_for: ModelsFor, telling: Telling, bots: Bots | None
+) -> SeatClient | None:
+    """What speaks for an agent with a seat."""
+    if agent.seat is None:
+        return None
+    match agent.seat.kind:
+        case SeatKind.BOT:
+            return BotClient(bots, request, agent, telling, models_for)
+        case SeatKind.HUMAN:
+            return PersonClient(request, agent, telling, models_for)
+        case _:
+            assert_never(agent.seat.kind)
 
 
 def _tools(tools: Tools, agent: AgentSpec, kind: TeamKind) -> Tools:

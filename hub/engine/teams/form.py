@@ -1,10 +1,10 @@
 """The form of a team's file (`hub team schema` prints its JSON Schema)."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, assert_never
 
 from pydantic import Field, StringConstraints
 
-from hub.domain.team import ACCEPT_S, SILENCE_S, AgentSpec, Edge, Seat, TeamKind, TeamSpec
+from hub.domain.team import ACCEPT_S, SILENCE_S, TAKE_TURN, AgentSpec, Edge, Seat, SeatKind, TeamKind, TeamSpec
 from hub.engine.forms import Form
 
 SCHEMA_ID = "https://json-schema.org/draft/2020-12/schema"
@@ -32,6 +32,8 @@ Prose = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, ma
 SEAT_SHARE = 0.8  # of a turn's time, for a bot: then there is time left for who speaks in its place
 MODEL_KEYS = ("model", "temperature", "max_tokens")
 SEAT_KEYS = ("user", "accept_s", "silence_s", "timeout_s", "substitute")
+BOT_KEYS = ("accept_s", "silence_s")
+LONGEST_S = 30 * 86_400.0  # that a person may be waited for
 
 
 class AgentForm(Form):
@@ -55,12 +57,15 @@ class AgentForm(Form):
         tuple[AgentName, ...], Field(max_length=32, description="For kind swarm: agents it may hand over to.")
     ] = ()
     kind: Annotated[
-        Literal["model", "bot"],
-        Field(description="What speaks. model: the team's model. bot: a program that has registered with the hub."),
+        Literal["model", "bot", "human"],
+        Field(
+            description="Who speaks. model: the team's model. bot: a program that has registered with the hub. human: "
+            "a person in the session, who is asked."
+        ),
     ] = "model"
     user: Annotated[
         Line | None,
-        Field(description="For a bot: the only user whose programs may take this place, in any session of the team."),
+        Field(description="For a bot or a human: the only user who may take this place; else any editor of a session."),
     ] = None
     accept_s: Annotated[
         float, Field(gt=0, le=3600, strict=False, description="For a bot: seconds until it has begun its turn.")
@@ -72,13 +77,15 @@ class AgentForm(Form):
         float | None,
         Field(
             gt=0,
-            le=3600,
+            le=LONGEST_S,
             strict=False,
-            description="For a bot: seconds for its whole turn; else four fifths of the team's turn_timeout_s.",
+            description="Seconds for a whole turn: of a bot, else four fifths of the team's turn_timeout_s; of a "
+            "human, else what the hub gives for answers.",
         ),
     ] = None
     substitute: Annotated[
-        AgentName | None, Field(description="For a bot: the agent of the team that speaks when it does not.")
+        AgentName | None,
+        Field(description="For a bot or a human: the agent of the team that speaks when nobody does."),
     ] = None
 
     def spec(self, turn_timeout_s: float) -> AgentSpec:
@@ -94,22 +101,31 @@ class AgentForm(Form):
             display_name=shown,
             instructions="\n\n".join(part for part in told if part),
             description=self.description or self.role or shown,
-            tools=self.tools,
+            tools=self.tools if self.kind != "human" else (TAKE_TURN,),
             handoffs=self.handoffs,
             model=self.model,
             temperature=self.temperature,
             max_tokens=self.max_tokens,
-            seat=self._seat(turn_timeout_s) if self.kind == "bot" else None,
+            seat=self._seat(turn_timeout_s),
         )
 
-    def _seat(self, turn_timeout_s: float) -> Seat:
-        return Seat(
-            user=self.user,
-            accept_s=self.accept_s,
-            silence_s=self.silence_s,
-            timeout_s=self.timeout_s if self.timeout_s is not None else turn_timeout_s * SEAT_SHARE,
-            substitute=self.substitute,
-        )
+    def _seat(self, turn_timeout_s: float) -> Seat | None:
+        match self.kind:
+            case "model":
+                return None
+            case "human":
+                return Seat(SeatKind.HUMAN, self.user, timeout_s=self.timeout_s, substitute=self.substitute)
+            case "bot":
+                return Seat(
+                    SeatKind.BOT,
+                    self.user,
+                    self.accept_s,
+                    self.silence_s,
+                    self.timeout_s if self.timeout_s is not None else turn_timeout_s * SEAT_SHARE,
+                    self.substitute,
+                )
+            case _:
+                assert_never(self.kind)
 
 
 class EdgeForm(Form):

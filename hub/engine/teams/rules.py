@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from hub.engine.forms import Complaint, unknown
-from hub.engine.teams.form import MODEL_KEYS, SEAT_KEYS, AgentForm, TeamForm
+from hub.engine.teams.form import BOT_KEYS, MODEL_KEYS, SEAT_KEYS, AgentForm, TeamForm
 from hub.engine.yaml_source import Path
 
 RESERVED_TEAMS = ("scripted", "scripted-autogen", "scripted-tools")
@@ -77,18 +77,30 @@ def _seat(form: TeamForm, path: Path, agent: AgentForm) -> Iterator[Complaint]:
     if agent.kind == "model":
         for key in SEAT_KEYS:
             if key in agent.model_fields_set:
-                yield (*path, key), f"only an agent of kind bot has {key}"
+                yield (*path, key), f"only an agent of kind bot or human has {key}"
         return
     if agent.tools:
-        yield (*path, "tools"), "a bot brings its own tools: the hub's are for models"
+        yield (*path, "tools"), "only an agent of kind model has tools of the hub's"
+    if agent.kind == "human":
+        yield from _person(form, path, agent)
     for key in MODEL_KEYS:
         if key in agent.model_fields_set:
             yield (*path, key), f"only an agent of kind model has {key}"
-    if agent.timeout_s is not None and agent.timeout_s >= form.limits.turn_timeout_s:
+    if agent.kind == "bot" and agent.timeout_s is not None and agent.timeout_s >= form.limits.turn_timeout_s:
         yield (*path, "timeout_s"), "a bot has less time than the whole turn (limits.turn_timeout_s)"
     if agent.substitute is not None:
         models = [other.name for other in form.agents if other.kind == "model"]
         yield from unknown((*path, "substitute"), "agent of kind model", agent.substitute, models)
+
+
+def _person(form: TeamForm, path: Path, agent: AgentForm) -> Iterator[Complaint]:
+    if form.kind == "graph":
+        yield (*path, "kind"), "a graph cannot wait for a person in one branch and go on in another"
+    if agent.handoffs:
+        yield (*path, "handoffs"), "a person hands over to nobody: the next speaker is found without"
+    for key in BOT_KEYS:
+        if key in agent.model_fields_set:
+            yield (*path, key), f"only an agent of kind bot has {key}"
 
 
 def _graph(form: TeamForm) -> Iterator[Complaint]:

@@ -8,6 +8,7 @@ from typing import Annotated
 from pydantic import Field
 
 from hub.domain.ids import SessionId
+from hub.domain.team import TAKE_TURN
 from hub.engine.tools.calculator import calculate
 from hub.engine.tools.function import tool
 from hub.engine.tools.tool import Arguments, Tool, ToolContext, ToolKind
@@ -66,6 +67,19 @@ def builtin_tools(increment: Increment, search: Search) -> list[Tool]:
         """
         return question
 
+    @tool("question", name=TAKE_TURN)
+    async def take_turn(
+        prompt: Annotated[str, Field(min_length=1, max_length=20_000)],
+        user: str | None = None,  # noqa: ARG001 - read by who takes the answer
+    ) -> str:
+        """Asks for a person's turn in a team that has a place for one; teams do not list it.
+
+        Args:
+            prompt: What the turn is about.
+            user: Who may take it; else any editor of the session.
+        """
+        return prompt
+
     @tool("effect")
     async def counter(key: Key) -> str:
         """Adds 1 to the counter with the given key and tells its new value.
@@ -84,7 +98,7 @@ def builtin_tools(increment: Increment, search: Search) -> list[Tool]:
         """
         return f"transferred {key}"  # it stands for what must not be done without a yes; nothing is moved
 
-    return [_CLOCK, calculator, search_transcript, ask_person, counter, transfer]
+    return [_CLOCK, calculator, search_transcript, ask_person, take_turn, counter, transfer]
 
 
 async def _now(_arguments: Arguments, _context: ToolContext, /) -> str:

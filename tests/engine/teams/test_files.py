@@ -143,18 +143,20 @@ def test_graphs_and_swarms() -> None:
 
 def test_a_place_for_a_program() -> None:
     team = parse(PLACES.encode(), "p", NAMES)
-    assert team.agents[0].seat == Seat("owl", accept_s=3.0, silence_s=60.0, timeout_s=240.0, substitute="b")
+    assert team.agents[0].seat == Seat(user="owl", accept_s=3.0, silence_s=60.0, timeout_s=240.0, substitute="b")
     assert team.agents[1].seat is None
 
 
 @pytest.mark.parametrize(
     ("text", "old", "new", "problem"),
     [
-        (PLACES, "name: b", "name: b, user: owl", "5:20: agents[1].user: only an agent of kind bot has user"),
-        (PLACES, "user: owl", "tools: [clock]", "4:31: agents[0].tools: a bot brings its own tools"),
+        (PLACES, "name: b", "name: b, user: owl", "5:20: agents[1].user: only an agent of kind bot or human has user"),
+        (PLACES, "user: owl", "tools: [clock]", "4:31: agents[0].tools: only an agent of kind model has tools"),
         (PLACES, "substitute: b", "substitute: a", "4:55: agents[0].substitute: there is no agent of kind model 'a'"),
         (PLACES, "accept_s: 3", "timeout_s: 300", "4:42: agents[0].timeout_s: a bot has less time than the whole turn"),
-        (PLACES, "kind: bot", "kind: python", "4:20: agents[0].kind: Input should be 'model' or 'bot'"),
+        (PLACES, "kind: bot", "kind: python", "4:20: agents[0].kind: Input should be 'model', 'bot' or 'human'"),
+        (PLACES, "kind: bot", "kind: human", "4:44: agents[0].accept_s: only an agent of kind bot has accept_s"),
+        (GRAPH, "{name: a}", "{name: a, kind: human}", "4:20: agents[0].kind: a graph cannot wait for a person"),
         (GRAPH, "from: a,", "form: a,", "6:6: edges[0].form: there is no such key; do you mean 'from'?"),
         (GRAPH, "to: c", "to: d", "8:15: edges[2].to: there is no agent 'd'; there are: a, b, c"),
         (GRAPH, "[clock]", "[counter]", "4:39: agents[1].tools[0]: 'counter' has effects or asks people"),
