@@ -1,5 +1,7 @@
 """The one way a run writes: fenced in PostgreSQL, then published."""
 
+import asyncio
+import random
 from collections.abc import Awaitable, Callable, Sequence
 
 from hub.domain.run import Lease
@@ -10,6 +12,8 @@ from hub.runs.lease import HeldLease
 from hub.store import log
 from hub.store.database import Db, NotBegun, Store
 from hub.store.log import LeaseLost
+
+RETRY_S, RETRY_MAX_S = 0.1, 2.0  # all runs of a worker ask at once, and asking has its price
 
 Also = Callable[[Db, list[LoggedEvent]], Awaitable[Sequence[NewEvent]]]
 """What else belongs into the transaction, given the events as they were logged. Gives what is to be logged after
@@ -55,6 +59,7 @@ class Journal:
         """
         early = len(self._held_back)
         events = [*self._held_back, *events]
+        pause_s = RETRY_S
         while True:
             self.check()
             try:
@@ -63,8 +68,9 @@ class Journal:
             except LeaseLost:
                 self.refuse()
                 raise
-            except NotBegun:
-                continue  # it has waited for seconds, and goes on as long as the lease stands
+            except NotBegun:  # the database is crowded, or away: this waits for it as long as the lease stands
+                await asyncio.sleep(random.uniform(0.5, 1) * pause_s)  # noqa: S311 (jitter)
+                pause_s = min(2 * pause_s, RETRY_MAX_S)
         self._held_back.clear()
         if before_publishing is not None:
             await before_publishing()

@@ -38,7 +38,7 @@ _VERSION = text("SELECT version_num FROM alembic_version")
 
 
 class NotBegun(Unavailable):
-    """No connection was free in time: nothing has been sent, so the same may be tried again whatever it is."""
+    """There was no connection, or no BEGIN on it: nothing was done, so the same may be tried again whatever it is."""
 
 
 def driver_url(dsn: str) -> URL:
@@ -99,7 +99,7 @@ class Store:
         of its own; what is read then is as of after the wait.
 
         Raises `Unavailable` for trouble with the database, also at COMMIT (the outcome is then unknown), and `Conflict`
-        when a row that must be unique is there already.
+        when a row that must be unique is there already. `NotBegun`, an `Unavailable`, before the body.
         """
         async with self._connection() as db:
             try:
@@ -127,25 +127,35 @@ class Store:
     async def _begin(self, db: Db, lock: SessionId | None) -> None:
         try:
             async with asyncio.timeout(self._pool_timeout_s):
-                await db.begin(lock)
+                with translated():
+                    await db.begin(lock)
         except TimeoutError as e:
             db.abandon()
             raise NotBegun("the database does not answer", retry_after=1) from e
+        except Unavailable as e:
+            raise NotBegun(e.message, retry_after=1) from e
 
     @asynccontextmanager
     async def _connection(self) -> AsyncGenerator[Db]:
-        with translated():
-            async with self._engine.connect() as pooled:
-                connection = (await pooled.get_raw_connection()).driver_connection
-                db = Transaction(connection, self._compiled)
-                try:
-                    yield db
-                except (TimeoutError, asyncio.CancelledError):
-                    db.abandon()
-                    raise
-                finally:
-                    if db.connection.is_closed() or db.connection.is_in_transaction():
-                        await pooled.invalidate()
+        connected = False
+        try:
+            with translated():
+                async with self._engine.connect() as pooled:
+                    connected = True
+                    connection = (await pooled.get_raw_connection()).driver_connection
+                    db = Transaction(connection, self._compiled)
+                    try:
+                        yield db
+                    except (TimeoutError, asyncio.CancelledError):
+                        db.abandon()
+                        raise
+                    finally:
+                        if db.connection.is_closed() or db.connection.is_in_transaction():
+                            await pooled.invalidate()
+        except Unavailable as e:
+            if connected:
+                raise
+            raise NotBegun(e.message, retry_after=1) from e
 
     async def ping(self, timeout_s: float = 2) -> None:
         """Ask the database for a sign of life. Raises `Unavailable` when there is none within `timeout_s` seconds."""
@@ -183,7 +193,7 @@ def translated() -> Generator[None]:
     except asyncpg.PostgresError as e:
         _raise_translated(e, e.sqlstate, lost=False)
     except PoolTimeout as e:
-        raise NotBegun("the database is overloaded", retry_after=1) from e
+        raise Unavailable("the database is overloaded", retry_after=1) from e
     except (TimeoutError, OSError, asyncpg.InterfaceError, asyncpg.InternalClientError) as e:
         raise Unavailable("the database does not answer") from e
 

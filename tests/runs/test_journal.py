@@ -1,6 +1,7 @@
 """How a run writes when the database is crowded."""
 
 import asyncio
+import shutil
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -19,8 +20,11 @@ from hub.runs.lease import HeldLease
 from hub.store import log
 from hub.store.database import Store
 from hub.store.log import LeaseLost
+from hub.store.migrate import upgrade
+from tests.conftest import short_dir
 from tests.relay.wiring import ear, eventually, own_valkey, relay
 from tests.store.conftest import event, make_lease, make_session, make_user
+from tests.store.test_database import Server
 
 POOL_TIMEOUT_S = 0.05
 
@@ -99,3 +103,30 @@ async def test_what_has_not_left_when_the_lease_runs_out_is_not_published(store:
             assert [item.frame for item in listener.heard] == [b'{"the":"end"}']
             async with store.statements() as db:
                 assert [logged.seq for logged in await log.read(db, lease.session, after=0, limit=9)] == [written.seq]
+
+
+async def test_it_outlives_a_database_that_is_started_anew(redis_url: str) -> None:
+    """What a run has to write waits for PostgreSQL; nothing of the run is done again."""
+    home = short_dir()
+    server = Server(home / "pg")
+    await asyncio.to_thread(upgrade, server.dsn)
+    store = Store(server.dsn)
+    try:
+        async with store.transaction() as db:
+            user = await make_user(db, "Alice")
+            session = await make_session(db, user)
+        lease = await make_lease(store, session, user)
+        async with relay(redis_url) as one, asyncio.TaskGroup() as tasks:
+            journal = Journal(store, Broadcast(one.publisher), HeldLease(lease, time.monotonic() + 60))
+            await journal.append([event(run=lease.run)])
+            server.postgres.stop()
+            writing = tasks.create_task(journal.append([event(run=lease.run)]))
+            assert await waits(writing)
+            server.postgres.start()
+            [written] = await writing
+        async with store.statements() as db:
+            assert [logged.seq for logged in await log.read(db, session, after=0, limit=9)] == [1, written.seq]
+    finally:
+        await store.close()
+        server.postgres.stop()
+        shutil.rmtree(home, ignore_errors=True)

@@ -166,6 +166,26 @@ async def test_a_cancelled_transaction_gives_its_connection_back(store: Store, s
     await store.ping()
 
 
+async def test_what_a_server_that_went_away_did_not_begin_may_be_tried_again(server: Server) -> None:
+    """On a connection that has ended meanwhile, and when there is none to be had."""
+    store = Store(server.dsn)
+
+    async def begin() -> None:
+        async with store.transaction():
+            raise AssertionError("it has not begun")
+
+    try:
+        await store.ping()
+        server.postgres.stop()
+        for _ in range(2):
+            with pytest.raises(NotBegun):
+                await begin()
+        assert store.pool_in_use == 0
+    finally:
+        server.postgres.start()
+        await store.close()
+
+
 async def test_a_stopped_server_is_unavailable_and_comes_back(server: Server) -> None:
     store = Store(server.dsn)
     try:
