@@ -523,6 +523,52 @@ async def test_a_runner_that_was_overtaken_finds_nobody(pair: tuple[Door, Door],
     await redis.aclose()
 
 
+async def test_a_worker_that_is_gone_with_its_bot_is_missed_at_once(pair: tuple[Door, Door], valkey: OwnValkey) -> None:
+    """Killed before it got the offer, and with the turn in its hands: nobody says so, Redis knows no listener."""
+    redis = Redis.from_url(valkey.url)
+    line = redis.pubsub()
+    async with AsyncExitStack() as stack:
+        ada, session, bot = await desk(stack, pair, bots=1, team="crossing")
+        await line.subscribe("hub:bots")
+        for gone in (True, False):
+            await bot.person.ask("agent.register", agent="scout", session=session, turns=0)
+            if not gone:
+                await line.subscribe("hub:bots:nowhere")
+            sent = await ada.say(session, "look")
+            seek = await noted(line, "seek", run=sent["run"])
+            here = {"type": "here", "seek": seek["seek"], "sender": "nowhere", "connection": "ghost", "load": 0}
+            user = {"user": bot.person.hello["user"]["id"], "name": "ghost"}
+            await redis.publish(f"hub:bots:{seek['sender']}", json.dumps({**here, **user}))
+            if not gone:
+                offer = (await noted(line, "offer", run=sent["run"]))["data"]["offer"]
+                delta = {"type": "delta", "sender": "nowhere", "offer": offer, "index": 0, "text": "half a "}
+                await redis.publish(f"hub:bots:{seek['sender']}", json.dumps(delta))
+                await ada.expect("message.delta", index=0)
+                await line.unsubscribe("hub:bots:nowhere")
+            await noted(line, "seek", run=sent["run"], retry=1)
+            await bot.person.ask("agent.register", agent="scout", session=session)
+            again = await bot.offered()
+            assert again["retry"] == 1
+            await bot.person.ask("turn.complete", offer=again["offer"], text="whole")
+            await ada.expect("message.completed", text="whole")
+            frames = [frame for frame in ada.seen if frame.get("run") == sent["run"]]
+            assert bool([f for f in frames if f["type"] == "turn.superseded"]) is not gone
+            await ada.ask("run.cancel", session=session, run=sent["run"])
+            await finish(ada, sent["run"])
+        await line.aclose()  # type: ignore[no-untyped-call]
+    await redis.aclose()
+
+
+async def noted(line: Any, type_: str, **fields: Any) -> Frame:
+    """The next note of this type between the workers, with these fields."""
+    async with asyncio.timeout(10):
+        while True:
+            heard = await line.get_message(ignore_subscribe_messages=True, timeout=None)
+            note: Frame = json.loads(heard["data"]) if heard is not None else {}
+            if {**note, "type": type_, **fields} == note:
+                return note
+
+
 async def whole(door: Door) -> None:
     """Wait until the worker has found its Redis again."""
     async with door.rest() as rest, asyncio.timeout(10):
