@@ -72,6 +72,7 @@ from hub.runs.executor import Executor
 from hub.runs.expiry import Expiry
 from hub.runs.lease import LeaseKeeper
 from hub.sessions.accounting import Accounting
+from hub.sessions.budgeting import SessionBudgets
 from hub.sessions.control import Control
 from hub.sessions.cutting import Cutting
 from hub.sessions.forking import Forking
@@ -145,6 +146,7 @@ class Worker:
             capacity=settings.runs_per_worker,
             lease_s=settings.lease_s,
             input_expires_s=settings.input_expires_s,
+            budgets=settings.limits,
         )
         self.expiry = Expiry(self.store, self.broadcast)
 
@@ -176,6 +178,7 @@ class Worker:
         self.forking = Forking(self.store)
         self.history = History(self.store, self.subscriber)
         self.accounting = Accounting(self.store)
+        self.budgets = SessionBudgets(self.store, self.catalog, settings.limits)
         self.control = Control(self.store, self.broadcast, control)
         self.inputs = Inputs(self.store, self.broadcast, control)
 
@@ -289,6 +292,7 @@ class Worker:
                 forking=self.forking,
                 history=self.history,
                 accounting=self.accounting,
+                budgets=self.budgets,
                 control=self.control,
                 inputs=self.inputs,
                 catalog=self.catalog,

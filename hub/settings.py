@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from hub.domain.budget import Limit, parse_limits
+
 MIN_SECRET_BYTES = 32
 
 
@@ -33,6 +35,7 @@ class Settings(BaseSettings):
     tools: Annotated[tuple[str, ...], NoDecode] = ()
     mcp_file: Path | None = None
     models_file: Path | None = None
+    budgets: str = ""
     default_model: str = "local"
     local_model_url: str | None = None
     openai_base_url: str | None = None
@@ -71,11 +74,22 @@ class Settings(BaseSettings):
     def _split(cls, value: object) -> object:
         return tuple(v.strip() for v in value.split(",") if v.strip()) if isinstance(value, str) else value
 
+    @field_validator("budgets")
+    @classmethod
+    def _check_budgets(cls, value: str) -> str:
+        parse_limits(value)
+        return value
+
     @model_validator(mode="after")
     def _check_secrets(self) -> "Settings":
         if self.secret_keys is not None:
             parse_secret_keys(self.secret_keys.get_secret_value())
         return self
+
+    @property
+    def limits(self) -> list[Limit]:
+        """The budgets of everybody."""
+        return parse_limits(self.budgets)
 
     @property
     def embedded(self) -> bool:

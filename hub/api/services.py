@@ -13,6 +13,7 @@ from hub.auth.sign_ins import SignIns
 from hub.auth.tickets import Tickets
 from hub.engine.catalog import Catalog
 from hub.sessions.accounting import Accounting
+from hub.sessions.budgeting import SessionBudgets
 from hub.sessions.control import Control
 from hub.sessions.cutting import Cutting
 from hub.sessions.forking import Forking
@@ -59,6 +60,7 @@ class Services:
     forking: Forking
     history: History
     accounting: Accounting
+    budgets: SessionBudgets
     control: Control
     inputs: Inputs
     catalog: Catalog

@@ -47,6 +47,7 @@ class Action(StrEnum):
     CANCEL = "cancel"
     PAUSE = "pause"
     RESUME = "resume"
+    SET_BUDGET = "set_budget"
     MANAGE_MEMBERS = "manage_members"
     ACCEPT_INVITE = "accept_invite"
     DELETE = "delete"
@@ -137,6 +138,12 @@ ROUTES: Mapping[str, Rule] = {
     "GET /v1/sessions/{id}/transcript": Action.READ,
     "GET /v1/search": Action.READ,
     "GET /v1/sessions/{id}/usage": Action.READ,
+    "GET /v1/sessions/{id}/budgets": Action.READ,
+    "PUT /v1/sessions/{id}/budgets": Action.SET_BUDGET,
+    "GET /v1/admin/users/{id}/budgets": Gate.ADMIN,
+    "PUT /v1/admin/users/{id}/budgets": Gate.ADMIN,
+    "GET /v1/admin/organisations/{id}/budgets": Gate.ADMIN,
+    "PUT /v1/admin/organisations/{id}/budgets": Gate.ADMIN,
     "GET /v1/me/usage": Gate.ACCOUNT,
     "GET /v1/admin/users/{id}/usage": Gate.ADMIN,
     "GET /v1/teams": Gate.KNOWN,
@@ -201,7 +208,7 @@ def needed_role(action: Action) -> Role | None:
             return Role.EDITOR
         case Action.CANCEL | Action.PAUSE | Action.RESUME | Action.SERVE:
             return Role.EDITOR
-        case Action.MANAGE_MEMBERS | Action.DELETE | Action.ERASE:
+        case Action.SET_BUDGET | Action.MANAGE_MEMBERS | Action.DELETE | Action.ERASE:
             return Role.OWNER
         case _:
             assert_never(action)
@@ -216,7 +223,7 @@ def needed_scope(action: Action) -> Scope:
             return Scope.RUNS_CONTROL
         case Action.CREATE | Action.SEND | Action.EDIT | Action.REGENERATE | Action.FORK | Action.UPDATE:
             return Scope.SESSIONS_WRITE
-        case Action.MANAGE_MEMBERS | Action.ACCEPT_INVITE | Action.DELETE | Action.ERASE:
+        case Action.SET_BUDGET | Action.MANAGE_MEMBERS | Action.ACCEPT_INVITE | Action.DELETE | Action.ERASE:
             return Scope.SESSIONS_WRITE
         case Action.SERVE:
             return Scope.AGENTS_SERVE

@@ -108,7 +108,8 @@ class ClaimedRun:
     `turn` is the number of the turn to do next (0-based): turns before it are checkpointed.
     `input_message` is the message that asked for the run; `to` names the agent it was addressed to, if any.
     `stop_reason` is set when the run was asked to stop before it was claimed. `cut_off`: its last holder was lost in
-    the middle of its work, and may have shown things that are not recorded.
+    the middle of its work, and may have shown things that are not recorded. `budgeted`: limits were set for its
+    session, its user or its organisation.
     """
 
     lease: Lease
@@ -122,3 +123,4 @@ class ClaimedRun:
     started_at: datetime
     stop_reason: str | None = None
     cut_off: bool = False
+    budgeted: bool = False

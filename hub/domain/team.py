@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from hub.domain.budget import Limit
+
 TAKE_TURN = "take_turn"
 """The call by which a turn of a person is asked for: a question whose answer is what they say."""
 
@@ -83,7 +85,7 @@ class TeamSpec:
 
     `max_turns` bounds a run; `turn_timeout_s` bounds one turn in seconds of wall time.
     `stop_phrase` ends the run when an agent's message contains it. `edges` and `start` are those of a graph; without
-    `start` it begins with the agents that no edge leads to.
+    `start` it begins with the agents that no edge leads to. `budgets` are those of a run and of a session.
     """
 
     name: str
@@ -97,6 +99,7 @@ class TeamSpec:
     selector_prompt: str | None = None
     edges: tuple[Edge, ...] = ()
     start: str | None = None
+    budgets: tuple[Limit, ...] = ()
 
     def agent(self, name: str) -> AgentSpec | None:
         """The agent of that name."""

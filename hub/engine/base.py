@@ -6,13 +6,14 @@ returns, and comes back with the next request, possibly on another machine.
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
 from hub.domain.ids import RunId, SessionId
 from hub.domain.run import ModelCall, Usage
 from hub.domain.team import AgentSpec, TeamSpec
+from hub.engine.allowance import Allowance
 from hub.engine.tools.tool import ToolContext
 
 
@@ -55,7 +56,7 @@ class TurnRequest:
     messages the state does not hold, oldest first; they are not empty on the first turn of a run. `prompt` is the
     text of the message that asked for the run, on every turn of it. `to` addresses an agent by name, if any.
     `timeout_s` is the wall-clock limit of this turn. `user` is the name of the account whose message that is. `attempt`
-    grows with every worker that takes the run over.
+    grows with every worker that takes the run over. `allowance` is what the turn may spend.
 
     When `state` came with the outcome `calls`, `results` tells what they came to; what is missing there was not
     carried out. With `goes_on` it is this very turn that asked for them: the same agent speaks on, and the request has
@@ -73,6 +74,7 @@ class TurnRequest:
     timeout_s: float
     results: tuple[CallResult, ...] = ()
     goes_on: bool = False
+    allowance: Allowance = field(default_factory=Allowance)
     user: str = ""
     attempt: int = 1
 
@@ -187,6 +189,7 @@ class Failure(StrEnum):
     MODEL_RATE_LIMITED = "model_rate_limited"
     CONTEXT_TOO_LONG = "context_too_long"
     MALFORMED_OUTPUT = "malformed_output"
+    BUDGET_EXCEEDED = "budget_exceeded"
     BOT_UNAVAILABLE = "bot_unavailable"
     BOT_DECLINED = "bot_declined"
     BOT_STALLED = "bot_stalled"
@@ -223,7 +226,8 @@ class Engine(Protocol):
     never raises, save `asyncio.CancelledError` when cancelled itself) within `timeout_s` plus a grace of 5 s; when
     `stop` is set it ends within 2 s with `cancelled`; afterwards no task of it is alive. It keeps nothing between calls
     that the state does not hold, and may be called for many sessions at once. It calls safe tools itself and no others:
-    for those it ends the turn with `calls`, after everything before them was told.
+    for those it ends the turn with `calls`, after everything before them was told. Calls of models and tools are
+    counted in the request's allowance before they are made; when that refuses, the turn fails with `budget_exceeded`.
     """
 
     async def turn(self, request: TurnRequest, emit: Emit, stop: asyncio.Event) -> TurnResult: ...

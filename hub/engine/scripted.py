@@ -9,6 +9,7 @@ import orjson
 from hub.domain.ids import new_id
 from hub.domain.run import Usage
 from hub.domain.team import AgentSpec
+from hub.engine.allowance import OverBudget
 from hub.engine.base import (
     AgentStarted,
     AskedCall,
@@ -61,12 +62,15 @@ class ScriptedEngine:
             history = _history(request)
             await emit(AgentStarted(agent))
             if script.calls_tool(request.turn) and not request.goes_on:
+                await request.allowance.call_tools(1)
                 if self._tools.only(agent.tools).kind(script.tool, script.arguments) in (None, ToolKind.SAFE):
                     await self._call(script, agent, request, emit)
                 else:
                     asked = AskedCall(new_id(), agent, script.tool, canonical(script.arguments))
                     return TurnResult(Outcome.CALLS, speech.usage, state=_state(history), calls=(asked,))
-            text = await self._stream(script, request.turn, agent, history, emit, speech)
+            text = await self._stream(script, request, agent, history, emit, speech)
+        except OverBudget as e:
+            return TurnResult(Outcome.FAILED, speech.usage, failure=Failure.BUDGET_EXCEEDED, detail=str(e))
         except ModelError as e:
             return TurnResult(Outcome.FAILED, speech.usage, failure=e.failure, detail=str(e))
         except Exception as e:  # noqa: BLE001 - boundary: whatever breaks a turn is its outcome
@@ -76,13 +80,18 @@ class ScriptedEngine:
         return TurnResult(Outcome.DONE if last else Outcome.NEXT, speech.usage, state=_state(history))
 
     async def _stream(
-        self, script: Script, turn: int, agent: AgentSpec, history: list[Said], emit: Emit, speech: "_Speech"
+        self, script: Script, request: TurnRequest, agent: AgentSpec, history: list[Said], emit: Emit, speech: "_Speech"
     ) -> str:
-        message = new_id()
-        speech.prompt_tokens = sum(len(said.text.split()) for said in history)
-        async with aclosing(script.speak(turn, history, idle_s=self._deadlines.idle_s)) as pieces:
+        message, allowance = new_id(), request.allowance
+        heard = sum(len(said.text.split()) for said in history)
+        await allowance.spend(heard, 0)
+        speech.prompt_tokens = heard
+        async with aclosing(script.speak(request.turn, history, idle_s=self._deadlines.idle_s)) as pieces:
             async for piece in pieces:
                 speech.pieces.append(piece)
+                allowance.add(1, 0)
+                if allowance.is_over:
+                    await allowance.check()
                 await emit(TextDelta(message, agent, piece))
         text = "".join(speech.pieces)
         await emit(MessageEnded(message, agent, text, speech.usage))

@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from hub.domain.budget import Reached
+from hub.domain.ids import RunId
 from hub.domain.run import ClaimedRun, MessageStatus, RunStatus, Usage
 from hub.engine.base import Failure, Outcome, TurnResult
-from hub.protocol.events import ErrorData, RunFinishedData, UsageData
+from hub.protocol.events import BudgetReachedData, ErrorData, RunFinishedData, UsageData
 from hub.protocol.frames import NewEvent
 from hub.store.runs import FinishedRun
 
@@ -21,18 +23,21 @@ _FAILURES = {
     Failure.BOT_STALLED: "the bot stopped answering",
     Failure.BOT_TIMEOUT: "the bot took too long",
     Failure.PERSON_UNAVAILABLE: "nobody has taken the person's turn",
+    Failure.BUDGET_EXCEEDED: "a budget is used up",
     Failure.ENGINE_ERROR: "the team failed",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """How a run ends. `message_status` is that of the words it leaves unfinished."""
+    """How a run ends. `message_status` is that of the words it leaves unfinished; `reached` is the budget that is used
+    up."""
 
     status: RunStatus
     reason: str
     message_status: MessageStatus
     error: ErrorData | None = None
+    reached: Reached | None = None
 
 
 def end_of(result: TurnResult, stop_reason: str | None, *, last: bool) -> End | None:
@@ -52,7 +57,7 @@ def end_of(result: TurnResult, stop_reason: str | None, *, last: bool) -> End | 
             return failed("turn_timeout", "the turn took too long")
         case Outcome.FAILED:
             failure = result.failure or Failure.ENGINE_ERROR
-            return failed(failure.value, _FAILURES[failure])
+            return over_budget() if failure is Failure.BUDGET_EXCEEDED else failed(failure.value, _FAILURES[failure])
 
 
 def stopped(reason: str | None) -> End:
@@ -63,6 +68,23 @@ def stopped(reason: str | None) -> End:
 def failed(code: str, message: str) -> End:
     """The end of a run that could not be carried out."""
     return End(RunStatus.FAILED, code, MessageStatus.FAILED, ErrorData(code=code, message=message))
+
+
+def over_budget() -> End:
+    """The end of a run whose budget is used up; what it was saying then is kept as cut off."""
+    code = Failure.BUDGET_EXCEEDED
+    error = ErrorData(code=code.value, message=_FAILURES[code])
+    return End(RunStatus.FAILED, code.value, MessageStatus.INTERRUPTED, error)
+
+
+def budget_event(run: RunId, reached: Reached) -> NewEvent:
+    """What everybody is told of a budget that is used up."""
+    limit = reached.limit
+    unit = limit.quantity.per_unit
+    data = BudgetReachedData(
+        scope=limit.scope.value, quantity=limit.quantity.value, limit=limit.amount / unit, used=reached.used / unit
+    )
+    return NewEvent(data, run)
 
 
 def finished_run(end: End, *, turns: int, usage: Usage) -> FinishedRun:

@@ -3,12 +3,15 @@
 import asyncio
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 import structlog
 
+from hub.domain.budget import Limit
 from hub.domain.errors import HubError, NotFound, Unavailable
-from hub.domain.run import ClaimedRun, MessageStatus, ModelCall, TurnBooks
-from hub.domain.team import TeamSpec
+from hub.domain.run import ClaimedRun, MessageStatus, ModelCall, RunStatus, TurnBooks
+from hub.domain.team import TAKE_TURN, TeamSpec
+from hub.domain.usage import Spent
 from hub.engine.base import Outcome, TurnRequest, TurnResult
 from hub.engine.catalog import Catalog
 from hub.engine.tools.tool import ToolKind
@@ -16,8 +19,18 @@ from hub.protocol.events import RunStartedData, TurnSupersededData
 from hub.protocol.frames import LoggedEvent, NewEvent
 from hub.relay.deltas import DeltaPublisher
 from hub.relay.open_messages import OpenMessages
+from hub.runs.budgeting import RunBudgets
 from hub.runs.calls import Calls, Step, paused
-from hub.runs.ending import End, end_of, failed, finished_event, finished_run, stopped
+from hub.runs.ending import (
+    End,
+    budget_event,
+    end_of,
+    failed,
+    finished_event,
+    finished_run,
+    over_budget,
+    stopped,
+)
 from hub.runs.journal import Journal
 from hub.runs.lease import HeldLease
 from hub.runs.loading import Loaded, as_input, load
@@ -47,6 +60,7 @@ class Execution:
         node: str,
         tasks: asyncio.TaskGroup,
         input_expires_s: float,
+        budgets: Sequence[Limit],
     ) -> None:
         self._store = store
         self._catalog = catalog
@@ -58,6 +72,7 @@ class Execution:
         self._node = node
         self._tasks = tasks
         self._input_expires_s = input_expires_s
+        self._limits = budgets
         self._usage = run.usage
         self._model = ""
         self._handover = False
@@ -119,6 +134,7 @@ class Execution:
 
     async def _turns(self, team: TeamSpec, loaded: Loaded, calls: Calls) -> None:
         engine = self._catalog.engine(team)
+        budgets = RunBudgets(self._store, self._run, team, self._limits)
         self._model = self._catalog.alias(team)
         state, number, given = loaded.state, self._run.turn, loaded.pending
         goes_on, announced = loaded.goes_on, loaded.goes_on and loaded.unfinished is None
@@ -126,12 +142,16 @@ class Execution:
             if goes_on:
                 if await calls.carry_out() is None:
                     if not calls.left:
-                        await self._finish(stopped(self._held.stop_reason))
+                        await self._finish(stopped(self._held.stop_reason), turns=number)
                     return
                 if self._handover:
                     await self.release(clean=True)
                     return
                 given = ()
+            allowance = await budgets.allowance()
+            if (reached := allowance.budgets.reached()) is not None:
+                await self._finish(over_budget(), [budget_event(self._run.lease.run, reached)], turns=number)
+                return
             turn = Turn(
                 self._journal,
                 self._deltas,
@@ -149,22 +169,27 @@ class Execution:
                 inputs=tuple(as_input(message, team) for message in given),
                 prompt=loaded.prompt,
                 to=self._run.to,
-                timeout_s=team.turn_timeout_s,
+                timeout_s=allowance.seconds(team.turn_timeout_s),
                 results=calls.results,
                 goes_on=goes_on,
                 user=loaded.user,
                 attempt=self._run.attempt,
+                allowance=allowance,
             )
             began = time.monotonic()
             result = await engine.turn(request, turn.emit, self._held.stop)
-            if turn.fault is not None or not self._held.is_valid:
-                await self._book(number, self._books(turn, result, began))
-                raise turn.fault or LeaseLost
+            books = self._books(turn, result, began)
+            if turn.fault is not None or budgets.fault is not None or not self._held.is_valid:
+                await self._book(number, books)
+                raise turn.fault or budgets.fault or LeaseLost
             self._usage += result.usage
             number += result.outcome in (Outcome.NEXT, Outcome.DONE)
             end = end_of(result, self._held.stop_reason, last=number >= team.max_turns)
+            if result.outcome is Outcome.TIMEOUT:
+                allowance.reached = allowance.budgets.reached(Spent(duration_ms=books.duration_ms))
+            if allowance.reached is not None and end is not None and end.status is RunStatus.FAILED:
+                end = replace(over_budget(), reached=allowance.reached)
             step = await calls.step(result.calls, number) if result.outcome is Outcome.CALLS else None
-            books = self._books(turn, result, began)
             went_on = await self._close_turn(turn, result, given, number, end, calls, step, books)
             if went_on is None or went_on.paused:
                 return
@@ -241,6 +266,8 @@ class Execution:
             return await paused(db, lease.session) if went_on.paused else ()
 
         events = list(step.events) if step is not None else []
+        if end is not None and end.reached is not None:
+            events.append(budget_event(lease.run, end.reached))
         if end is not None:
             events.append(finished_event(self._run, end, turns=number, usage=self._usage))
         status = end.message_status if end is not None else MessageStatus.COMPLETE
@@ -252,7 +279,7 @@ class Execution:
         return TurnBooks(
             result.model_calls or [ModelCall(self._model, None, result.usage)],
             turns=int(result.outcome in (Outcome.NEXT, Outcome.DONE)),
-            tool_calls=turn.tool_calls + len(result.calls),
+            tool_calls=turn.tool_calls + sum(call.name != TAKE_TURN for call in result.calls),
             duration_ms=round((time.monotonic() - began) * 1000),
         )
 
@@ -264,15 +291,15 @@ class Execution:
         except Unavailable:
             self._log.warning("usage_lost", turn=turn)
 
-    async def _finish(self, end: End) -> None:
-        """End the run between two turns."""
-        done, lease = self._run.turn, self._run.lease
+    async def _finish(self, end: End, before: Sequence[NewEvent] = (), *, turns: int | None = None) -> None:
+        """End the run between two turns; `before` is told before its end."""
+        done, lease = self._run.turn if turns is None else turns, self._run.lease
 
         async def write(db: Db, _: list[LoggedEvent]) -> Sequence[NewEvent]:
             await runs.finish(db, lease, finished_run(end, turns=done, usage=self._usage))
             return await follow_up(db, lease.session, lease.run, await steering.waiting(db, lease.session, lease.run))
 
-        await self._journal.append([finished_event(self._run, end, turns=done, usage=self._usage)], write)
+        await self._journal.append([*before, finished_event(self._run, end, turns=done, usage=self._usage)], write)
 
     async def _crash(self) -> None:
         try:

@@ -2,9 +2,11 @@
 
 import asyncio
 import time
+from collections.abc import Sequence
 
 import structlog
 
+from hub.domain.budget import Limit
 from hub.domain.errors import Conflict, Unavailable
 from hub.domain.run import ClaimedRun, Lease
 from hub.engine.catalog import Catalog
@@ -24,7 +26,7 @@ YIELD_MAX_S = 0.05
 
 
 class Executor:
-    """Executes runs until it is drained. At most `capacity` at once."""
+    """Executes runs until it is drained. At most `capacity` at once. `budgets` are those of every run of the hub."""
 
     def __init__(
         self,
@@ -39,6 +41,7 @@ class Executor:
         capacity: int,
         lease_s: float,
         input_expires_s: float,
+        budgets: Sequence[Limit] = (),
     ) -> None:
         self._store = store
         self._broadcast = broadcast
@@ -50,6 +53,7 @@ class Executor:
         self._capacity = capacity
         self._lease_s = lease_s
         self._input_expires_s = input_expires_s
+        self._budgets = budgets
         self._executions: dict[Lease, Execution] = {}
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
@@ -141,6 +145,7 @@ class Executor:
             node=self._node,
             tasks=tasks,
             input_expires_s=self._input_expires_s,
+            budgets=self._budgets,
         )
         if self._draining:  # it was claimed while the drain began
             execution.hand_over()

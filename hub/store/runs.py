@@ -47,7 +47,9 @@ _CLAIM = text("""
     FROM candidate c WHERE r.id = c.id
     RETURNING r.id::text, r.session_id::text, r.lease_epoch, r.team, r.attempt, r.turn, r.input_seq,
               r.input_message::text, r.to_agent, r.prompt_tokens, r.completion_tokens, r.cost_micros, r.started_at,
-              r.cancel_reason, c.cut_off
+              r.cancel_reason, c.cut_off,
+              EXISTS (SELECT FROM budgets b JOIN sessions s ON s.id = r.session_id
+                      WHERE b.subject IN (r.session_id, r.requested_by, s.org_id)) AS budgeted
 """)
 
 _RENEW = text("""
@@ -184,6 +186,7 @@ async def claim(db: Db, *, node: str, limit: int, lease_s: float) -> list[Claime
             started_at=row.started_at,
             stop_reason=row.cancel_reason,
             cut_off=row.cut_off,
+            budgeted=row.budgeted,
         )
         for row in rows
     ]

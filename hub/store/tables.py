@@ -372,11 +372,17 @@ class UsageRow(Base):
     `cost_micros` is in millionths of the operator's currency."""
 
     __tablename__ = "usage"
-    __table_args__ = (Index(None, "user_id", "created_at"), Index(None, "run_id"), Index(None, "session_id"))
+    __table_args__ = (
+        Index(None, "user_id", "created_at"),
+        Index(None, "org_id", "created_at"),
+        Index(None, "run_id"),
+        Index(None, "session_id"),
+    )
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
     session_id: Mapped[str] = mapped_column(_UUID)
     run_id: Mapped[str] = mapped_column(_UUID)
     user_id: Mapped[str] = mapped_column(_UUID)
+    org_id: Mapped[str | None] = mapped_column(_UUID)
     turn: Mapped[int]
     model: Mapped[str]
     agent: Mapped[str | None]
@@ -389,6 +395,19 @@ class UsageRow(Base):
     tool_calls: Mapped[int] = mapped_column(server_default=sql("0"))
     duration_ms: Mapped[int] = mapped_column(BigInteger, server_default=sql("0"))
     created_at: Mapped[datetime] = mapped_column(server_default=_NOW)
+
+
+class BudgetRow(Base):
+    """A limit that was set for a session (scopes `run` and `session`), a user or an organisation. Amounts are whole:
+    tokens, turns, calls, millionths of the currency, milliseconds."""
+
+    __tablename__ = "budgets"
+    subject: Mapped[str] = mapped_column(_UUID, primary_key=True)
+    scope: Mapped[str] = mapped_column(primary_key=True)
+    quantity: Mapped[str] = mapped_column(primary_key=True)
+    amount: Mapped[int] = mapped_column(BigInteger)
+    set_by: Mapped[str] = mapped_column(_UUID)
+    set_at: Mapped[datetime] = mapped_column(server_default=_NOW)
 
 
 class AuditRow(Base):

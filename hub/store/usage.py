@@ -14,13 +14,13 @@ from hub.store.database import Db
 
 # Who pays for the tokens is who asked for the run. Values come from `values_of`.
 BOOKED = """
-    INSERT INTO usage (session_id, run_id, user_id, turn, model, agent, prompt_tokens, completion_tokens, cost_micros,
-                       finish, error, turns, tool_calls, duration_ms)
-    SELECT r.session_id, r.id, r.requested_by, CAST(:turn AS int), c.model, c.agent, c.prompt, c.completion, c.cost,
-           c.finish, c.error, CASE c.n WHEN 1 THEN CAST(:booked_turns AS int) ELSE 0 END,
+    INSERT INTO usage (session_id, run_id, user_id, org_id, turn, model, agent, prompt_tokens, completion_tokens,
+                       cost_micros, finish, error, turns, tool_calls, duration_ms)
+    SELECT r.session_id, r.id, r.requested_by, s.org_id, CAST(:turn AS int), c.model, c.agent, c.prompt, c.completion,
+           c.cost, c.finish, c.error, CASE c.n WHEN 1 THEN CAST(:booked_turns AS int) ELSE 0 END,
            CASE c.n WHEN 1 THEN CAST(:booked_tool_calls AS int) ELSE 0 END,
            CASE c.n WHEN 1 THEN CAST(:booked_ms AS bigint) ELSE 0 END
-    FROM runs r,
+    FROM runs r JOIN sessions s ON s.id = r.session_id,
          unnest(CAST(:booked_models AS text[]), CAST(:booked_agents AS text[]), CAST(:booked_prompts AS int[]),
                 CAST(:booked_completions AS int[]), CAST(:booked_costs AS bigint[]), CAST(:booked_finishes AS text[]),
                 CAST(:booked_errors AS text[])) WITH ORDINALITY
@@ -29,18 +29,19 @@ BOOKED = """
 """
 _BOOK = text(BOOKED)
 
-_SUMS = """coalesce(sum(prompt_tokens), 0)::bigint AS prompt_tokens,
+# Sums of all columns that count something.
+SUMS = """coalesce(sum(prompt_tokens), 0)::bigint AS prompt_tokens,
     coalesce(sum(completion_tokens), 0)::bigint AS completion_tokens,
     coalesce(sum(cost_micros), 0)::bigint AS cost_micros, coalesce(sum(turns), 0)::bigint AS turns,
     coalesce(sum(tool_calls), 0)::bigint AS tool_calls, coalesce(sum(duration_ms), 0)::bigint AS duration_ms"""
 
 _OF_SESSION = text(f"""
-    SELECT model, count(*) AS calls, {_SUMS} FROM usage
+    SELECT model, count(*) AS calls, {SUMS} FROM usage
     WHERE session_id = CAST(:session AS uuid) GROUP BY model ORDER BY model
 """)
 
 _OF_USER = text(f"""
-    SELECT model, count(*) AS calls, {_SUMS} FROM usage
+    SELECT model, count(*) AS calls, {SUMS} FROM usage
     WHERE user_id = CAST(:user AS uuid) AND created_at >= :since AND created_at < :until GROUP BY model ORDER BY model
 """)
 

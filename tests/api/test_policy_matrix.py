@@ -54,6 +54,7 @@ THINGS = {
     "/v1/api-keys/": "key",
     "/v1/auth/sign-ins/": "sign_in",
     "/v1/admin/users/": "user",
+    "/v1/admin/organisations/": "organisation",
     "/v1/admin/api-keys/": "key",
 }
 
@@ -75,6 +76,9 @@ BODIES: dict[str, Any] = {
     "POST /v1/sessions/{id}/invites": lambda: {"role": "viewer"},
     "POST /v1/invites/accept": lambda: {"token": "no such token"},
     "POST /v1/sessions/{id}/inputs/{request}": lambda: {"decision": "approve"},
+    "PUT /v1/sessions/{id}/budgets": lambda: {"scope": "run", "quantity": "tokens", "limit": 1_000_000},
+    "PUT /v1/admin/users/{id}/budgets": lambda: {"quantity": "cost", "limit": 5},
+    "PUT /v1/admin/organisations/{id}/budgets": lambda: {"quantity": "turns", "limit": None},
     "POST /v1/sessions/{id}/fork": lambda: {"at_seq": 1},
     "POST /v1/sessions/{id}/messages": lambda: {"text": "/script turns=1 tokens=1"},
     "PATCH /v1/sessions/{id}/messages/{message}": lambda: {"text": "/script turns=1 tokens=1 seed=2"},

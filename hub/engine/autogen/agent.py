@@ -21,7 +21,8 @@ from autogen_core.models import ChatCompletionClient, FunctionExecutionResultMes
 
 from hub.domain.ids import new_id
 from hub.domain.run import Usage
-from hub.domain.team import AgentSpec
+from hub.domain.team import TAKE_TURN, AgentSpec
+from hub.engine.allowance import OverBudget
 from hub.engine.autogen.handoffs import handoff_tool
 from hub.engine.autogen.telling import Telling
 from hub.engine.autogen.workbench import SafeWorkbench
@@ -94,9 +95,14 @@ class HubAgent(AssistantAgent):
         if len({call.id for call in request.content}) < len(request.content):
             self._telling.fault = ModelError(Failure.MALFORMED_OUTPUT, "the model gave two calls the same id")
             raise self._telling.fault
-        for call in request.content:
-            if call.name in self._handing_over:
-                continue
+        called = [call for call in request.content if call.name not in self._handing_over]
+        try:
+            # A turn of a person is asked for by a call, and is none.
+            await self._telling.allowance.call_tools(sum(call.name != TAKE_TURN for call in called))
+        except OverBudget as e:
+            self._telling.fault = e
+            raise
+        for call in called:
             if self._telling.asking.take(self._spec, self._own.tools, call):
                 continue
             known = self._own.known[call.id] = new_id()

@@ -13,6 +13,7 @@ from autogen_core.models import ChatCompletionClient
 
 from hub.domain.run import Usage
 from hub.domain.team import AgentSpec, TeamKind
+from hub.engine.allowance import OverBudget
 from hub.engine.autogen.build import ModelsFor, build_team
 from hub.engine.autogen.killing import kill
 from hub.engine.autogen.metered import Candidate
@@ -55,7 +56,7 @@ class AutoGenEngine:
     async def turn(self, request: TurnRequest, emit: Emit, stop: asyncio.Event) -> TurnResult:
         if stop.is_set():
             return TurnResult(Outcome.CANCELLED, Usage())
-        telling = Telling(emit)
+        telling = Telling(emit, request.allowance)
         model = self._models.get(request.team.model)
         turn = _Turn(request, model, telling, lambda agent: self._candidates(request, agent))
         async with asyncio.TaskGroup() as tasks:
@@ -178,8 +179,12 @@ class _Turn:
     def _failed(self, error: Exception) -> TurnResult:
         """AutoGen's errors are text; the real one was noted where it arose."""
         real = self._telling.fault or error
-        failure = real.failure if isinstance(real, ModelError) else Failure.ENGINE_ERROR
-        detail = str(real) if isinstance(real, ModelError) else repr(real)
+        failure = Failure.ENGINE_ERROR
+        if isinstance(real, ModelError):
+            failure = real.failure
+        elif isinstance(real, OverBudget):
+            failure = Failure.BUDGET_EXCEEDED
+        detail = repr(real) if failure is Failure.ENGINE_ERROR else str(real)
         return TurnResult(Outcome.FAILED, self._telling.usage, failure=failure, detail=detail[:MAX_DETAIL])
 
 

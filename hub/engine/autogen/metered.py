@@ -78,6 +78,11 @@ class MeteredClient(StreamingClient):
     async def _call(
         self, candidate: Candidate, messages: Sequence[LLMMessage], options: Mapping[str, Any]
     ) -> AsyncGenerator[str | CreateResult, None]:
+        allowance, price = self._telling.allowance, candidate.price
+        guess = 0
+        if allowance.is_bounded:
+            guess = candidate.client.count_tokens(messages)
+            await allowance.spend(guess, guess * price.prompt)
         pieces = 0
         result: CreateResult | None = None
         error: str | None = "given up"
@@ -87,6 +92,9 @@ class MeteredClient(StreamingClient):
                 async for piece in stream:
                     if isinstance(piece, str):
                         pieces += 1
+                        allowance.add(1, price.completion)
+                        if allowance.is_over:
+                            await allowance.check()
                     else:
                         result, error = piece, None
                     yield piece
@@ -97,7 +105,9 @@ class MeteredClient(StreamingClient):
             error = type(e).__name__
             raise
         finally:
-            self._account(candidate, messages, pieces, result, error)
+            usage = self._account(candidate, messages, pieces, result, error)
+            counted, cost = guess + pieces, guess * price.prompt + pieces * price.completion
+            allowance.add(usage.prompt_tokens + usage.completion_tokens - counted, usage.cost_micros - cost)
 
     def _account(
         self,
@@ -106,7 +116,7 @@ class MeteredClient(StreamingClient):
         pieces: int,
         result: CreateResult | None,
         error: str | None,
-    ) -> None:
+    ) -> Usage:
         if result is not None and (result.usage.prompt_tokens or result.usage.completion_tokens):
             prompt, completion = result.usage.prompt_tokens, result.usage.completion_tokens
         else:
@@ -114,6 +124,7 @@ class MeteredClient(StreamingClient):
         usage = Usage(prompt, completion, candidate.price.micros(prompt, completion))
         finish = result.finish_reason if result is not None else None
         self._telling.model_calls.append(ModelCall(candidate.alias, self._asking, usage, finish, error))
+        return usage
 
 
 class SpeakingClient(MeteredClient):

@@ -3,6 +3,7 @@
 import asyncio
 
 from hub.domain.run import ModelCall, Usage
+from hub.engine.allowance import Allowance
 from hub.engine.autogen.asking import Asking
 from hub.engine.base import Emit, EngineEvent
 from hub.engine.tools.outcome import ToolOutcome
@@ -16,8 +17,9 @@ class Telling:
     agent that speaks next in a swarm, when the turn ended with a handoff.
     """
 
-    def __init__(self, emit: Emit) -> None:
+    def __init__(self, emit: Emit, allowance: Allowance | None = None) -> None:
         self._emit = emit
+        self.allowance = allowance or Allowance()
         self._over = False
         self.model_calls: list[ModelCall] = []
         self.fault: Exception | None = None

@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal, assert_never
 
 from pydantic import Field, StringConstraints
 
+from hub.domain.budget import BudgetScope, Limit, Quantity, limit_of
 from hub.domain.team import ACCEPT_S, SILENCE_S, TAKE_TURN, AgentSpec, Edge, Seat, SeatKind, TeamKind, TeamSpec
 from hub.engine.forms import Form
 
@@ -160,6 +161,34 @@ class LimitsForm(Form):
     )
 
 
+class SpendingForm(Form):
+    """What may be spent; what is left out is not limited."""
+
+    tokens: Annotated[int | None, Field(ge=0, le=10**12, description="Sent and answered.")] = None
+    cost: Annotated[float | None, Field(ge=0, le=10**9, strict=False, description="In the operator's currency.")] = None
+    turns: Annotated[int | None, Field(ge=0, le=10**9)] = None
+    tool_calls: Annotated[int | None, Field(ge=0, le=10**9)] = None
+    seconds: Annotated[
+        float | None, Field(ge=0, le=10**9, strict=False, description="Of turns; the time of people is not counted.")
+    ] = None
+
+    def limits(self, scope: BudgetScope) -> list[Limit]:
+        """The limits as runs take them."""
+        given = [(quantity, getattr(self, quantity.value)) for quantity in Quantity]
+        return [limit_of(scope, quantity, number) for quantity, number in given if number is not None]
+
+
+class BudgetsForm(Form):
+    """What a run, and all of a session, may spend. Its owner may set other limits for a session."""
+
+    run: SpendingForm = SpendingForm()
+    session: SpendingForm = SpendingForm()
+
+    def limits(self) -> tuple[Limit, ...]:
+        """All limits."""
+        return (*self.run.limits(BudgetScope.RUN), *self.session.limits(BudgetScope.SESSION))
+
+
 class TeamForm(Form):
     """A team of agents for the Agent Hub."""
 
@@ -186,6 +215,7 @@ class TeamForm(Form):
         AgentName | None, Field(description="For kind graph: who begins; else all that no edge leads to.")
     ] = None
     limits: LimitsForm = LimitsForm()
+    budgets: BudgetsForm = BudgetsForm()
 
     def spec(self) -> TeamSpec:
         """The team as engines take it."""
@@ -201,6 +231,7 @@ class TeamForm(Form):
             selector_prompt=self.selector_prompt,
             edges=tuple(edge.spec() for edge in self.edges),
             start=self.start,
+            budgets=self.budgets.limits(),
         )
 
 
