@@ -203,6 +203,7 @@ class Worker:
             node=self._node,
             options=GatewayOptions(
                 allowed_origins=settings.allowed_origins,
+                allowed_hosts=settings.allowed_hosts,
                 heartbeat_s=settings.heartbeat_s,
                 commands_per_minute=settings.commands_per_minute,
                 command_burst=settings.command_burst,
@@ -301,6 +302,7 @@ class Worker:
                 key_set=key_set(self.keys),
                 stopping=self.stopping,
                 allowed_origins=settings.allowed_origins,
+                allowed_hosts=settings.allowed_hosts,
             )
         )
 

@@ -29,6 +29,7 @@ class Settings(BaseSettings):
     key_files: Annotated[tuple[str, ...], NoDecode] = ()
     registration: Literal["open", "closed"] | None = None
     allowed_origins: Annotated[tuple[str, ...], NoDecode] = ()
+    allowed_hosts: Annotated[tuple[str, ...], NoDecode] = ()
     trusted_proxies: Annotated[tuple[str, ...], NoDecode] = ()
 
     teams_dir: Path | None = None
@@ -69,7 +70,7 @@ class Settings(BaseSettings):
     log_format: Literal["json", "console"] = "console"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
-    @field_validator("allowed_origins", "trusted_proxies", "key_files", "tools", mode="before")
+    @field_validator("allowed_origins", "allowed_hosts", "trusted_proxies", "key_files", "tools", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(v.strip() for v in value.split(",") if v.strip()) if isinstance(value, str) else value

@@ -13,6 +13,7 @@ from hub.api.body import BodyLimit
 from hub.api.boundary import RequestBoundary
 from hub.api.deadline import RequestDeadline
 from hub.api.headers import SecurityHeaders
+from hub.api.host import HostCheck
 from hub.api.rate_limit import AddressLimit
 from hub.api.routes import (
     admin,
@@ -40,6 +41,7 @@ from hub.api.routes import (
 )
 from hub.api.services import Services
 from hub.api.stream import StreamSlots
+from hub.auth.hosts import Hosts
 from hub.auth.policy import route_rule
 
 STATIC = Path(hub.__file__).parent / "static"
@@ -115,5 +117,6 @@ def _wrap(app: FastAPI, services: Services) -> None:
             expose_headers=["Retry-After", "X-Request-ID", *rate_limit.HEADERS],
             max_age=600,
         )
+    app.add_middleware(HostCheck, hosts=Hosts(services.allowed_hosts))
     app.add_middleware(SecurityHeaders)
     app.add_middleware(RequestBoundary)

@@ -40,7 +40,8 @@ class Services:
     """Everything the routes call.
 
     `metrics` gives the Prometheus text, `key_set` is the JWK set of the public keys. `stopping` is set when the worker
-    drains: open event streams end then. `allowed_origins` are the pages of other origins that may call the API;
+    drains: open event streams end then. `allowed_origins` are the pages of other origins that may call the API,
+    `allowed_hosts` the names the hub goes by;
     `max_streams` bounds the event streams that are open at once in this worker.
     """
 
@@ -69,4 +70,5 @@ class Services:
     key_set: Mapping[str, object]
     stopping: asyncio.Event
     allowed_origins: tuple[str, ...] = ()
+    allowed_hosts: tuple[str, ...] = ()
     max_streams: int = 1000

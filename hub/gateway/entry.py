@@ -6,6 +6,7 @@ import structlog
 from uvicorn._types import ASGIReceiveCallable, ASGISendCallable, WebSocketScope
 
 from hub.auth.authenticator import Authenticator
+from hub.auth.hosts import Hosts
 from hub.auth.rate_limits import RateLimits, check
 from hub.domain.errors import Forbidden, HubError, Internal, Unauthenticated, Unavailable
 from hub.domain.principal import Principal
@@ -36,6 +37,7 @@ class Entry:
         self._authenticator = authenticator
         self._limits = limits
         self._options = options
+        self._hosts = Hosts(options.allowed_hosts)
         self._log = structlog.get_logger("hub.gateway")
 
     async def principal(self, scope: WebSocketScope, sockets: int) -> Principal | None:
@@ -43,6 +45,7 @@ class Entry:
 
         Raises `HubError`: the handshake is to be refused.
         """
+        self._hosts.check([value for name, value in scope["headers"] if name == b"host"])
         found = origin(scope)
         if not origin_allowed(scope, found, self._options.allowed_origins):
             raise Forbidden("this origin is not allowed: list it in HUB_ALLOWED_ORIGINS")

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 class GatewayOptions:
     """Limits of one worker's gateway. Seconds end in `_s`.
 
-    `allowed_origins` are exact; the hub's own origin is allowed besides. `connections` counts sockets of the worker,
+    `allowed_origins` are exact; the hub's own origin is allowed besides. `allowed_hosts` are names the hub goes by, any
+    when there are none. `connections` counts sockets of the worker,
     `outbox_bytes` what may wait for one of them; a peer that takes nothing for `stall_s` is dropped.
     """
 
     allowed_origins: tuple[str, ...] = ()
+    allowed_hosts: tuple[str, ...] = ()
     heartbeat_s: int = 25
     commands_per_minute: int = 120
     command_burst: int = 20

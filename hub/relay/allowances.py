@@ -70,16 +70,16 @@ class Allowances:
             count.unused_at = now + used
             words = (b"%.0f" % (interval * 1e6), b"%d" % allowance.burst, b"1")
             key = keys.limit(f"{allowance.name}:{caller}")
-            self._pipeline.script(self._script, (key,), words, partial(self._counted, count))
+            self._pipeline.script(self._script, (key,), words, partial(self._counted, count, now))
         return Standing(allowance, max(0, int(allowance.burst - used / interval + 1e-6)), used, wait)
 
-    def _counted(self, count: _Count, reply: Reply) -> None:
-        """What all workers have counted, if Redis was there to tell."""
+    def _counted(self, count: _Count, asked_at: float, reply: Reply) -> None:
+        """What all workers have counted, if Redis was there to tell. Redis counted somewhat later than it was asked: by
+        this clock nobody is refused for how long its answer took."""
         if isinstance(reply, list):
-            now = time.monotonic()
             wait_us, used_us = reply
-            count.unused_at = max(count.unused_at, now + used_us / 1e6)
-            count.refused_until = now + wait_us / 1e6
+            count.unused_at = max(count.unused_at, asked_at + used_us / 1e6)
+            count.refused_until = asked_at + wait_us / 1e6
 
     def _count(self, name: str, caller: str) -> _Count:
         count = self._counts.get((name, caller))

@@ -1,0 +1,86 @@
+"""What a request says about where it goes to and where it comes from, and how little of it is believed."""
+
+import asyncio
+
+import pytest
+from websockets.exceptions import InvalidStatus
+
+from tests.api.people import problem
+from tests.conftest import running_worker, settings_for
+from tests.driver import DEADLINE_S, Door
+
+
+async def status(hub: Door, path: str, *lines: str) -> int:
+    """The status of a request written by hand."""
+    host, _, port = hub.url.removeprefix("http://").partition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write("\r\n".join([f"GET {path} HTTP/1.1", *lines, "Connection: close", "", ""]).encode("latin-1"))
+    async with asyncio.timeout(DEADLINE_S):
+        answer = await reader.read()
+    writer.close()
+    return int(answer.split(b" ", 2)[1])
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        (),
+        ("Host: a.example", "Host: b.example"),
+        ("Host: a.example/evil",),
+        ("Host: user@a.example",),
+        ("Host: a.example b.example",),
+        ("Host: ",),
+        ("Host: a.example:port",),
+        ("Host: a.example:999999",),
+        ("Host: \xe4.example",),
+        ("Host: a.example#x",),
+        ("Host: [::1",),
+    ],
+)
+async def test_a_malformed_host_is_refused(hub: Door, lines: tuple[str, ...]) -> None:
+    assert await status(hub, "/openapi.json", *lines) == 400
+    assert await status(hub, "/healthz", *lines) in (200, 400)  # the parser refuses some before anybody sees them
+
+
+@pytest.mark.parametrize("host", ["a.example", "A.Example:8000", "a.example.", "[::1]:8000", "127.0.0.1"])
+async def test_any_other_host_will_do_unless_there_is_a_list(hub: Door, host: str) -> None:
+    assert await status(hub, "/openapi.json", f"Host: {host}") == 200
+
+
+async def test_a_hub_with_a_list_goes_by_these_names_only(dsn: str, redis_url: str) -> None:
+    settings = settings_for(dsn, redis_url, allowed_hosts="hub.example,*.hub.example")
+    async with running_worker(settings) as hub:
+        for host in ("hub.example", "HUB.example:443", "eu.hub.example", "a.b.hub.example."):
+            assert await status(hub, "/openapi.json", f"Host: {host}") == 200, host
+        for host in ("evil.example", "hub.example.evil", "evilhub.example", "127.0.0.1", ".hub.example.x"):
+            assert await status(hub, "/openapi.json", f"Host: {host}") == 400, host
+        assert await status(hub, "/readyz", "Host: 10.0.0.7:8000") == 200  # a probe knows the address only
+        async with hub.rest() as rest:
+            problem(await rest.get("/v1/teams"), 400, "bad_request")
+        with pytest.raises(InvalidStatus) as refused:
+            await hub.enter("whatever")
+        assert refused.value.response.status_code == 400
+
+
+FORGED = ["203.0.113.9", "10.0.0.1, 203.0.113.7", "::1", "unknown", "127.0.0.1", "", "a" * 300, "1.2.3.4:99", "\xff"]
+
+
+async def test_who_forges_where_it_comes_from_is_counted_where_it_is(dsn: str, redis_url: str) -> None:
+    settings = settings_for(dsn, redis_url, address_requests_per_minute=1, address_request_burst=len(FORGED))
+    async with running_worker(settings) as hub:
+        host = hub.url.removeprefix("http://")
+        for name in ("X-Forwarded-For", "Forwarded", "X-Real-IP", "X-Client-IP", "CF-Connecting-IP"):
+            statuses = [await status(hub, "/openapi.json", f"Host: {host}", f"{name}: {value}") for value in FORGED]
+            assert set(statuses) == ({200} if name == "X-Forwarded-For" else {429}), name
+
+
+async def test_a_trusted_proxy_is_believed(dsn: str, redis_url: str) -> None:
+    settings = settings_for(
+        dsn, redis_url, trusted_proxies="127.0.0.1", address_requests_per_minute=1, address_request_burst=1
+    )
+    async with running_worker(settings) as hub:
+        host = f"Host: {hub.url.removeprefix('http://')}"
+        assert await status(hub, "/openapi.json", host, "X-Forwarded-For: 203.0.113.1") == 200
+        assert await status(hub, "/openapi.json", host, "X-Forwarded-For: 203.0.113.2") == 200
+        # What the client itself has written stands to the left of what the proxy has added.
+        assert await status(hub, "/openapi.json", host, "X-Forwarded-For: 198.51.100.5, 203.0.113.2") == 429
