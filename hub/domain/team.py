@@ -20,6 +20,27 @@ class TeamKind(StrEnum):
     GRAPH = "graph"
 
 
+class Keep(StrEnum):
+    """What an agent keeps of a conversation."""
+
+    ALL = "all"
+    LAST = "last"
+    ENDS = "ends"
+    TOKENS = "tokens"
+    SUMMARY = "summary"
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What an agent keeps of a conversation, beyond its instructions: all, the `last` messages, the `first` and the
+    `last`, the newest of so many `tokens`, or the `last` and a summary of what was before."""
+
+    keep: Keep = Keep.ALL
+    first: int = 0
+    last: int = 0
+    tokens: int = 0
+
+
 class SeatKind(StrEnum):
     BOT = "bot"
     HUMAN = "human"
@@ -63,6 +84,7 @@ class AgentSpec:
     temperature: float | None = None
     max_tokens: int | None = None
     seat: Seat | None = None
+    memory: Memory = Memory()
 
 
 @dataclass(frozen=True, slots=True)

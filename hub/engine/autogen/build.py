@@ -7,7 +7,7 @@ from typing import assert_never
 from autogen_agentchat.base import ChatAgent
 from autogen_agentchat.teams import BaseGroupChat, RoundRobinGroupChat, SelectorGroupChat, Swarm
 
-from hub.domain.team import AgentSpec, SeatKind, TeamKind
+from hub.domain.team import AgentSpec, Keep, SeatKind, TeamKind
 from hub.engine.autogen.agent import HubAgent
 from hub.engine.autogen.bot import BotClient
 from hub.engine.autogen.context import RecentContext
@@ -16,6 +16,7 @@ from hub.engine.autogen.metered import Candidate, MeteredClient, SpeakingClient
 from hub.engine.autogen.person import PersonClient
 from hub.engine.autogen.seat import SeatClient
 from hub.engine.autogen.selector import speaker_selection
+from hub.engine.autogen.summary import summarise
 from hub.engine.autogen.telling import Telling
 from hub.engine.autogen.workbench import SafeWorkbench
 from hub.engine.base import TurnRequest
@@ -55,7 +56,7 @@ def build_team(
                 agent,
                 _seated(request, agent, models_for, telling, bots) or SpeakingClient(chain, telling, agent),
                 SafeWorkbench(own, telling.asking, telling.calls, partial(request.context, agent)),
-                RecentContext(agent.name, SEATED_CHARACTERS if agent.seat is not None else chain[0].shown_characters),
+                _context(agent, chain, models_for, telling),
                 telling,
             )
         )
@@ -92,6 +93,14 @@ def _seated(
             return PersonClient(request, agent, telling, models_for)
         case _:
             assert_never(agent.seat.kind)
+
+
+def _context(agent: AgentSpec, chain: Sequence[Candidate], models_for: ModelsFor, telling: Telling) -> RecentContext:
+    characters = SEATED_CHARACTERS if agent.seat is not None else chain[0].shown_characters
+    if agent.memory.keep is not Keep.SUMMARY:
+        return RecentContext(agent.name, characters, agent.memory)
+    client = MeteredClient(models_for(None), telling)
+    return RecentContext(agent.name, characters, agent.memory, partial(summarise, client, telling))
 
 
 def _tools(tools: Tools, agent: AgentSpec, kind: TeamKind) -> Tools:

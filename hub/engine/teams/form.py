@@ -5,7 +5,19 @@ from typing import Annotated, Any, Literal, assert_never
 from pydantic import Field, StringConstraints
 
 from hub.domain.budget import BudgetScope, Limit, Quantity, limit_of
-from hub.domain.team import ACCEPT_S, SILENCE_S, TAKE_TURN, AgentSpec, Edge, Seat, SeatKind, TeamKind, TeamSpec
+from hub.domain.team import (
+    ACCEPT_S,
+    SILENCE_S,
+    TAKE_TURN,
+    AgentSpec,
+    Edge,
+    Keep,
+    Memory,
+    Seat,
+    SeatKind,
+    TeamKind,
+    TeamSpec,
+)
 from hub.engine.forms import Form
 
 SCHEMA_ID = "https://json-schema.org/draft/2020-12/schema"
@@ -37,6 +49,25 @@ BOT_KEYS = ("accept_s", "silence_s")
 LONGEST_S = 30 * 86_400.0  # that a person may be waited for
 
 
+class MemoryForm(Form):
+    """What the agent keeps of a conversation. What it does not keep, its model is not shown again."""
+
+    keep: Annotated[
+        Literal["all", "last", "ends", "tokens", "summary"],
+        Field(
+            description="last: the last messages. ends: the first and the last. tokens: the newest of so many tokens. "
+            "summary: the last, and what was before in a few sentences by the team's model."
+        ),
+    ]
+    first: Annotated[int | None, Field(ge=1, le=200)] = None
+    last: Annotated[int | None, Field(ge=1, le=200)] = None
+    tokens: Annotated[int | None, Field(ge=100, le=1_000_000)] = None
+
+    def memory(self) -> Memory:
+        """As engines take it."""
+        return Memory(Keep(self.keep), self.first or 0, self.last or 0, self.tokens or 0)
+
+
 class AgentForm(Form):
     """One agent: who it is, what it is to do, and what it may use."""
 
@@ -57,6 +88,7 @@ class AgentForm(Form):
     handoffs: Annotated[
         tuple[AgentName, ...], Field(max_length=32, description="For kind swarm: agents it may hand over to.")
     ] = ()
+    memory: Annotated[MemoryForm | None, Field(description="Without it: all, as far as the model has room.")] = None
     kind: Annotated[
         Literal["model", "bot", "human"],
         Field(
@@ -108,6 +140,7 @@ class AgentForm(Form):
             temperature=self.temperature,
             max_tokens=self.max_tokens,
             seat=self._seat(turn_timeout_s),
+            memory=self.memory.memory() if self.memory is not None else Memory(),
         )
 
     def _seat(self, turn_timeout_s: float) -> Seat | None:

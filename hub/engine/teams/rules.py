@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from hub.engine.forms import Complaint, unknown
-from hub.engine.teams.form import BOT_KEYS, MODEL_KEYS, SEAT_KEYS, AgentForm, TeamForm
+from hub.engine.teams.form import BOT_KEYS, MODEL_KEYS, SEAT_KEYS, AgentForm, MemoryForm, TeamForm
 from hub.engine.yaml_source import Path
 
 RESERVED_TEAMS = ("scripted", "scripted-autogen", "scripted-tools")
@@ -23,6 +23,9 @@ class Names:
     tools: Collection[str]
     effects: Collection[str] = ()
     teams: Mapping[str, Collection[str]] = field(default_factory=dict)
+
+
+_MEMORY_NEEDS = {"all": (), "last": ("last",), "ends": ("first", "last"), "tokens": ("tokens",), "summary": ("last",)}
 
 
 def complaints(form: TeamForm, names: Names) -> Iterator[Complaint]:
@@ -59,6 +62,8 @@ def _agents(form: TeamForm, names: Names) -> Iterator[Complaint]:
         taken.add(agent.name)
         if agent.model is not None:
             yield from unknown((*path, "model"), "model", agent.model, names.models)
+        if agent.memory is not None:
+            yield from _memory((*path, "memory"), agent.memory)
         for index, tool in enumerate(agent.tools):
             yield from unknown((*path, "tools", index), "tool", tool, names.tools)
             if tool in names.teams and form.name not in names.teams[tool]:
@@ -101,6 +106,16 @@ def _person(form: TeamForm, path: Path, agent: AgentForm) -> Iterator[Complaint]
     for key in BOT_KEYS:
         if key in agent.model_fields_set:
             yield (*path, key), f"only an agent of kind bot has {key}"
+
+
+def _memory(path: Path, memory: MemoryForm) -> Iterator[Complaint]:
+    needed = _MEMORY_NEEDS[memory.keep]
+    for key in ("first", "last", "tokens"):
+        given = getattr(memory, key) is not None
+        if key in needed and not given:
+            yield path, f"to keep {memory.keep}, say `{key}`"
+        if given and key not in needed:
+            yield (*path, key), f"{key!r} means nothing where {memory.keep} is kept"
 
 
 def _graph(form: TeamForm) -> Iterator[Complaint]:

@@ -232,3 +232,28 @@ def test_the_gallery_fits_the_published_schema() -> None:
         checker.validate(yaml_source.read((folder / team.file).read_bytes()).value)
     assert not checker.is_valid({"name": "x"})
     assert not checker.is_valid(yaml_source.read(GOOD.replace("goal", "gaol").encode()).value)
+
+
+@pytest.mark.parametrize(
+    ("memory", "problem"),
+    [
+        ("{keep: last, last: 20}", None),
+        ("{keep: all}", None),
+        ("{keep: ends, first: 2, last: 9}", None),
+        ("{keep: summary, last: 9}", None),
+        ("{keep: tokens, tokens: 900}", None),
+        ("{keep: last}", "13:5: agents[1].memory: to keep last, say `last`"),
+        ("{keep: ends, last: 9}", "to keep ends, say `first`"),
+        ("{keep: last, last: 9, tokens: 900}", "agents[1].memory.tokens: 'tokens' means nothing where last is kept"),
+        ("{keep: some}", "agents[1].memory.keep: Input should be 'all'"),
+        ("{keep: last, last: 0}", "agents[1].memory.last: Input should be greater than or equal to 1"),
+    ],
+)
+def test_what_an_agent_keeps(memory: str, problem: str | None) -> None:
+    text = GOOD.replace("    description: Writes.", f"    memory: {memory}").encode()
+    if problem is None:
+        assert parse(text, "crew.yaml", NAMES).agents[1].memory.keep in memory
+        return
+    with pytest.raises(FileError) as caught:
+        parse(text, "crew.yaml", NAMES)
+    assert problem in str(caught.value)
