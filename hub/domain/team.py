@@ -105,9 +105,10 @@ class Edge:
 class TeamSpec:
     """A team by name. `model` is an alias of the model registry, or None for the hub's default model.
 
-    `max_turns` bounds a run; `turn_timeout_s` bounds one turn in seconds of wall time.
-    `stop_phrase` ends the run when an agent's message contains it. `edges` and `start` are those of a graph; without
-    `start` it begins with the agents that no edge leads to. `budgets` are those of a run and of a session.
+    `max_turns` bounds a run, and `max_messages` what its agents say in it; `turn_timeout_s` bounds one turn in seconds
+    of wall time. `stop_phrase` ends the run when an agent's message contains it. `edges` and `start` are those of a
+    graph; without `start` it begins with the agents that no edge leads to. `budgets` are those of a run and of a
+    session.
     """
 
     name: str
@@ -116,6 +117,7 @@ class TeamSpec:
     model: str | None
     agents: tuple[AgentSpec, ...]
     max_turns: int = 8
+    max_messages: int | None = None
     turn_timeout_s: float = 300.0
     stop_phrase: str | None = None
     selector_prompt: str | None = None

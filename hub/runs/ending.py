@@ -40,15 +40,13 @@ class End:
     reached: Reached | None = None
 
 
-def end_of(result: TurnResult, stop_reason: str | None, *, last: bool) -> End | None:
-    """How the run ends with this turn, or None when it goes on. `last`: it has no further turn."""
+def end_of(result: TurnResult, stop_reason: str | None, *, last: str | None) -> End | None:
+    """How the run ends with this turn, or None when it goes on. `last` is why it has no further turn, or None."""
     match result.outcome:
         case Outcome.CALLS:
             return None
-        case Outcome.NEXT if not last:
-            return None
         case Outcome.NEXT:
-            return End(RunStatus.COMPLETED, "max_turns", MessageStatus.COMPLETE)
+            return End(RunStatus.COMPLETED, last, MessageStatus.COMPLETE) if last is not None else None
         case Outcome.DONE:
             return End(RunStatus.COMPLETED, result.reason or "done", MessageStatus.COMPLETE)
         case Outcome.CANCELLED:

@@ -137,6 +137,7 @@ class Execution:
         budgets = RunBudgets(self._store, self._run, team, self._limits)
         self._model = self._catalog.alias(team)
         state, number, given = loaded.state, self._run.turn, loaded.pending
+        said = await self._said() if team.max_messages is not None else 0
         goes_on, announced = loaded.goes_on, loaded.goes_on and loaded.unfinished is None
         while True:
             if goes_on:
@@ -184,7 +185,8 @@ class Execution:
                 raise turn.fault or budgets.fault or LeaseLost
             self._usage += result.usage
             number += result.outcome in (Outcome.NEXT, Outcome.DONE)
-            end = end_of(result, self._held.stop_reason, last=number >= team.max_turns)
+            said += turn.messages
+            end = end_of(result, self._held.stop_reason, last=_last(team, number, said))
             if result.outcome is Outcome.TIMEOUT:
                 allowance.reached = allowance.budgets.reached(Spent(duration_ms=books.duration_ms))
             if allowance.reached is not None and end is not None and end.status is RunStatus.FAILED:
@@ -198,6 +200,14 @@ class Execution:
             if self._handover and not goes_on:
                 await self.release(clean=True)
                 return
+
+    async def _said(self) -> int:
+        """How many messages the agents have said in this run before this worker had it."""
+        if self._run.attempt == 1:
+            return 0
+        lease = self._run.lease
+        async with self._store.statements() as db:
+            return await messages.of_run(db, lease.session, lease.run, after=self._run.input_seq)
 
     async def _begin(self, loaded: Loaded, started: NewEvent) -> None:
         """Say that the run starts here; what an earlier attempt showed of the turn in flight is void.
@@ -315,3 +325,10 @@ class Execution:
                 await runs.release(db, self._run.lease, clean=clean)
         except Unavailable:
             self._log.warning("lease_left_to_expire")
+
+
+def _last(team: TeamSpec, turns: int, said: int) -> str | None:
+    """Why a run that has had so many turns and messages has no further turn, if it has none."""
+    if turns >= team.max_turns:
+        return "max_turns"
+    return "max_messages" if team.max_messages is not None and said >= team.max_messages else None

@@ -94,6 +94,7 @@ class Turn:
         self._large: list[ToolEnded] = []
         self.recorded: list[MessageId] = []
         self.tool_calls = 0  # that the engine has made
+        self.messages = 0  # that were finished
         self.fault: Exception | None = None
 
     async def emit(self, event: EngineEvent) -> None:
@@ -126,6 +127,7 @@ class Turn:
     ) -> None:
         match event:
             case MessageEnded():
+                self.messages += 1
                 await self._record()
                 self._ended = FinishedMessage(
                     MessageId(event.message),

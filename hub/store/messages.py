@@ -35,6 +35,12 @@ _TRANSCRIPT = sql("""
     ORDER BY seq LIMIT :limit
 """)
 
+_OF_RUN = sql("""
+    SELECT count(*) FROM messages
+    WHERE session_id = CAST(:session AS uuid) AND seq > :after AND run_id = CAST(:run AS uuid)
+      AND author_kind = 'agent' AND voided_seq IS NULL
+""")
+
 _VOID = sql("""
     UPDATE messages m SET voided_seq = void.seq
     FROM unnest(CAST(:messages AS uuid[]), CAST(:seqs AS bigint[])) AS void(id, seq)
@@ -98,6 +104,11 @@ def values_of(session: SessionId, said: Sequence[AgentMessage], *, state_seq: in
         "completions": [message.usage.completion_tokens for message in said],
         "state_seq": state_seq,
     }
+
+
+async def of_run(db: Db, session: SessionId, run: RunId, *, after: int) -> int:
+    """How many messages of agents that count a run has made, all of which stand after this place of the log."""
+    return int((await db.execute(_OF_RUN, {"session": session, "run": run, "after": after})).scalar_one())
 
 
 async def void(db: Db, session: SessionId, messages: Sequence[tuple[MessageId, int]]) -> None:

@@ -18,7 +18,7 @@ description: d
 kind: round_robin
 model: scripted
 agents: [{{name: alpha, tools: [clock, counter]}}, {{name: beta}}]
-limits: {{max_turns: 20}}
+limits: {limits}
 budgets: {budgets}
 """
 TEAMS = {
@@ -29,6 +29,7 @@ TEAMS = {
     "together": "{session: {turns: 3}}",
     "free": "{}",
 }
+LIMITS = {"brief": "{max_messages: 3}"}
 
 
 class Budgeted:
@@ -59,8 +60,9 @@ class Budgeted:
 @pytest.fixture(scope="module")
 async def hub(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Budgeted]:
     teams: Path = tmp_path_factory.mktemp("teams")
-    for name, budgets in TEAMS.items():
-        (teams / f"{name}.yaml").write_text(TEAM.format(name=name, budgets=budgets))
+    for name in [*TEAMS, *LIMITS]:
+        limits, budgets = LIMITS.get(name, "{max_turns: 20}"), TEAMS.get(name, "{}")
+        (teams / f"{name}.yaml").write_text(TEAM.format(name=name, limits=limits, budgets=budgets))
     dsn = await cluster.clone()
     with own_valkey() as redis_url:
         settings = settings_for(dsn, redis_url, teams_dir=teams, budgets="session.turns=30", lease_s=2)
@@ -260,3 +262,21 @@ async def test_many_at_once_are_all_stopped(hub: Budgeted) -> None:
                     ends[frame["run"]] = frame["data"]
         assert all(is_over(end) for end in ends.values())
         assert 6 <= sum(end["turns"] for end in ends.values()) < 6 + len(runs)
+
+
+async def test_a_run_ends_when_enough_was_said(hub: Budgeted) -> None:
+    """Counted over all turns, and by whoever goes on."""
+    async with await hub.door.person() as ada:
+        session = await opened(ada, "brief")
+        end, reached, frames = await ran(ada, session, "/script turns=9 tokens=1")
+        assert (end["status"], end["reason"], end["turns"], reached) == ("completed", "max_messages", 3, None)
+        assert sum(frame["type"] == "message.completed" for frame in frames) == 3
+        run = (await ada.say(session, "/script turns=9 tokens=30 rate=100"))["run"]
+        await ada.expect("turn.started", turn=1)
+        database = await asyncpg.connect(hub.dsn)
+        await database.execute(
+            "UPDATE runs SET lease_until = clock_timestamp(), lease_epoch = nextval('lease_epochs') WHERE id = $1", run
+        )
+        await database.close()
+        frames = await finish(ada, run)
+        assert (frames[-1]["data"]["reason"], frames[-1]["data"]["turns"]) == ("max_messages", 3)

@@ -186,6 +186,10 @@ class LimitsForm(Form):
     """What bounds a run of the team."""
 
     max_turns: Annotated[int, Field(ge=1, le=200, description="Turns of a run at most.")] = 8
+    max_messages: Annotated[
+        int | None,
+        Field(ge=1, le=10_000, description="A run ends with the turn in which its agents have said so many messages."),
+    ] = None
     turn_timeout_s: Annotated[
         float, Field(gt=0, le=3600, strict=False, description="Seconds that one turn may take.")
     ] = 300.0
@@ -259,6 +263,7 @@ class TeamForm(Form):
             model=self.model,
             agents=tuple(agent.spec(self.limits.turn_timeout_s) for agent in self.agents),
             max_turns=self.limits.max_turns,
+            max_messages=self.limits.max_messages,
             turn_timeout_s=self.limits.turn_timeout_s,
             stop_phrase=self.limits.stop_phrase,
             selector_prompt=self.selector_prompt,
