@@ -75,6 +75,7 @@ from hub.sessions.accounting import Accounting
 from hub.sessions.budgeting import SessionBudgets
 from hub.sessions.control import Control
 from hub.sessions.cutting import Cutting
+from hub.sessions.exporting import Exports
 from hub.sessions.forking import Forking
 from hub.sessions.history import History
 from hub.sessions.inputs import Inputs
@@ -177,6 +178,7 @@ class Worker:
         self.cutting = Cutting(self.store, self.broadcast, control)
         self.forking = Forking(self.store)
         self.history = History(self.store, self.subscriber)
+        self.exports = Exports(self.store)
         self.accounting = Accounting(self.store)
         self.budgets = SessionBudgets(self.store, self.catalog, settings.limits)
         self.control = Control(self.store, self.broadcast, control)
@@ -292,6 +294,7 @@ class Worker:
                 cutting=self.cutting,
                 forking=self.forking,
                 history=self.history,
+                exports=self.exports,
                 accounting=self.accounting,
                 budgets=self.budgets,
                 control=self.control,

@@ -16,6 +16,7 @@ from hub.sessions.accounting import Accounting
 from hub.sessions.budgeting import SessionBudgets
 from hub.sessions.control import Control
 from hub.sessions.cutting import Cutting
+from hub.sessions.exporting import Exports
 from hub.sessions.forking import Forking
 from hub.sessions.history import History
 from hub.sessions.inputs import Inputs
@@ -60,6 +61,7 @@ class Services:
     cutting: Cutting
     forking: Forking
     history: History
+    exports: Exports
     accounting: Accounting
     budgets: SessionBudgets
     control: Control

@@ -1,6 +1,6 @@
 """What an operator makes for people and bots, straight in the database."""
 
-from collections.abc import AsyncGenerator, Collection
+from collections.abc import AsyncGenerator, Callable, Collection
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
@@ -11,6 +11,7 @@ from hub.auth.passwords import Passwords
 from hub.domain.errors import NotFound
 from hub.domain.ids import OrganisationId, parse_id
 from hub.domain.organisation import FIRST_ORGANISATION
+from hub.sessions.exporting import Exports
 from hub.store import organisations, users
 from hub.store.api_keys import StoredApiKey
 from hub.store.database import Store
@@ -97,6 +98,16 @@ async def set_password(dsn: str, name: str, password: str) -> StoredUser:
         passwords.close()
     async with administration(dsn) as admin:
         return await admin.set_password(name, password_hash)
+
+
+async def export_user(dsn: str, name: str, write: Callable[[bytes], object]) -> None:
+    """Hand everything about an account to `write`, line by line. Raises `NotFound`, `Unavailable`."""
+    store = Store(dsn, pool_size=2)
+    try:
+        async for lines in await Exports(store).user(None, name, address=None):
+            write(lines)
+    finally:
+        await store.close()
 
 
 async def list_keys(dsn: str, name: str) -> list[StoredApiKey]:

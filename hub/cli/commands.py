@@ -138,6 +138,25 @@ def restore_user(name: str, data_dir: DataDir = None) -> None:
     _say(f"{changed.name} may sign in again.")
 
 
+@user.command("export")
+def export_user(
+    name: str,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="A new file; else stdout.")] = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Write everything about an account as lines of JSON; the last one, `end`, says that it is all there."""
+    with reach.database(_settings(data_dir=data_dir)) as dsn:
+        if output is None:
+            asyncio.run(accounts.export_user(dsn, name, sys.stdout.buffer.write))
+            return
+        try:
+            output.touch(mode=0o600, exist_ok=False)  # for nobody else's eyes, and never over a file that is there
+            with output.open("wb") as file:
+                asyncio.run(accounts.export_user(dsn, name, file.write))
+        except OSError as e:
+            _fail(f"{output}: {e.strerror}", ExitCode.FAILED)
+
+
 @user.command("password")
 def set_password(
     name: str,

@@ -86,9 +86,18 @@ class OrganisationMemberRow(Base):
 class UserRow(Base):
     """`name_key` is the name casefolded and normalised: two names that look alike are one. `password_hash` is null for
     users who cannot sign in with a password. A token whose `auth_version` is lower than the user's is revoked.
-    `home_org_id` is where sessions they open belong; null for who is in no organisation but as a guest."""
+    `home_org_id` is where sessions they open belong; null for who is in no organisation but as a guest. The row of who
+    was erased is a tombstone: at `erased_at` nobody was this user any more, and since `erasure_ended_at` nothing of
+    theirs is left."""
 
     __tablename__ = "users"
+    __table_args__ = (
+        Index(
+            "ix_users_erasing",
+            "erased_at",
+            postgresql_where=sql("erased_at IS NOT NULL AND erasure_ended_at IS NULL"),
+        ),
+    )
     id: Mapped[str] = mapped_column(_UUID, primary_key=True)
     name: Mapped[str]
     name_key: Mapped[str] = mapped_column(unique=True)
@@ -96,6 +105,8 @@ class UserRow(Base):
     is_admin: Mapped[bool] = mapped_column(server_default=sql("false"))
     auth_version: Mapped[int] = mapped_column(server_default=sql("1"))
     disabled_at: Mapped[datetime | None]
+    erased_at: Mapped[datetime | None]
+    erasure_ended_at: Mapped[datetime | None]
     home_org_id: Mapped[str | None] = mapped_column(_UUID, ForeignKey("organisations.id"))
     created_at: Mapped[datetime] = mapped_column(server_default=_NOW)
 
@@ -157,6 +168,16 @@ class MemberRow(Base):
     )
     role: Mapped[str]
     created_at: Mapped[datetime] = mapped_column(server_default=_NOW)
+
+
+class ParticipationRow(Base):
+    """Who has ever been a member, kept by a trigger: only there can anything of theirs be, also when they have left."""
+
+    __tablename__ = "participations"
+    user_id: Mapped[str] = mapped_column(_UUID, ForeignKey("users.id", ondelete="CASCADE"), primary_key=True)
+    session_id: Mapped[str] = mapped_column(
+        _UUID, ForeignKey("sessions.id", ondelete="CASCADE"), primary_key=True, index=True
+    )
 
 
 class InviteRow(Base):
@@ -411,10 +432,11 @@ class BudgetRow(Base):
 
 
 class AuditRow(Base):
-    """Who did what to whom, without content: it outlives what it is about, hence no foreign keys."""
+    """Who did what to whom, without content: it outlives what it is about, hence no foreign keys. A trigger lets nobody
+    change it, but for taking an address away."""
 
     __tablename__ = "audit"
-    __table_args__ = (Index(None, "object", "id"),)
+    __table_args__ = (Index(None, "object", "id"), Index(None, "actor", "id"))
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
     at: Mapped[datetime] = mapped_column(server_default=_NOW)
     actor: Mapped[str | None] = mapped_column(_UUID)

@@ -205,7 +205,20 @@ def test_an_operator_looks_after_accounts_and_keys(command: Command, dsn: str, r
     assert key["key"] not in hub("key", "list", "--user", "ann")
     hub("key", "revoke", key["id"])
     assert hub("key", "list", "--user", "ann") == ""
-    for words in (("user", "suspend", "eve"), ("key", "revoke", key["id"]), ("user", "password", "ann")):
+    exported = [json.loads(line) for line in hub("user", "export", "ann").splitlines()]
+    assert [line["name"] for line in exported if line["kind"] == "user"] == ["ann"]
+    assert exported[-1] == {"kind": "end", "lines": len(exported) - 2}
+    file = data_dir.with_name("ann.jsonl")
+    hub("user", "export", "ann", "-o", str(file))
+    assert file.stat().st_mode & 0o777 == 0o600
+    again = ("user", "export", "ann", "-o", str(file))  # what is there is not written over
+    for words in (
+        again,
+        ("user", "export", "eve"),
+        ("user", "suspend", "eve"),
+        ("key", "revoke", key["id"]),
+        ("user", "password", "ann"),
+    ):
         refused = command(*words, data_dir=data_dir, **outside)
         assert refused.returncode != 0
         assert refused.stderr.startswith("hub: ")
