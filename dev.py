@@ -4,6 +4,7 @@
     run [options of hub serve]   set up, start a hub with embedded services, say what is where; Ctrl-C ends it
     chat [options of hub chat]   talk to the running hub in this terminal
     test [options of pytest]     set up, run the test suite; without options all of it, with coverage and the clients
+    example langgraph [QUESTION] set up, run a hub with a team made of a LangGraph graph, ask it, show what it says
     faults [--minutes N --seed S] set up, break a hub in every way under load, say whether it was exact (--help)
     load SCENARIO [options]      set up, put Locust users on a hub and judge all they see (--help)
     check                        format, lint, types, import contracts, schema drift
@@ -73,6 +74,8 @@ def main() -> int:
         return setup("app") or chat(options)
     if command == "test":
         return setup("dev") or test(options)
+    if command == "example":
+        return setup("app", extra="langchain") or example(options)
     if command == "faults":
         return setup("dev") or faults(options)
     if command == "load":
@@ -86,8 +89,9 @@ def main() -> int:
 # ---- setup
 
 
-def setup(wanted: str, *, again: bool = False) -> int:
-    """Make .venv hold requirements/`wanted`.txt (`dev` includes `app`) and, where there are wheels for it, the model.
+def setup(wanted: str, *, extra: str | None = None, again: bool = False) -> int:
+    """Make .venv hold requirements/`wanted`.txt (`dev` includes everything) and, where there are wheels for it, the
+    model; then `extra`, which has packages in common with it.
 
     What .venv holds is noted as hashes of the locks, so that a second start costs nothing. A model that could not be
     installed is tried again when its lock changes or `again` is set.
@@ -97,21 +101,19 @@ def setup(wanted: str, *, again: bool = False) -> int:
     if os.name != "posix":
         return complain("the hub runs on Linux and macOS; on Windows use WSL")
     held = json.loads(STATE.read_text()) if STATE.exists() and PYTHON.exists() else {}
-    missing = []
-    if held.get(wanted) != digest(wanted) and not (wanted == "app" and held.get("dev") == digest("dev")):
-        missing.append(wanted)
-    if held.get("model") != digest("model") and (again or held.get("model") != f"absent {digest('model')}"):
-        missing.append("model")
+    missing = missing_locks(held, wanted, extra, again=again)
     if not missing:
         return 0
     started, uv = time.monotonic(), shutil.which("uv")
     if code := make_venv(uv):
         return code
     if not STATE.exists():
-        held, missing = {}, [wanted, "model"]
+        held, missing = {}, [wanted, "model", *([extra] if extra is not None else [])]
     say(f"installing {' and '.join(missing)} with {'uv' if uv else 'pip'}; this happens once …")
-    jobs = {name: install(name, uv) for name in missing}  # at once: they have no package in common
+    jobs = {name: install(name, uv) for name in missing if name != extra}  # at once: no package in common
     codes = {name: job.wait() for name, job in jobs.items()}
+    if extra in missing:
+        codes[extra] = install(extra, uv).wait()
     for name, code in codes.items():
         if code == 0:
             held[name] = digest(name)
@@ -126,6 +128,19 @@ def setup(wanted: str, *, again: bool = False) -> int:
     STATE.write_text(json.dumps(held))
     say(f"set up in {time.monotonic() - started:.0f} s")
     return 0
+
+
+def missing_locks(held: dict[str, str], wanted: str, extra: str | None, *, again: bool) -> list[str]:
+    """What .venv does not hold as it is locked now."""
+    has_all = held.get("dev") == digest("dev")
+    missing = []
+    if held.get(wanted) != digest(wanted) and not (wanted == "app" and has_all):
+        missing.append(wanted)
+    if held.get("model") != digest("model") and (again or held.get("model") != f"absent {digest('model')}"):
+        missing.append("model")
+    if extra is not None and not has_all and held.get(extra) != digest(extra):
+        missing.append(extra)
+    return missing
 
 
 def digest(lock: str | Path) -> str:
@@ -246,6 +261,26 @@ def chat(options: list[str]) -> int:
         except (OSError, ValueError):
             say("no demo user yet: `python3 dev.py run` makes one")
     os.execv(PYTHON, [str(PYTHON), "-m", "hub", "chat", "--data-dir", str(DATA_DIR), *options])
+
+
+def example(options: list[str]) -> int:
+    """Start a hub with the example's team in a folder of its own, ask it one thing, print the answer as it comes."""
+    if options[:1] != ["langgraph"]:
+        return complain("there is one example here: python3 dev.py example langgraph [QUESTION]")
+    environment = {**os.environ, "HUB_RUNNABLES": "examples.langgraph.team", "HUB_DEFAULT_MODEL": "scripted"}
+    environment |= {"HUB_TEAMS_DIR": str(ROOT / "examples" / "langgraph"), "HUB_LOG_LEVEL": "error"}
+    with tempfile.TemporaryDirectory(prefix="hub-", dir="/tmp") as folder:
+        command = [str(PYTHON), "-m", "hub", "serve", "--port", "0", "--data-dir", folder]
+        with subprocess.Popen(
+            command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, preexec_fn=ends_with_us()
+        ) as hub:
+            assert hub.stdout is not None
+            try:
+                ready = hub.stdout.readline().split()
+                asking = [str(PYTHON), "-m", "examples.langgraph.ask", ready[1], *options[1:]] if ready else []
+                return subprocess.run(asking, cwd=ROOT).returncode if asking else hub.wait()
+            finally:
+                hub.terminate()
 
 
 # ---- test, check

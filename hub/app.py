@@ -32,13 +32,17 @@ from hub.domain.ids import SessionId
 from hub.engine.bots import Bots
 from hub.engine.catalog import Catalog, mcp_servers, names_of, preload
 from hub.engine.forms import FileError
+from hub.engine.langchain.registry import GROUP as RUNNABLES
+from hub.engine.langchain.registry import Runnable, Runnables
+from hub.engine.loading import LoadingError, load
 from hub.engine.mcp.form import McpServerForm, placeholder, read_servers
 from hub.engine.models.configured import NOWHERE, configured, read_models
 from hub.engine.models.registry import Model, Models, ScriptedModel, local_model, openai_model
 from hub.engine.teams.rules import Names
 from hub.engine.tools.builtin import Found, Increment, Search, builtin_tools
-from hub.engine.tools.loading import ToolsError, load
 from hub.engine.tools.registry import Tools
+from hub.engine.tools.tool import GROUP as TOOLS
+from hub.engine.tools.tool import Tool
 from hub.gateway.endpoint import Gateway
 from hub.gateway.handshake import HubHttp
 from hub.gateway.options import GatewayOptions
@@ -406,25 +410,30 @@ async def _no_transcript(_session: SessionId, _query: str, _limit: int) -> Seque
 
 def tools_of(settings: Settings, increment: Increment = _no_counters, search: Search = _no_transcript) -> Tools:
     """The tools of a hub with these settings; those that need its database are for show when it is not given, and those
-    of MCP servers are not available until these are connected. Raises ToolsError."""
+    of MCP servers are not available until these are connected. Raises LoadingError."""
     found = builtin_tools(increment, search)
-    found += load(settings.tools, [tool.name for tool in found])
+    found += load("HUB_TOOLS", TOOLS, Tool, settings.tools, [tool.name for tool in found])
     offered = [placeholder(name, tool, form) for name, form in mcp_forms(settings).items() for tool in form.tools]
     return Tools([*found, *offered])
 
 
+def runnables_of(settings: Settings) -> Runnables:
+    """The runnables that teams may name. Raises LoadingError."""
+    return Runnables(load("HUB_RUNNABLES", RUNNABLES, Runnable, settings.runnables))
+
+
 def mcp_forms(settings: Settings, *, strict: bool = False) -> Mapping[str, McpServerForm]:
     """The MCP servers of a hub with these settings. With `strict`, every variable they name must be there. Raises
-    ToolsError."""
+    LoadingError."""
     try:
         return read_servers(settings.mcp_file, variable if strict else None)
     except FileError as e:
-        raise ToolsError(f"HUB_MCP_FILE:\n{e}") from e
+        raise LoadingError(f"HUB_MCP_FILE:\n{e}") from e
 
 
 def team_names(settings: Settings) -> Names:
     """What teams may name on a hub with these settings. Raises as `models` and `tools_of` do."""
-    return names_of(models(settings), tools_of(settings))
+    return names_of(models(settings), tools_of(settings), runnables_of(settings))
 
 
 def models(settings: Settings, *, strict: bool = False) -> Models:
@@ -468,7 +477,13 @@ def _catalog(settings: Settings, store: Store, bots: Bots) -> Catalog:
             found = await search.in_session(db, session, query, limit=limit, characters=SEARCHED_CHARACTERS)
         return [Found(author, timestamp(at), text) for author, at, text in found]
 
-    return Catalog(models(settings), tools_of(settings, increment, find), teams_dir=settings.teams_dir, bots=bots)
+    return Catalog(
+        models(settings),
+        tools_of(settings, increment, find),
+        teams_dir=settings.teams_dir,
+        bots=bots,
+        runnables=runnables_of(settings),
+    )
 
 
 class _Server(uvicorn.Server):

@@ -35,6 +35,7 @@ class Settings(BaseSettings):
     teams_dir: Path | None = None
     tools: Annotated[tuple[str, ...], NoDecode] = ()
     mcp_file: Path | None = None
+    runnables: Annotated[tuple[str, ...], NoDecode] = ()
     models_file: Path | None = None
     budgets: str = ""
     default_model: str = "local"
@@ -70,7 +71,9 @@ class Settings(BaseSettings):
     log_format: Literal["json", "console"] = "console"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
-    @field_validator("allowed_origins", "allowed_hosts", "trusted_proxies", "key_files", "tools", mode="before")
+    @field_validator(
+        "allowed_origins", "allowed_hosts", "trusted_proxies", "key_files", "tools", "runnables", mode="before"
+    )
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(v.strip() for v in value.split(",") if v.strip()) if isinstance(value, str) else value

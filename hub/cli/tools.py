@@ -9,9 +9,9 @@ import typer
 from hub import app
 from hub.engine.catalog import mcp_servers
 from hub.engine.forms import nearest
+from hub.engine.loading import LoadingError, offered
 from hub.engine.mcp import form
-from hub.engine.tools.loading import ToolsError, offered
-from hub.engine.tools.tool import Tool
+from hub.engine.tools.tool import GROUP, Tool
 from hub.process.exits import CannotStart, ExitCode
 from hub.settings import Settings, variable
 
@@ -32,13 +32,13 @@ def list_tools(
 ) -> None:
     """Show the tools that teams may name."""
     if installed:
-        for entry in offered():
+        for entry in offered(GROUP):
             row = {"name": entry.name, "value": entry.value}
             typer.echo(json.dumps(row) if as_json else f"{entry.name:<24} {entry.value}")
         return
     try:
         found = app.tools_of(Settings())
-    except ToolsError as e:
+    except LoadingError as e:
         raise CannotStart(str(e), ExitCode.USAGE) from e
     for tool in found:
         typer.echo(json.dumps(_row(tool)) if as_json else _line(tool))
@@ -52,7 +52,7 @@ def offered_tools(
     """Start or ask an MCP server, and show what it offers: to choose from, for the file."""
     try:
         forms = app.mcp_forms(Settings(), strict=True)
-    except ToolsError as e:
+    except LoadingError as e:
         raise CannotStart(str(e), ExitCode.USAGE) from e
     known = {one.name: one for one in mcp_servers(forms, variable)}
     if server not in known:

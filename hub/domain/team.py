@@ -18,6 +18,7 @@ class TeamKind(StrEnum):
     SELECTOR = "selector"
     SWARM = "swarm"
     GRAPH = "graph"
+    RUNNABLE = "runnable"
 
 
 class Keep(StrEnum):
@@ -71,7 +72,7 @@ class AgentSpec:
 
     In a swarm, `handoffs` are the agents that it may hand the conversation to. `model` is an alias of the model
     registry, or None for the team's; `temperature` and `max_tokens` stand for those of the model, where they are given.
-    With a `seat` it is no model that speaks.
+    With a `seat` or a `runnable` it is no model that speaks: a program over the wire, or a runnable of the operator's.
     """
 
     name: str
@@ -85,6 +86,7 @@ class AgentSpec:
     max_tokens: int | None = None
     seat: Seat | None = None
     memory: Memory = Memory()
+    runnable: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +110,7 @@ class TeamSpec:
     `max_turns` bounds a run, and `max_messages` what its agents say in it; `turn_timeout_s` bounds one turn in seconds
     of wall time. `stop_phrase` ends the run when an agent's message contains it. `edges` and `start` are those of a
     graph; without `start` it begins with the agents that no edge leads to. `budgets` are those of a run and of a
-    session.
+    session. `runnable` is what speaks in a team of that kind.
     """
 
     name: str
@@ -124,6 +126,7 @@ class TeamSpec:
     edges: tuple[Edge, ...] = ()
     start: str | None = None
     budgets: tuple[Limit, ...] = ()
+    runnable: str | None = None
 
     def agent(self, name: str) -> AgentSpec | None:
         """The agent of that name."""

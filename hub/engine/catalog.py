@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from hub.domain.team import TAKE_TURN, TeamKind, TeamSpec
 from hub.engine.base import Engine
 from hub.engine.bots import Bots
+from hub.engine.langchain.registry import Runnables
 from hub.engine.mcp.form import McpServerForm
 from hub.engine.models.registry import Model, ModelDeadlines, Models
 from hub.engine.scripted import ScriptedEngine
@@ -19,6 +20,8 @@ from hub.engine.tools.registry import Tools
 
 if TYPE_CHECKING:
     from hub.engine.autogen.engine import AutoGenEngine
+    from hub.engine.langchain.agent import RunnableAgents
+    from hub.engine.langchain.engine import LangChainEngine
     from hub.engine.mcp.server import McpServer
     from hub.engine.models.probing import Probe
 
@@ -29,7 +32,8 @@ class Catalog:
     """Teams by name and the engine of each; one per worker, to be closed at its end.
 
     The teams are `teams`, or all that come with the hub and those of the files in `teams_dir`. Raises FileError
-    for a file that holds no team, and ValueError when one of `teams` names a model or a tool that does not exist.
+    for a file that holds no team, and ValueError when one of `teams` names a model, a tool or a
+    runnable that does not exist.
     """
 
     def __init__(
@@ -41,16 +45,19 @@ class Catalog:
         teams_dir: Path | None = None,
         deadlines: ModelDeadlines | None = None,
         bots: Bots | None = None,
+        runnables: Runnables | None = None,
     ) -> None:
         self._models = models
+        self._runnables = runnables or Runnables()
         self.tools = tools
         self._deadlines = deadlines or ModelDeadlines()
         self._bots = bots
         if teams is None:
-            teams = all_teams(teams_dir, names_of(models, tools))
+            teams = all_teams(teams_dir, names_of(models, tools, self._runnables))
         self._teams = {team.name: team for team in teams}
         self._scripted = ScriptedEngine(tools, self._deadlines)
         self._autogen: AutoGenEngine | None = None
+        self._langchain: LangChainEngine | None = None
         for team in self._teams.values():
             self._check(team)
 
@@ -75,12 +82,27 @@ class Catalog:
         match team.kind:
             case TeamKind.SCRIPTED:
                 return self._scripted
+            case TeamKind.RUNNABLE:
+                if self._langchain is None:
+                    from hub.engine.langchain.engine import LangChainEngine
+
+                    self._langchain = LangChainEngine(self._runnables, self.tools)
+                return self._langchain
             case TeamKind.ROUND_ROBIN | TeamKind.SELECTOR | TeamKind.SWARM | TeamKind.GRAPH:
                 if self._autogen is None:
                     from hub.engine.autogen.engine import AutoGenEngine
 
-                    self._autogen = AutoGenEngine(self._models, self.tools, self._deadlines, self._bots)
+                    self._autogen = AutoGenEngine(
+                        self._models, self.tools, self._deadlines, self._bots, self._runnable_agents()
+                    )
                 return self._autogen
+
+    def _runnable_agents(self) -> "RunnableAgents | None":
+        if not any(agent.runnable for team in self._teams.values() for agent in team.agents):
+            return None
+        from hub.engine.langchain.agent import RunnableAgents
+
+        return RunnableAgents(self._runnables, self.tools)
 
     async def aclose(self) -> None:
         """Close connections to models, and end what tools still do."""
@@ -94,17 +116,21 @@ class Catalog:
             for agent in team.agents:
                 self._models.get(agent.model or team.model)
                 self.tools.only(agent.tools)
+            for name in (team.runnable, *(agent.runnable for agent in team.agents)):
+                if name is not None and name not in self._runnables:
+                    raise KeyError(name)  # noqa: TRY301 - as the other registries do
         except KeyError as e:
             raise ValueError(f"team {team.name!r} needs {e.args[0]!r}, which does not exist") from e
 
 
-def names_of(models: Models, tools: Tools) -> Names:
-    """What teams may name with these models and tools."""
+def names_of(models: Models, tools: Tools, runnables: Runnables) -> Names:
+    """What teams may name with these models, tools and runnables."""
     return Names(
         models=models.aliases(),
         tools=[tool.name for tool in tools if tool.name != TAKE_TURN],
         effects=[tool.name for tool in tools if not tool.is_always_safe],
         teams={tool.name: tool.teams for tool in tools if tool.teams is not None},
+        runnables=runnables.names(),
     )
 
 

@@ -12,8 +12,8 @@ from hub.domain.errors import Unavailable
 from hub.embedded.model import EmbeddedModel
 from hub.embedded.process import EmbeddedError
 from hub.engine.forms import FileError
+from hub.engine.loading import LoadingError
 from hub.engine.teams.files import all_teams
-from hub.engine.tools.loading import ToolsError
 from hub.process.exits import CannotStart, ExitCode
 from hub.process.secret_keys import kept_secret_keys
 from hub.process.services import Services
@@ -70,7 +70,7 @@ def model_errors() -> Generator[None]:
         yield
     except FileError as e:
         raise CannotStart(f"HUB_MODELS_FILE:\n{e}", ExitCode.USAGE) from e
-    except ToolsError as e:
+    except LoadingError as e:
         raise CannotStart(str(e), ExitCode.USAGE) from e
     except ValueError as e:
         raise CannotStart(f"HUB_DEFAULT_MODEL: {e}", ExitCode.USAGE) from e

@@ -88,6 +88,8 @@ async def test_a_catalogue_is_closed_before_it_was_used() -> None:
 
 def test_a_framework_is_loaded_when_it_is_needed() -> None:
     loaded = "print('autogen_core' in sys.modules)"
-    command = [sys.executable, "-c", f"import sys, hub.engine.catalog as c; {loaded}; c.preload(); {loaded}"]
+    others = "print([name for name in ('mcp', 'langchain_core', 'langgraph') if name in sys.modules])"
+    code = f"import sys, hub.app, hub.engine.catalog as c; {loaded}; c.preload(); {loaded}; {others}"
+    command = [sys.executable, "-c", code]
     ran = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT, timeout=50)
-    assert ran.stdout.split() == ["False", "True"]
+    assert ran.stdout.split() == ["False", "True", "[]"]

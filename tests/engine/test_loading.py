@@ -1,6 +1,7 @@
 """Tools that an operator names."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -9,14 +10,21 @@ from typer.testing import CliRunner
 from hub.cli.tools import cli
 from hub.engine.catalog import names_of
 from hub.engine.forms import FileError
+from hub.engine.langchain.registry import Runnables
+from hub.engine.loading import LoadingError, offered
+from hub.engine.loading import load as load_any
 from hub.engine.models.registry import Models, ScriptedModel
 from hub.engine.teams.files import parse
-from hub.engine.tools.loading import ToolsError, load, offered
+from hub.engine.tools import Tool
 from hub.engine.tools.registry import Tools
 from hub.process.bring_up import check_teams
 from hub.process.exits import CannotStart, ExitCode
 from hub.settings import Settings
 from tests.engine.driving import builtin
+
+
+def load(names: Sequence[str], taken: Sequence[str]) -> list[Tool]:
+    return load_any("HUB_TOOLS", "agenthub.tools", Tool, names, taken)
 
 
 def test_a_module_gives_its_tools_and_keeps_others_to_itself() -> None:
@@ -35,16 +43,16 @@ def test_a_module_gives_its_tools_and_keeps_others_to_itself() -> None:
     ("name", "what"),
     [
         ("tests.engine.no_such_module", "cannot be loaded: ModuleNotFoundError"),
-        ("tests.engine.driving", "holds no tool"),
+        ("tests.engine.driving", "holds no Tool"),
     ],
 )
 def test_what_holds_no_tools_is_said(name: str, what: str) -> None:
-    with pytest.raises(ToolsError, match=f"HUB_TOOLS: {name} {what}"):
+    with pytest.raises(LoadingError, match=f"HUB_TOOLS: {name} {what}"):
         load([name], [])
 
 
 def test_no_tool_takes_the_name_of_another() -> None:
-    with pytest.raises(ToolsError, match="has a tool 'echo', and so has somebody else"):
+    with pytest.raises(LoadingError, match="has a Tool 'echo', and so has somebody else"):
         load(["tests.engine.some_tools"], ["echo"])
     assert len(load(["tests.engine.some_tools"] * 2, [])) == 7
 
@@ -57,9 +65,9 @@ def test_an_entry_point_is_loaded_when_it_is_named(tmp_path: Path, monkeypatch: 
         "[agenthub.tools]\nacme = tests.engine.some_tools:echo\nbroken = tests.engine.some_tools:nothing\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    assert [entry.name for entry in offered()] == ["acme", "broken"]
+    assert [entry.name for entry in offered("agenthub.tools")] == ["acme", "broken"]
     assert [tool.name for tool in load(["acme"], [])] == ["echo"]
-    with pytest.raises(ToolsError, match="broken cannot be loaded: AttributeError"):
+    with pytest.raises(LoadingError, match="broken cannot be loaded: AttributeError"):
         load(["broken"], [])
 
 
@@ -74,7 +82,7 @@ agents:
 
 def test_teams_name_tools_that_are_there_for_them() -> None:
     tools = Tools([*builtin(), *load(["tests.engine.some_tools"], [])])
-    names = names_of(Models({"scripted": ScriptedModel()}, default="scripted"), tools)
+    names = names_of(Models({"scripted": ScriptedModel()}, default="scripted"), tools, Runnables())
     with pytest.raises(FileError) as error:
         parse(TEAM, "shop.yaml", names)
     assert [(problem.where, problem.what) for problem in error.value.problems] == [

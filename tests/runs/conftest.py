@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,11 +20,29 @@ agents:
     tools: [echo, pay, launch, flood, flood_once, adas, banks, calculator, search_transcript]
 """
 
+GRAPH = """
+name: drafts
+description: A graph of LangGraph's.
+kind: runnable
+runnable: graph
+agents: [{name: writer}, {name: critic, display_name: The critic}]
+"""
+
+
+def bank_settings(folders: pytest.TempPathFactory) -> dict[str, Any]:
+    """What its operator sets."""
+    return {
+        "teams_dir": bank_team(folders),
+        "tools": ("tests.engine.some_tools",),
+        "runnables": ("tests.engine.some_runnables",),
+    }
+
 
 def bank_team(folders: pytest.TempPathFactory) -> Path:
-    """A folder with the team `bank`."""
+    """A folder with the teams `bank` and `drafts`."""
     folder = folders.mktemp("teams")
     (folder / "bank.yaml").write_text(TEAM)
+    (folder / "graph.yaml").write_text(GRAPH)
     return folder
 
 
@@ -44,9 +63,6 @@ async def bank_store(bank_dsn: str) -> AsyncIterator[Store]:
 @pytest.fixture(scope="package")
 async def bank(bank_dsn: str, valkey_server: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Door]:
     """A hub whose operator has tools."""
-    settings = settings_for(
-        bank_dsn, valkey_server, teams_dir=bank_team(tmp_path_factory), tools=("tests.engine.some_tools",)
-    )
-    async with running_worker(settings) as door:
+    async with running_worker(settings_for(bank_dsn, valkey_server, **bank_settings(tmp_path_factory))) as door:
         yield door
     await flush(valkey_server)

@@ -11,7 +11,7 @@ import pytest
 from hub.store.database import Store
 from tests.conftest import running_worker, settings_for
 from tests.driver import Door, Person
-from tests.runs.conftest import bank_team
+from tests.runs.conftest import bank_settings
 from tests.runs.conversation import finish
 from tests.runs.test_inputs import answer, asked, refused, status_of, types
 from tests.runs.test_sending import room_for
@@ -183,7 +183,7 @@ async def test_yeses_at_the_same_time_are_counted_one_by_one(bank: Door) -> None
 async def test_yeses_outlive_every_worker_and_do_not_stop_the_clock(
     dsn: str, redis_url: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    more = {"teams_dir": bank_team(tmp_path_factory), "tools": ("tests.engine.some_tools",)}
+    more = bank_settings(tmp_path_factory)
     settings = settings_for(dsn, redis_url, **more)
     async with running_worker(settings, "test:1:a") as first, room(first, bob="approver", eve="approver") as before:
         session, people = before

@@ -7,7 +7,7 @@ import pytest
 
 from hub.engine.tools.outcome import MAX_SHOWN
 from hub.store.database import Store
-from tests.driver import Door, Person
+from tests.driver import Door, Person, streamed
 from tests.runs.conversation import finish
 from tests.runs.test_sending import room_for
 
@@ -93,3 +93,18 @@ async def test_calls_are_metered(bank: Door) -> None:
             metrics = (await rest.get("/metrics")).text
         assert 'hub_tool_calls_total{node="test:1:a",outcome="ok",tool="calculator"} 1.0' in metrics
         assert "hub_tool_call_seconds_count" in metrics
+
+
+async def test_a_graph_of_langgraphs_is_a_team_like_any_other(bank: Door) -> None:
+    async with await bank.person() as ada:
+        session = await room_for(ada, "drafts")
+        for rounds, heard in ((1, "1 "), (2, "5 ")):
+            sent = await ada.say(session, "go")
+            frames = await finish(ada, sent["run"])
+            assert frames[-1]["data"]["status"] == "completed", frames[-1]
+            said = [frame["data"] for frame in frames if frame["type"] == "message.completed"]
+            assert [message["author"]["display_name"] for message in said] == ["Writer", "The critic", "The critic"]
+            assert said[0]["text"].startswith(f"draft {heard}")
+            assert said[-1]["text"] == f"round {rounds}"
+            assert streamed(frames, said[0]["message"]) == said[0]["text"]
+            assert said[0]["usage"]["completion_tokens"] == 3

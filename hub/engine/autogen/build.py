@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import assert_never
+from typing import TYPE_CHECKING, assert_never
 
 from autogen_agentchat.base import ChatAgent
 from autogen_agentchat.teams import BaseGroupChat, RoundRobinGroupChat, SelectorGroupChat, Swarm
@@ -21,8 +21,12 @@ from hub.engine.autogen.telling import Telling
 from hub.engine.autogen.workbench import SafeWorkbench
 from hub.engine.base import TurnRequest
 from hub.engine.bots import Bots
+from hub.engine.models.client import StreamingClient
 from hub.engine.models.registry import Model
 from hub.engine.tools.registry import Tools
+
+if TYPE_CHECKING:
+    from hub.engine.langchain.agent import RunnableAgents
 
 SEATED_CHARACTERS = 100_000
 """Of a conversation, as an agent that is no model is told it: the newest of it."""
@@ -39,11 +43,13 @@ def build_team(
     telling: Telling,
     speaker: str | None = None,
     bots: Bots | None = None,
+    runnables: "RunnableAgents | None" = None,
 ) -> BaseGroupChat:
     """A team that ends after one turn of the agent whose turn it is. It is used once: state is loaded into it, and
     AutoGen's objects are not consistent after an error, a cancel or a timeout.
 
-    `speaker` names the agent in whose turn it goes on; `bots` speak for agents with a seat.
+    `speaker` names the agent in whose turn it goes on; `bots` speak for agents with a seat, `runnables` for those
+    that name one.
     ValueError for a kind of team that AutoGen does not make.
     """
     spec = request.team
@@ -51,10 +57,11 @@ def build_team(
     for agent in spec.agents:
         chain = models_for(agent)
         own = _tools(tools, agent, spec.kind)
+        own_client = _seated(request, agent, models_for, telling, bots) or _runnable(request, agent, telling, runnables)
         agents.append(
             HubAgent(
                 agent,
-                _seated(request, agent, models_for, telling, bots) or SpeakingClient(chain, telling, agent),
+                own_client or SpeakingClient(chain, telling, agent),
                 SafeWorkbench(own, telling.asking, telling.calls, partial(request.context, agent)),
                 _context(agent, chain, models_for, telling),
                 telling,
@@ -74,8 +81,8 @@ def build_team(
             return Swarm(agents[first:] + agents[:first], max_turns=1)
         case TeamKind.GRAPH:
             return HubGraph(agents, spec)
-        case TeamKind.SCRIPTED:
-            raise ValueError("a scripted team is not AutoGen's")
+        case TeamKind.SCRIPTED | TeamKind.RUNNABLE:
+            raise ValueError(f"a {spec.kind} team is not AutoGen's")
         case _:
             assert_never(spec.kind)
 
@@ -96,11 +103,23 @@ def _seated(
 
 
 def _context(agent: AgentSpec, chain: Sequence[Candidate], models_for: ModelsFor, telling: Telling) -> RecentContext:
-    characters = SEATED_CHARACTERS if agent.seat is not None else chain[0].shown_characters
+    is_model = agent.seat is None and agent.runnable is None
+    characters = chain[0].shown_characters if is_model else SEATED_CHARACTERS
     if agent.memory.keep is not Keep.SUMMARY:
         return RecentContext(agent.name, characters, agent.memory)
     client = MeteredClient(models_for(None), telling)
     return RecentContext(agent.name, characters, agent.memory, partial(summarise, client, telling))
+
+
+def _runnable(
+    request: TurnRequest, agent: AgentSpec, telling: Telling, runnables: "RunnableAgents | None"
+) -> StreamingClient | None:
+    """What speaks for an agent that names a runnable."""
+    if agent.runnable is None:
+        return None
+    if runnables is None:
+        raise ValueError(f"there is no runnable {agent.runnable!r}")
+    return runnables.client(request, agent, telling)
 
 
 def _tools(tools: Tools, agent: AgentSpec, kind: TeamKind) -> Tools:

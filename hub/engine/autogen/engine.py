@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from dataclasses import replace
-from typing import assert_never
+from typing import TYPE_CHECKING, assert_never
 
 from autogen_agentchat.base import TaskResult
 from autogen_agentchat.messages import BaseChatMessage, TextMessage
@@ -31,6 +31,9 @@ from hub.engine.script import plan
 from hub.engine.tools.registry import Tools
 from hub.engine.watch import watch
 
+if TYPE_CHECKING:
+    from hub.engine.langchain.agent import RunnableAgents
+
 MAX_DETAIL = 4_000
 MORE = "Maximum number of turns 1 reached."  # AutoGen's words for: the team would go on
 
@@ -44,12 +47,20 @@ class AutoGenEngine:
     loggers are silenced here, for the process.
     """
 
-    def __init__(self, models: Models, tools: Tools, deadlines: ModelDeadlines, bots: Bots | None = None) -> None:
+    def __init__(
+        self,
+        models: Models,
+        tools: Tools,
+        deadlines: ModelDeadlines,
+        bots: Bots | None = None,
+        runnables: "RunnableAgents | None" = None,
+    ) -> None:
         self._models = models
         self._tools = tools
         self._deadlines = deadlines
         self._connections = Connections()
         self._bots = bots
+        self._runnables = runnables
         for name in ("autogen_core", "autogen_agentchat"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
 
@@ -60,7 +71,7 @@ class AutoGenEngine:
         model = self._models.get(request.team.model)
         turn = _Turn(request, model, telling, lambda agent: self._candidates(request, agent))
         async with asyncio.TaskGroup() as tasks:
-            work = tasks.create_task(turn.run(self._tools, self._bots))
+            work = tasks.create_task(turn.run(self._tools, self._bots, self._runnables))
             try:
                 early = await watch(work, stop, request.timeout_s)
             finally:
@@ -116,7 +127,7 @@ class _Turn:
         self.team: BaseGroupChat | None = None
         self._stopped: str | None = None
 
-    async def run(self, tools: Tools, bots: Bots | None) -> TurnResult:
+    async def run(self, tools: Tools, bots: Bots | None, runnables: "RunnableAgents | None") -> TurnResult:
         """Do the turn. Raises nothing but CancelledError."""
         request, telling = self._request, self._telling
         try:
@@ -126,7 +137,7 @@ class _Turn:
                 speaker, telling.asking.rounds = opened.asked.agent, opened.asked.rounds
             elif request.team.kind is TeamKind.SWARM and request.turn == 0 and request.to is None:
                 speaker = _last_to_speak(opened, request)
-            team = build_team(request, self._model, self._models_for, tools, telling, speaker, bots)
+            team = build_team(request, self._model, self._models_for, tools, telling, speaker, bots, runnables)
             self.team = team
             if opened.team is not None:
                 if request.turn == 0 and not request.goes_on:
@@ -171,7 +182,7 @@ class _Turn:
                 return spec.max_turns if self._telling.handed_to is not None else request.turn + 1
             case TeamKind.GRAPH:
                 return spec.max_turns
-            case TeamKind.ROUND_ROBIN | TeamKind.SELECTOR | TeamKind.SCRIPTED:
+            case TeamKind.ROUND_ROBIN | TeamKind.SELECTOR | TeamKind.SCRIPTED | TeamKind.RUNNABLE:
                 return 1 if addressed else spec.max_turns
             case _:
                 assert_never(spec.kind)

@@ -97,7 +97,7 @@ def unseal(text: str | None, spec: TeamSpec, results: Sequence[CallResult] = ())
                 return Opened(team=team, asked=Asked(asked["agent"], asked["rounds"]))
             told = [Said(asked["agent"], f"({result.name}: {result.text})") for result in results] if asked else ()
             return Opened(team=None, said=(*_said(team), *told))
-        case {"engine": "scripted", "history": list(history)}:
+        case {"engine": "scripted" | "langchain", "history": list(history)}:
             return Opened(team=None, said=tuple(Said(source, words) for source, words in history))
         case _:
             raise ValueError("the state is not a checkpoint of this engine")

@@ -90,12 +90,13 @@ class AgentForm(Form):
     ] = ()
     memory: Annotated[MemoryForm | None, Field(description="Without it: all, as far as the model has room.")] = None
     kind: Annotated[
-        Literal["model", "bot", "human"],
+        Literal["model", "bot", "human", "runnable"],
         Field(
             description="Who speaks. model: the team's model. bot: a program that has registered with the hub. human: "
-            "a person in the session, who is asked."
+            "a person in the session, who is asked. runnable: one of LangChain's that the operator has named."
         ),
     ] = "model"
+    runnable: Annotated[Alias | None, Field(description="For a runnable: its name.")] = None
     user: Annotated[
         Line | None,
         Field(description="For a bot or a human: the only user who may take this place; else any editor of a session."),
@@ -141,11 +142,12 @@ class AgentForm(Form):
             max_tokens=self.max_tokens,
             seat=self._seat(turn_timeout_s),
             memory=self.memory.memory() if self.memory is not None else Memory(),
+            runnable=self.runnable,
         )
 
     def _seat(self, turn_timeout_s: float) -> Seat | None:
         match self.kind:
-            case "model":
+            case "model" | "runnable":
                 return None
             case "human":
                 return Seat(SeatKind.HUMAN, self.user, timeout_s=self.timeout_s, substitute=self.substitute)
@@ -232,10 +234,11 @@ class TeamForm(Form):
     name: TeamName
     description: Annotated[Line, Field(description="One line for people who choose a team.")]
     kind: Annotated[
-        Literal["round_robin", "selector", "swarm", "graph"],
+        Literal["round_robin", "selector", "swarm", "graph", "runnable"],
         Field(
             description="Who speaks next. round_robin: the next in the list. selector: whom the model picks. swarm: "
-            "whom an agent hands the conversation to. graph: whom the edges lead to.",
+            "whom an agent hands the conversation to. graph: whom the edges lead to. runnable: what the operator's "
+            "code does, a graph of LangGraph's whose nodes may have the names of the agents.",
         ),
     ]
     model: Annotated[Alias | None, Field(description="Without it: the hub's default model.")] = None
@@ -251,6 +254,7 @@ class TeamForm(Form):
     start: Annotated[
         AgentName | None, Field(description="For kind graph: who begins; else all that no edge leads to.")
     ] = None
+    runnable: Annotated[Alias | None, Field(description="For kind runnable: its name.")] = None
     limits: LimitsForm = LimitsForm()
     budgets: BudgetsForm = BudgetsForm()
 
@@ -270,6 +274,7 @@ class TeamForm(Form):
             edges=tuple(edge.spec() for edge in self.edges),
             start=self.start,
             budgets=self.budgets.limits(),
+            runnable=self.runnable,
         )
 
 

@@ -13,7 +13,7 @@ RESERVED_AGENTS = ("user", "system", "assistant", "tool", "hub")
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """What a team may name: the aliases of models and the names of tools in the operator's registries.
+    """What a team may name: the aliases of models and the names of tools and runnables in the operator's registries.
 
     `effects` are those of the tools of which a call may not be safe (`hub.engine.tools.tool.ToolKind`); `teams` are
     those that may name a tool, where not all may.
@@ -23,6 +23,7 @@ class Names:
     tools: Collection[str]
     effects: Collection[str] = ()
     teams: Mapping[str, Collection[str]] = field(default_factory=dict)
+    runnables: Collection[str] = ()
 
 
 _MEMORY_NEEDS = {"all": (), "last": ("last",), "ends": ("first", "last"), "tokens": ("tokens",), "summary": ("last",)}
@@ -34,17 +35,21 @@ def complaints(form: TeamForm, names: Names) -> Iterator[Complaint]:
         yield ("name",), f"{form.name!r} is the name of a team that is always there"
     if form.model is not None:
         yield from unknown(("model",), "model", form.model, names.models)
-    yield from _of_kind(form)
+    yield from _of_kind(form, names)
     yield from _agents(form, names)
     if form.kind == "graph":
         yield from _graph(form)
 
 
-def _of_kind(form: TeamForm) -> Iterator[Complaint]:
+def _of_kind(form: TeamForm, names: Names) -> Iterator[Complaint]:
     if form.kind == "selector" and len(form.agents) < 2:
         yield ("agents",), "a team of kind selector has two agents or more"
     if form.selector_prompt is not None and form.kind != "selector":
         yield ("selector_prompt",), "only a team of kind selector has a selector_prompt"
+    if form.kind == "runnable":
+        yield from _runnable((), form.runnable, names)
+    elif form.runnable is not None:
+        yield ("runnable",), "only a team or an agent of kind runnable has a runnable"
     for key in ("edges", "start"):
         if getattr(form, key) and form.kind != "graph":
             yield (key,), f"only a team of kind graph has {key}"
@@ -68,9 +73,10 @@ def _agents(form: TeamForm, names: Names) -> Iterator[Complaint]:
             yield from unknown((*path, "tools", index), "tool", tool, names.tools)
             if tool in names.teams and form.name not in names.teams[tool]:
                 yield (*path, "tools", index), f"{tool!r} is not for this team"
-            if form.kind == "graph" and tool in names.effects:
-                yield (*path, "tools", index), f"{tool!r} has effects or asks people: not in a team of kind graph"
-        yield from _seat(form, path, agent)
+            if (form.kind == "graph" or "runnable" in (form.kind, agent.kind)) and tool in names.effects:
+                where = "in a team of kind graph" if form.kind == "graph" else "for a runnable"
+                yield (*path, "tools", index), f"{tool!r} has effects or asks people: not {where}"
+        yield from _speaker(form, path, agent, names)
         if agent.handoffs and form.kind != "swarm":
             yield (*path, "handoffs"), "only agents of a swarm have handoffs"
         for index, target in enumerate(agent.handoffs):
@@ -78,19 +84,38 @@ def _agents(form: TeamForm, names: Names) -> Iterator[Complaint]:
             yield from unknown((*path, "handoffs", index), "other agent", target, others)
 
 
+def _runnable(path: Path, name: str | None, names: Names) -> Iterator[Complaint]:
+    if name is None:
+        yield path or ("kind",), "what is of kind runnable names its `runnable`"
+    else:
+        yield from unknown((*path, "runnable"), "runnable", name, names.runnables)
+
+
+def _speaker(form: TeamForm, path: Path, agent: AgentForm, names: Names) -> Iterator[Complaint]:
+    """What only one kind of agent has."""
+    for key in SEAT_KEYS:
+        if agent.kind in ("model", "runnable") and key in agent.model_fields_set:
+            yield (*path, key), f"only an agent of kind bot or human has {key}"
+    for key in MODEL_KEYS:
+        if (agent.kind != "model" or form.kind == "runnable") and key in agent.model_fields_set:
+            yield (*path, key), f"only an agent of kind model has {key}"
+    if form.kind == "runnable" and agent.kind != "model":
+        yield (*path, "kind"), "in a team of kind runnable the runnable speaks for all agents"
+    elif agent.kind == "runnable":
+        yield from _runnable(path, agent.runnable, names)
+        if agent.handoffs:
+            yield (*path, "handoffs"), "a runnable hands over to nobody"
+    elif agent.runnable is not None:
+        yield (*path, "runnable"), "only a team or an agent of kind runnable has a runnable"
+    if agent.kind in ("bot", "human"):
+        yield from _seat(form, path, agent)
+
+
 def _seat(form: TeamForm, path: Path, agent: AgentForm) -> Iterator[Complaint]:
-    if agent.kind == "model":
-        for key in SEAT_KEYS:
-            if key in agent.model_fields_set:
-                yield (*path, key), f"only an agent of kind bot or human has {key}"
-        return
     if agent.tools:
         yield (*path, "tools"), "only an agent of kind model has tools of the hub's"
     if agent.kind == "human":
         yield from _person(form, path, agent)
-    for key in MODEL_KEYS:
-        if key in agent.model_fields_set:
-            yield (*path, key), f"only an agent of kind model has {key}"
     if agent.kind == "bot" and agent.timeout_s is not None and agent.timeout_s >= form.limits.turn_timeout_s:
         yield (*path, "timeout_s"), "a bot has less time than the whole turn (limits.turn_timeout_s)"
     if agent.substitute is not None:

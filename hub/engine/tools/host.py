@@ -9,11 +9,10 @@ from contextvars import copy_context
 
 from hub.engine.tools.outcome import ToolOutcome
 from hub.engine.tools.tool import Arguments, BlockingFunction, ToolContext
+from hub.engine.watch import end
 from hub.telemetry.times import Times
 
 THREADS = 16  # functions of tools that block, at once and per worker
-ROUNDS = 3
-ROUND_S = 0.1  # how long a cancelled call has to end, three times
 
 
 class Host:
@@ -58,7 +57,7 @@ class Host:
             context.stop()
             self.counts[tool, how] += 1
             self.times.add(time.monotonic() - began)
-            await _end(task)
+            await end(task)
         return outcome
 
     async def in_thread(self, function: BlockingFunction, arguments: Arguments, context: ToolContext) -> str:
@@ -80,20 +79,4 @@ class Host:
         """End all calls; threads that are busy are left to themselves."""
         self._pool.shutdown(wait=False, cancel_futures=True)
         for task in list(self._tasks):
-            await _end(task)
-
-
-async def _end(task: asyncio.Task[ToolOutcome]) -> None:
-    """Cancel the task until it ends, or for a third of a second. Who calls this may be cancelled meanwhile, and is once
-    this is over."""
-    interrupted: asyncio.CancelledError | None = None
-    for _ in range(ROUNDS):
-        if task.done():
-            break
-        task.cancel()
-        try:
-            await asyncio.wait({task}, timeout=ROUND_S)
-        except asyncio.CancelledError as e:
-            interrupted = e
-    if interrupted is not None:
-        raise interrupted
+            await end(task)

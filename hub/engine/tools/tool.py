@@ -9,6 +9,9 @@ from typing import TypeAlias
 from hub.domain.ids import RunId, SessionId
 from hub.engine.tools.conditions import Condition
 
+GROUP = "agenthub.tools"
+"""The entry points by which packages offer tools."""
+
 
 class ToolKind(StrEnum):
     """Who makes a call of the tool, and what follows when nobody knows whether it was made.

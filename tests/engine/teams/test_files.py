@@ -154,7 +154,7 @@ def test_a_place_for_a_program() -> None:
         (PLACES, "user: owl", "tools: [clock]", "4:31: agents[0].tools: only an agent of kind model has tools"),
         (PLACES, "substitute: b", "substitute: a", "4:55: agents[0].substitute: there is no agent of kind model 'a'"),
         (PLACES, "accept_s: 3", "timeout_s: 300", "4:42: agents[0].timeout_s: a bot has less time than the whole turn"),
-        (PLACES, "kind: bot", "kind: python", "4:20: agents[0].kind: Input should be 'model', 'bot' or 'human'"),
+        (PLACES, "kind: bot", "kind: python", "4:20: agents[0].kind: Input should be 'model', 'bot', 'human' or"),
         (PLACES, "kind: bot", "kind: human", "4:44: agents[0].accept_s: only an agent of kind bot has accept_s"),
         (GRAPH, "{name: a}", "{name: a, kind: human}", "4:20: agents[0].kind: a graph cannot wait for a person"),
         (GRAPH, "from: a,", "form: a,", "6:6: edges[0].form: there is no such key; do you mean 'from'?"),

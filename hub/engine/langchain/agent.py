@@ -1,0 +1,84 @@
+"""The model of an AutoGen agent that is a runnable: what it says, told as any model's words are."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from typing import Any
+
+from autogen_core import CancellationToken
+from autogen_core.models import AssistantMessage, CreateResult, LLMMessage, RequestUsage, SystemMessage, UserMessage
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
+from langchain_core.messages import SystemMessage as LangChainSystemMessage
+
+from hub.domain.team import AgentSpec
+from hub.engine.autogen.telling import Telling
+from hub.engine.base import AgentStarted, EngineEvent, TurnRequest
+from hub.engine.langchain.engine import failure_of
+from hub.engine.langchain.registry import Runnables
+from hub.engine.langchain.speech import Speech
+from hub.engine.langchain.tools import as_langchain
+from hub.engine.models.client import StreamingClient
+from hub.engine.models.errors import ModelError
+from hub.engine.tools.registry import Tools
+
+
+class RunnableAgents:
+    """Makes the clients of those agents."""
+
+    def __init__(self, runnables: Runnables, tools: Tools) -> None:
+        self._runnables = runnables
+        self._tools = tools
+
+    def client(self, request: TurnRequest, agent: AgentSpec, telling: Telling) -> "RunnableClient":
+        """For one turn of one agent."""
+        return RunnableClient(self._runnables, self._tools.only(agent.tools), request, agent, telling)
+
+
+class RunnableClient(StreamingClient):
+    """Lets a runnable say an agent's words. It knows the conversation, and nothing else from turn to turn."""
+
+    def __init__(
+        self, runnables: Runnables, tools: Tools, request: TurnRequest, agent: AgentSpec, telling: Telling
+    ) -> None:
+        super().__init__(calls_tools=False)
+        self._runnables = runnables
+        self._tools = tools
+        self._agent = agent
+        self._telling = telling
+        self._speech = Speech(agent.runnable or "", request, [agent], tools, self._tell)
+
+    async def create_stream(
+        self, messages: Sequence[LLMMessage], *, cancellation_token: CancellationToken | None = None, **_options: Any
+    ) -> AsyncGenerator[CreateResult, None]:
+        speech, task = self._speech, asyncio.current_task()
+        if cancellation_token is not None and task is not None:
+            cancellation_token.link_future(task)
+        try:
+            made = self._runnables.get(self._agent.runnable or "", as_langchain(self._tools))
+            await speech.run(made, {}, list(_as_langchain(messages, self._agent.name)))
+        except Exception as e:
+            fault = self._telling.fault or ModelError(failure_of(e), f"{type(e).__name__}: {e}")
+            self._telling.fault = fault
+            raise fault from e
+        finally:
+            self._telling.model_calls += speech.model_calls
+        text = "\n\n".join(speech.texts)
+        self._telling.last_text = text
+        usage = RequestUsage(speech.usage.prompt_tokens, speech.usage.completion_tokens)
+        yield CreateResult(finish_reason="stop", content=text, usage=usage, cached=False)
+
+    async def _tell(self, event: EngineEvent) -> None:
+        if not isinstance(event, AgentStarted):  # the agent has told that itself
+            await self._telling.tell(event)
+
+
+def _as_langchain(messages: Sequence[LLMMessage], agent: str) -> Iterator[BaseMessage]:
+    for message in messages:
+        match message:
+            case SystemMessage(content=text):
+                yield LangChainSystemMessage(content=text)
+            case UserMessage(source=source, content=str(text)):
+                yield HumanMessage(content=text, name=source)
+            case AssistantMessage(content=str(text)):
+                yield AIMessage(content=text, name=agent)
+            case _:
+                continue
