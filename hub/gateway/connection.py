@@ -29,10 +29,13 @@ from hub.protocol.frames import ReplyError, failed, live_frame, ok, timestamp
 
 MAX_QUEUED = 32  # commands that wait for the one before them
 MAX_BAD_FRAMES = 20  # in a row
-MAX_REFUSED = 500  # commands over the rate limit in a row, before the peer is sent away
+MAX_REFUSED = 500  # commands over the rate limit, before the peer is sent away; one that is within it …
+REDEEMED = 10  # … makes up for so many
 PIECES_PER_MINUTE = 18_000  # of bots' turns: as they come out of several models at once
 PIECES_AT_ONCE = 300
 FRAMES_PER_PASS = 32  # then others get their turn
+PATIENCE = 64  # refusals; who goes on after that is read …
+REFUSED_PASS_S = 0.25  # … a pass at a time, with this pause: being told to wait is cheap for one who does not care
 EXPIRY_WARNING = 0.8  # of the time the credential has left when it is shown
 LONGEST_TIMER_S = 3_600.0  # the wall clock may be set while a timer runs
 
@@ -159,7 +162,7 @@ class Connection:
             self._take(message.get("text"))
             frames += 1
             if frames % FRAMES_PER_PASS == 0:
-                await asyncio.sleep(0)
+                await asyncio.sleep(REFUSED_PASS_S if self._refused > PATIENCE else 0)
 
     def _take(self, text: str | None) -> None:
         """Decide about one frame (None: a binary one), without waiting."""
@@ -180,7 +183,8 @@ class Connection:
         if retry_after:
             self._refuse(command, retry_after)
         else:
-            self._bad_frames = self._refused = 0
+            self._bad_frames = 0
+            self._refused = max(0, self._refused - REDEEMED)
             self._enqueue(command)
 
     def _refuse(self, command: AnyCommand, retry_after: float) -> None:

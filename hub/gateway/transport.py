@@ -32,6 +32,7 @@ from hub.protocol.frames import MAX_FRAME_BYTES
 MAX_FRAGMENTS = 64
 MAX_CONTROL_FRAMES = 512  # pings and pongs between two heartbeats
 READ_SLICE = 8_192  # parsed at once: at most some 1,300 frames before others get their turn
+AFTERWARDS_S = 0.25  # between two slices of what comes after our close frame: a flood may be long
 SEND_BUFFER = 262_144  # of the kernel; by itself it takes about 4 MB before a stalled peer is noticed
 
 _TEXT_FRAME = 0x81
@@ -172,6 +173,7 @@ class HubWebSocket(WebSocketsSansIOProtocol):
             self._unparsed = b""
             return
         super().data_received(piece)
+        self._send_pongs()
         if not self.handshake_initiated and self.conn.handshake_exc is not None:
             self._refuse_request()
         elif self._control_frames > MAX_CONTROL_FRAMES:
@@ -183,8 +185,12 @@ class HubWebSocket(WebSocketsSansIOProtocol):
             self.transport.resume_reading()
 
     def _schedule_parse(self) -> None:
-        if not self._parse_scheduled:
-            self._parse_scheduled = True
+        if self._parse_scheduled:
+            return
+        self._parse_scheduled = True
+        if self.close_sent:
+            self.loop.call_later(AFTERWARDS_S, self._parse)
+        else:
             self.loop.call_soon(self._parse)
 
     def _refuse_request(self) -> None:
@@ -202,9 +208,14 @@ class HubWebSocket(WebSocketsSansIOProtocol):
             super().handle_cont(event)
 
     def handle_ping(self) -> None:
-        self._control_frames += 1
+        self._control_frames += 1  # the answer goes out with those to the rest of the slice
+
+    def _send_pongs(self) -> None:
+        if not self.conn.writes or self.conn.parser_exc is not None:
+            return  # what a parser error has to say was sent where it was noticed
         pongs = self.conn.data_to_send()
-        if self.writable.is_set():  # otherwise dropped: a peer that does not read does not miss them
+        # Otherwise dropped: a peer that does not read does not miss them.
+        if self.writable.is_set() and not self.transport.is_closing():
             self.transport.write(b"".join(pongs))
 
     def handle_pong(self, event: Frame) -> None:
