@@ -7,8 +7,10 @@ from dataclasses import replace
 import orjson
 import pytest
 
+from hub.domain.budget import Budgets, BudgetScope, Limit, Quantity
 from hub.domain.run import Usage
 from hub.domain.team import AgentSpec, TeamKind, TeamSpec
+from hub.engine.allowance import Allowance
 from hub.engine.base import EngineEvent, Failure, Input, MessageEnded, Outcome, ToolEnded, ToolStarted, TurnResult
 from hub.engine.catalog import Catalog, names_of
 from hub.engine.forms import FileError
@@ -206,6 +208,25 @@ async def test_an_agent_that_fails_or_is_stopped_ends_the_turn(runnables: Runnab
         await until_streaming(told)
         stop.set()
     assert working.result().outcome is Outcome.CANCELLED
+
+
+@pytest.mark.parametrize(
+    ("name", "quantity", "amount", "says"),
+    [("odd", Quantity.TOKENS, 20, 19), ("model", Quantity.TOKENS, 1, 0), ("tools", Quantity.TOOL_CALLS, 0, 0)],
+)
+@pytest.mark.parametrize("kind", [TeamKind.RUNNABLE, TeamKind.ROUND_ROBIN])
+async def test_a_budget_ends_a_turn_where_it_is_used_up(
+    runnables: Runnables, kind: TeamKind, name: str, quantity: Quantity, amount: int, says: int
+) -> None:
+    spec = team(name)
+    if kind is TeamKind.ROUND_ROBIN:
+        spec = TeamSpec("t", "d", kind, "scripted", (replace(SOLO, runnable=name),))
+    allowance = Allowance(Budgets([Limit(BudgetScope.RUN, quantity, amount)]))
+    asked = replace(request(spec, "much of it"), allowance=allowance)
+    result = await one_turn(catalog(runnables, spec).engine(spec), asked, told := Told())
+    assert (result.outcome, result.failure) == (Outcome.FAILED, Failure.BUDGET_EXCEEDED), result
+    assert len(told.streamed.split()) == says
+    assert not any(isinstance(event, ToolStarted) for event in told.events)
 
 
 async def test_states_go_from_one_engine_to_another(runnables: Runnables) -> None:

@@ -10,6 +10,7 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 from langchain_core.messages import SystemMessage as LangChainSystemMessage
 
 from hub.domain.team import AgentSpec
+from hub.engine.allowance import OverBudget
 from hub.engine.autogen.telling import Telling
 from hub.engine.base import AgentStarted, EngineEvent, TurnRequest
 from hub.engine.langchain.engine import failure_of
@@ -44,6 +45,7 @@ class RunnableClient(StreamingClient):
         self._tools = tools
         self._agent = agent
         self._telling = telling
+        self._request = request
         self._speech = Speech(agent.runnable or "", request, [agent], tools, self._tell)
 
     async def create_stream(
@@ -56,7 +58,9 @@ class RunnableClient(StreamingClient):
             made = self._runnables.get(self._agent.runnable or "", as_langchain(self._tools))
             await speech.run(made, {}, list(_as_langchain(messages, self._agent.name)))
         except Exception as e:
-            fault = self._telling.fault or ModelError(failure_of(e), f"{type(e).__name__}: {e}")
+            reached = self._request.allowance.reached
+            over = OverBudget(reached) if reached is not None else None
+            fault = self._telling.fault or over or ModelError(failure_of(e), f"{type(e).__name__}: {e}")
             self._telling.fault = fault
             raise fault from e
         finally:

@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 
 from hub.domain.run import Usage
+from hub.engine.allowance import OverBudget
 from hub.engine.base import AgentStarted, Emit, EngineEvent, Failure, Outcome, TurnRequest, TurnResult
 from hub.engine.langchain.messages import MESSAGES, heard, history_of, seal, unseal
 from hub.engine.langchain.registry import Runnables
@@ -72,7 +73,8 @@ class _Turn:
             known = await speech.run(made, values, [*messages, *heard(request.inputs)])
             state = seal(known, history_of(known.get(MESSAGES, ())))
         except Exception as e:  # noqa: BLE001 - boundary: whatever breaks a turn is its outcome
-            real = self._fault or e
+            reached = request.allowance.reached  # whatever became of it on its way through the runnable
+            real = self._fault or (OverBudget(reached) if reached is not None else e)
             return TurnResult(
                 Outcome.FAILED,
                 speech.usage,
@@ -114,5 +116,7 @@ def failure_of(error: BaseException) -> Failure:
     """What a client may be told of an error."""
     if isinstance(error, ModelError):
         return error.failure
+    if isinstance(error, OverBudget):
+        return Failure.BUDGET_EXCEEDED
     names: list[Any] = [kind.__name__ for kind in type(error).__mro__]
     return next((_FAILURES[name] for name in names if name in _FAILURES), Failure.ENGINE_ERROR)

@@ -29,6 +29,8 @@ from hub.engine.langchain.messages import MESSAGES, text_of, thought_of
 from hub.engine.langchain.tools import CALLING, Calling
 from hub.engine.tools.registry import Tools
 
+CHARACTERS_PER_TOKEN = 4
+
 Tell = Callable[[EngineEvent], Awaitable[None]]
 
 
@@ -58,6 +60,8 @@ class Speech:
         self._open: dict[str, _Message] = {}
         self._started: list[AgentSpec] = []
         self._told: set[str] = set()
+        self._counted: dict[UUID, float] = {}
+        self._pieces = 0
         self.texts: list[str] = []
         self.model_calls: list[ModelCall] = []
 
@@ -160,6 +164,7 @@ class Speech:
             await self._tell(ReasoningDelta(known.id, agent, thought))
         if text:
             known.text.append(text)
+            await self._count_piece()
             await self._tell(TextDelta(known.id, agent, text))
 
     async def _start(self, agent: AgentSpec) -> None:
@@ -187,6 +192,7 @@ class Speech:
         """A tool of the runnable's own is about to be called: an id for the call. None for one of the hub's, which
         tells by itself."""
         await self._start(self._speaking())
+        await self._request.allowance.call_tools(1)
         if name in self._tools:
             return None
         id_ = new_id()
@@ -197,8 +203,32 @@ class Speech:
         """What came of it."""
         await self._tell(ToolEnded(id_, self._speaking(), name, result, is_error))
 
-    def asked(self, result: LLMResult) -> None:
-        """A model has answered."""
+    async def asking(self, call: UUID, characters: int) -> None:
+        """A model is about to be asked something of this length. Raises OverBudget."""
+        guess = characters / CHARACTERS_PER_TOKEN
+        self._counted[call] = guess
+        await self._request.allowance.spend(guess, 0)
+
+    async def _count_piece(self) -> None:
+        allowance = self._request.allowance
+        allowance.add(1, 0)
+        self._pieces += 1
+        if allowance.is_over:
+            await allowance.check()
+
+    def asked(self, call: UUID, result: LLMResult) -> None:
+        """A model has answered: what was a guess is put right, where it says what it has used."""
+        self._correct(self._counted.pop(call, 0), sum((c.usage for c in self._answers(result)), Usage()))
+
+    def _correct(self, guess: float, used: Usage) -> None:
+        total = used.prompt_tokens + used.completion_tokens
+        if total:
+            self._request.allowance.add(total - guess - self._pieces, 0)
+        self._pieces = 0
+
+    def _answers(self, result: LLMResult) -> list[ModelCall]:
+        """The calls that a model has answered, noted."""
+        before = len(self.model_calls)
         for generations in result.generations:
             for generation in generations:
                 used, model = Usage(), self._name
@@ -207,6 +237,7 @@ class Speech:
                     if (counted := generation.message.usage_metadata) is not None:
                         used = Usage(counted["input_tokens"], counted["output_tokens"])
                 self.model_calls.append(ModelCall(model[:100], self._speaking().name, used, finish="stop"))
+        return self.model_calls[before:]
 
 
 class _Listener(AsyncCallbackHandler):
@@ -233,8 +264,28 @@ class _Listener(AsyncCallbackHandler):
         if (known := self._calls.pop(run_id, None)) is not None:
             await self._speech.returned(*known, f"failed: {type(error).__name__}", is_error=True)
 
-    async def on_llm_end(self, response: LLMResult, **_: Any) -> None:
-        self._speech.asked(response)
+    async def on_chat_model_start(
+        self,
+        serialized: dict[str, Any],  # noqa: ARG002 - so it is called
+        messages: list[list[BaseMessage]],
+        *,
+        run_id: UUID,
+        **_: Any,
+    ) -> None:
+        await self._speech.asking(run_id, sum(len(text_of(message)) for batch in messages for message in batch))
+
+    async def on_llm_start(
+        self,
+        serialized: dict[str, Any],  # noqa: ARG002 - so it is called
+        prompts: list[str],
+        *,
+        run_id: UUID,
+        **_: Any,
+    ) -> None:
+        await self._speech.asking(run_id, sum(map(len, prompts)))
+
+    async def on_llm_end(self, response: LLMResult, *, run_id: UUID, **_: Any) -> None:
+        self._speech.asked(run_id, response)
 
 
 def _json(arguments: Mapping[str, Any]) -> str:
