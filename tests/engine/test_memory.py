@@ -18,7 +18,7 @@ from autogen_core.models import (
 
 from hub.domain.team import AgentSpec, Keep, Memory, TeamKind, TeamSpec
 from hub.engine.autogen.context import RecentContext, whole_calls
-from hub.engine.base import Input, Outcome
+from hub.engine.base import Failure, Input, Outcome
 from hub.engine.models.registry import HostedModel
 from tests.engine.driving import Told, catalog, one_turn, request
 from tests.engine.fake_openai import FakeOpenAi, fake_openai
@@ -126,6 +126,17 @@ async def test_a_summary_that_fails_breaks_nothing(fake: FakeOpenAi) -> None:
         ("team", None, "model_unavailable: HTTP 500"), ("own", "alpha", None),
     ]  # fmt: skip
     assert "Question 0" in str(fake.requests[-1]["messages"]), "nothing is lost"
+
+
+async def test_a_summary_that_fails_is_not_the_turns_failure(fake: FakeOpenAi) -> None:
+    team = solo(Memory(Keep.SUMMARY, last=1), model="own")
+    made = catalog(
+        ("own", HostedModel(fake.url, "prude")), ("team", HostedModel(fake.url, "broken", retries=0)), teams=[team]
+    )
+    given = [Input("bob", f"Question {number}") for number in range(4)]
+    result = await one_turn(made.engine(team), request(team, "x", inputs=given), Told())
+    await made.aclose()
+    assert (result.outcome, result.failure) == (Outcome.FAILED, Failure.MODEL_REFUSED)
 
 
 # ---- a session of 2,000 messages

@@ -29,6 +29,14 @@ TEAMS = {
     "together": "{session: {turns: 3}}",
     "free": "{}",
 }
+PERSON = """name: person
+description: d
+kind: round_robin
+model: scripted
+agents: [{name: alpha}, {name: boss, kind: human}]
+limits: {max_turns: 2}
+budgets: {run: {tool_calls: 0}}
+"""
 LIMITS = {"brief": "{max_messages: 3}"}
 
 
@@ -63,6 +71,7 @@ async def hub(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Asy
     for name in [*TEAMS, *LIMITS]:
         limits, budgets = LIMITS.get(name, "{max_turns: 20}"), TEAMS.get(name, "{}")
         (teams / f"{name}.yaml").write_text(TEAM.format(name=name, limits=limits, budgets=budgets))
+    (teams / "person.yaml").write_text(PERSON)
     dsn = await cluster.clone()
     with own_valkey() as redis_url:
         settings = settings_for(dsn, redis_url, teams_dir=teams, budgets="session.turns=30", lease_s=2)
@@ -124,6 +133,18 @@ async def test_tools_are_not_called_beyond_their_budget(hub: Budgeted, tool: str
         assert is_over(end)
         assert reached == {"scope": "run", "quantity": "tool_calls", "limit": 0, "used": 1}
         assert not [frame for frame in frames if frame["type"] == "tool.called"]
+
+
+async def test_a_turn_of_a_person_is_no_tool_call(hub: Budgeted) -> None:
+    async with await hub.door.person() as ada:
+        session = await opened(ada, "person")
+        run = (await ada.say(session, "/script turns=2 tokens=2"))["run"]
+        asked = await ada.expect("input.requested")
+        await ada.ask("input.respond", session=session, request=asked["data"]["request"], text="Well.")
+        frames = await finish(ada, run)
+        assert frames[-1]["data"]["status"] == "completed"
+        async with hub.door.rest(ada.token) as rest:
+            assert (await rest.get(f"/v1/sessions/{session}/usage")).json()["usage"]["tool_calls"] == 0
 
 
 async def test_time_ends_a_turn(hub: Budgeted) -> None:
