@@ -171,6 +171,51 @@ class TeamResult(Wire):
     agents: list[AgentResult]
 
 
+class SpentResult(Wire):
+    """`cost` is in the operator's currency; `seconds` is the time that turns took, without the time people take."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    cost: float
+    turns: int
+    tool_calls: int
+    seconds: float
+
+
+class ModelUsageResult(Wire):
+    """What was used of one model, by its alias. A turn is counted with the first model that it calls."""
+
+    model: str
+    calls: int
+    usage: SpentResult
+
+
+class SessionUsageResult(Wire):
+    session: str
+    usage: SpentResult
+    models: list[ModelUsageResult]
+
+
+class UserUsageResult(Wire):
+    """What the runs that a user has asked for have used."""
+
+    since: str
+    until: str
+    usage: SpentResult
+    models: list[ModelUsageResult]
+
+
+class BudgetResult(Wire):
+    """A limit that holds. `used` is null for `run`: each run has its own. `set`: somebody has set it here; else it is
+    the team's or the hub's. A cost is in the operator's currency."""
+
+    scope: str
+    quantity: str
+    limit: float
+    used: float | None
+    set: bool
+
+
 class TranscriptMessage(Wire):
     """One message of a transcript; `run` is null where it belongs to none."""
 

@@ -2,11 +2,13 @@
 
 import asyncio
 import uuid
+from datetime import UTC, datetime
 
 import pytest
 
 from hub.protocol.events import (
     AnyEvent,
+    BudgetReached,
     DurableEvent,
     InputRequested,
     InputResolved,
@@ -283,3 +285,21 @@ async def test_a_client_answers_pauses_and_resumes(hub: Door) -> None:
         assert [e.seq for e in events if isinstance(e, InputResolved)] == [seq]
         assert isinstance(events[-1], RunFinished)
         assert events[-1].data.status == "completed"
+
+
+async def test_a_client_sees_what_was_used_and_sets_budgets(hub: Door) -> None:
+    async with await sign_in(hub) as client:
+        session = await client.join((await client.create_session("scripted")).id, after_seq=0)
+        await session.send("/script turns=2 tokens=3")
+        await until_finished(session)
+        used = await client.rest.usage(session.id)
+        assert (used.usage.turns, used.usage.completion_tokens, used.models[0].model) == (2, 6, "scripted")
+        assert (await client.rest.own_usage()).usage == used.usage
+        assert (await client.rest.own_usage(until=datetime(2020, 1, 1, tzinfo=UTC))).models == []
+        assert await client.rest.budgets(session.id) == []
+        (limit,) = await client.rest.set_budget(session.id, "session", "turns", 3)
+        assert (limit.limit, limit.used, limit.set) == (3, 2, True)
+        await session.send("/script turns=2 tokens=3")
+        reached = [event for event in await until_finished(session) if isinstance(event, BudgetReached)]
+        assert [(event.data.quantity, event.data.used) for event in reached] == [("turns", 3)]
+        assert await client.rest.set_budget(session.id, "session", "turns", None) == []

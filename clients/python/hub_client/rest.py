@@ -3,6 +3,7 @@
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote
@@ -12,6 +13,7 @@ import httpx2
 from hub.protocol.events import AnyDurableEvent, DurableEvent, Person, SessionData
 from hub.protocol.frames import parse_server_frame
 from hub.protocol.results import (
+    BudgetResult,
     InviteResult,
     MemberResult,
     NewInviteResult,
@@ -19,8 +21,10 @@ from hub.protocol.results import (
     OrganisationResult,
     RunResult,
     SearchHit,
+    SessionUsageResult,
     TeamResult,
     TranscriptMessage,
+    UserUsageResult,
 )
 from hub_client.errors import NotSignedIn, RequestFailed, Unreachable
 
@@ -173,6 +177,26 @@ class Rest:
     async def run(self, run: str) -> RunResult:
         """A run: its status, and what it has used."""
         return RunResult.model_validate((await self._signed("GET", f"/v1/runs/{run}")).json())
+
+    async def usage(self, session: str) -> SessionUsageResult:
+        """What a session has used of models, and what it cost."""
+        return SessionUsageResult.model_validate((await self._signed("GET", f"/v1/sessions/{session}/usage")).json())
+
+    async def own_usage(self, since: datetime | None = None, until: datetime | None = None) -> UserUsageResult:
+        """What the runs that this user has asked for have used: in the last 30 days, or from when to when."""
+        asked = {name: at.isoformat() for name, at in (("since", since), ("until", until)) if at is not None}
+        return UserUsageResult.model_validate((await self._signed("GET", "/v1/me/usage", params=asked)).json())
+
+    async def budgets(self, session: str) -> list[BudgetResult]:
+        """The limits of a session and of its runs, and what is used of them."""
+        return [BudgetResult.model_validate(one) for one in await self._items(f"/v1/sessions/{session}/budgets")]
+
+    async def set_budget(self, session: str, scope: str, quantity: str, limit: float | None) -> list[BudgetResult]:
+        """Set a limit of a session (`scope` session) or of each of its runs (`run`); None takes back what was set.
+        Gives all limits."""
+        body = {"scope": scope, "quantity": quantity, "limit": limit}
+        answer = (await self._signed("PUT", f"/v1/sessions/{session}/budgets", json=body)).json()
+        return [BudgetResult.model_validate(one) for one in answer["items"]]
 
     async def events(self, session: str, after_seq: int = 0, limit: int = 200) -> list[AnyDurableEvent]:
         """Up to `limit` (1,000 at most) events of the log after `after_seq`, without following the session. Events of

@@ -10,7 +10,7 @@ from hub.api.openapi import problems
 from hub.api.routes.admin import UserPath
 from hub.api.shapes import NO_NUL, Body, Page, SessionPath
 from hub.domain.budget import BudgetScope, Limit, Quantity, limit_of
-from hub.protocol.events import Wire
+from hub.protocol.results import BudgetResult
 from hub.protocol.text import Storable
 from hub.sessions.budgeting import BudgetState
 
@@ -24,15 +24,7 @@ OrganisationPath = Annotated[
 ]
 
 
-class BudgetItem(Wire):
-    """A limit that holds. `used` is null for `run`: each run has its own. `set`: somebody has set it here; else it is
-    the team's or the hub's. A cost is in the operator's currency."""
-
-    scope: str
-    quantity: str
-    limit: float
-    used: float | None
-    set: bool
+Budgets = Page[BudgetResult]
 
 
 class DayBudget(Body):
@@ -52,50 +44,50 @@ class SessionBudget(DayBudget):
     scope: Literal["run", "session"]
 
 
-async def of_session(session: SessionPath, caller: Caller, wired: Wired) -> Page[BudgetItem]:
+async def of_session(session: SessionPath, caller: Caller, wired: Wired) -> Budgets:
     """The limits of a session and of its runs. Those of users and organisations hold beside them."""
     return _page(await wired.budgets.of_session(caller, session))
 
 
-async def set_for_session(session: SessionPath, body: SessionBudget, caller: Caller, wired: Wired) -> Page[BudgetItem]:
+async def set_for_session(session: SessionPath, body: SessionBudget, caller: Caller, wired: Wired) -> Budgets:
     """Raise or lower a limit, in place of what the team says; runs under way notice when they come to it."""
     scope, quantity = BudgetScope(body.scope), Quantity(body.quantity)
     return _page(await wired.budgets.set_for_session(caller, session, scope, quantity, body.amount(scope)))
 
 
-async def of_user(user: UserPath, caller: Caller, wired: Wired) -> Page[BudgetItem]:
+async def of_user(user: UserPath, caller: Caller, wired: Wired) -> Budgets:
     """The limits of a user's day."""
     return _page(await wired.budgets.of_user(caller, user))
 
 
-async def set_for_user(user: UserPath, body: DayBudget, caller: Caller, wired: Wired) -> Page[BudgetItem]:
+async def set_for_user(user: UserPath, body: DayBudget, caller: Caller, wired: Wired) -> Budgets:
     """Set a limit of a user's day, in place of the hub's."""
     amount = body.amount(BudgetScope.USER)
     return _page(await wired.budgets.set_for_user(caller, user, Quantity(body.quantity), amount))
 
 
-async def of_organisation(organisation: OrganisationPath, caller: Caller, wired: Wired) -> Page[BudgetItem]:
+async def of_organisation(organisation: OrganisationPath, caller: Caller, wired: Wired) -> Budgets:
     """The limits of an organisation's day."""
     return _page(await wired.budgets.of_organisation(caller, organisation))
 
 
 async def set_for_organisation(
     organisation: OrganisationPath, body: DayBudget, caller: Caller, wired: Wired
-) -> Page[BudgetItem]:
+) -> Budgets:
     """Set a limit of an organisation's day, in place of the hub's."""
     amount = body.amount(BudgetScope.ORGANISATION)
     found = await wired.budgets.set_for_organisation(caller, organisation, Quantity(body.quantity), amount)
     return _page(found)
 
 
-def _page(states: list[BudgetState]) -> Page[BudgetItem]:
+def _page(states: list[BudgetState]) -> Budgets:
     return Page(items=[_item(state) for state in states])
 
 
-def _item(state: BudgetState) -> BudgetItem:
+def _item(state: BudgetState) -> BudgetResult:
     limit = state.limit
     unit = limit.quantity.per_unit
-    return BudgetItem(
+    return BudgetResult(
         scope=limit.scope.value,
         quantity=limit.quantity.value,
         limit=limit.amount / unit,

@@ -12,8 +12,8 @@ from hub.api.openapi import problems
 from hub.api.routes.admin import UserPath
 from hub.api.shapes import SessionPath
 from hub.domain.usage import Spent
-from hub.protocol.events import Wire
 from hub.protocol.frames import timestamp
+from hub.protocol.results import ModelUsageResult, SessionUsageResult, SpentResult, UserUsageResult
 from hub.store.usage import ModelUsage
 
 FIRST_YEAR, LAST_YEAR = 1970, 9998  # what a database and a time zone can hold
@@ -30,61 +30,29 @@ Since = Annotated[Moment | None, Query(description="From when on; without it, 30
 Until = Annotated[Moment | None, Query(description="Until before when; without it, now.")]
 
 
-class SpentItem(Wire):
-    """`cost` is in the operator's currency; `seconds` is the time that turns took, without the time people take."""
-
-    prompt_tokens: int
-    completion_tokens: int
-    cost: float
-    turns: int
-    tool_calls: int
-    seconds: float
-
-
-class ModelItem(Wire):
-    """What was used of one model, by its alias. A turn is counted with the first model that it calls."""
-
-    model: str
-    calls: int
-    usage: SpentItem
-
-
-class SessionUsage(Wire):
-    session: str
-    usage: SpentItem
-    models: list[ModelItem]
-
-
-class UserUsage(Wire):
-    """What the runs that a user has asked for have used."""
-
-    since: str
-    until: str
-    usage: SpentItem
-    models: list[ModelItem]
-
-
-async def of_session(session: SessionPath, caller: Caller, wired: Wired) -> SessionUsage:
+async def of_session(session: SessionPath, caller: Caller, wired: Wired) -> SessionUsageResult:
     """What a session has used in all its life, whoever asked for it; that of a turn counts when the turn has ended."""
     found = await wired.accounting.of_session(caller, session)
-    return SessionUsage(session=session, usage=_total(found), models=_items(found))
+    return SessionUsageResult(session=session, usage=_total(found), models=_items(found))
 
 
-async def own(caller: Caller, wired: Wired, since: Since = None, until: Until = None) -> UserUsage:
+async def own(caller: Caller, wired: Wired, since: Since = None, until: Until = None) -> UserUsageResult:
     """What the caller's runs have used, also in sessions that are gone."""
     found, begin, end = await wired.accounting.own(caller, since, until)
     return _of_user(found, begin, end)
 
 
-async def of_user(user: UserPath, caller: Caller, wired: Wired, since: Since = None, until: Until = None) -> UserUsage:
+async def of_user(
+    user: UserPath, caller: Caller, wired: Wired, since: Since = None, until: Until = None
+) -> UserUsageResult:
     """What a user's runs have used."""
     found, begin, end = await wired.accounting.of_user(caller, user, since, until)
     return _of_user(found, begin, end)
 
 
-def spent_item(spent: Spent) -> SpentItem:
+def spent_item(spent: Spent) -> SpentResult:
     """The wire's form of what was spent."""
-    return SpentItem(
+    return SpentResult(
         prompt_tokens=spent.prompt_tokens,
         completion_tokens=spent.completion_tokens,
         cost=spent.cost_micros / 1_000_000,
@@ -94,16 +62,16 @@ def spent_item(spent: Spent) -> SpentItem:
     )
 
 
-def _of_user(found: Sequence[ModelUsage], begin: datetime, end: datetime) -> UserUsage:
-    return UserUsage(since=timestamp(begin), until=timestamp(end), usage=_total(found), models=_items(found))
+def _of_user(found: Sequence[ModelUsage], begin: datetime, end: datetime) -> UserUsageResult:
+    return UserUsageResult(since=timestamp(begin), until=timestamp(end), usage=_total(found), models=_items(found))
 
 
-def _total(found: Sequence[ModelUsage]) -> SpentItem:
+def _total(found: Sequence[ModelUsage]) -> SpentResult:
     return spent_item(sum((one.spent for one in found), Spent()))
 
 
-def _items(found: Sequence[ModelUsage]) -> list[ModelItem]:
-    return [ModelItem(model=one.model, calls=one.calls, usage=spent_item(one.spent)) for one in found]
+def _items(found: Sequence[ModelUsage]) -> list[ModelUsageResult]:
+    return [ModelUsageResult(model=one.model, calls=one.calls, usage=spent_item(one.spent)) for one in found]
 
 
 def router() -> APIRouter:
