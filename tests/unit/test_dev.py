@@ -53,12 +53,32 @@ class Box:
         """The locks that were asked for since the last look."""
         text = self.log.read_text() if self.log.exists() else ""
         self.log.unlink(missing_ok=True)
-        return {name for name in ("app", "dev", "model") if f"{name}.txt" in text}
+        return {name for name in ("app", "dev", "model", "langchain") if f"{name}.txt" in text}
 
 
 @pytest.fixture
 def box(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Box:
     return Box(tmp_path, monkeypatch)
+
+
+def test_an_extra_is_installed_with_what_it_extends_and_once(box: Box) -> None:
+    assert dev.setup("app", extra="langchain") == 0
+    assert box.installed() == {"app", "model", "langchain"}
+    assert dev.setup("app", extra="langchain") == 0
+    assert box.installed() == set()
+    assert dev.setup("dev") == 0
+    assert box.installed() == {"dev"}
+
+
+def test_the_tests_have_every_extra(box: Box) -> None:
+    assert dev.setup("dev") == 0
+    assert dev.setup("app", extra="langchain") == 0
+    assert box.installed() == {"dev", "model"}
+
+
+def test_an_example_that_is_not_there_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    assert dev.example(["nothing"]) == 1
+    assert "the examples are langgraph and crewai" in capsys.readouterr().err
 
 
 def test_setup_installs_once_and_makes_the_command(box: Box) -> None:
