@@ -178,7 +178,7 @@ class Worker:
         self.members = Members(self.store, self.broadcast)
         self.invites = Invites(self.store, self.broadcast)
         self.organisations = Organisations(self.store, self.broadcast)
-        self.messages = Messages(self.store, self.broadcast, self.catalog, control)
+        self.messages = Messages(self.store, self.broadcast, self.catalog, control, settings.limits)
         self.cutting = Cutting(self.store, self.broadcast, control)
         self.forking = Forking(self.store)
         self.history = History(self.store, self.subscriber)

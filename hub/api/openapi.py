@@ -12,6 +12,7 @@ from hub.protocol.problem import PROBLEM_JSON, Problem
 _DESCRIPTIONS = {
     400: "The request is not valid.",
     401: "No credential, or one that does not hold.",
+    402: "A budget is used up; `details` says which.",
     403: "The caller may not do this.",
     404: "There is no such thing, or the caller may not see it.",
     409: "It contradicts what is there.",
@@ -40,6 +41,7 @@ _TAGS = [
     {"name": "sessions", "description": "Conversations: their log, members and transcript."},
     {"name": "organisations", "description": "Who belongs together, and whose sessions are whose."},
     {"name": "runs", "description": "Teams of agents and what they are doing."},
+    {"name": "usage", "description": "What is used of models, what it costs, and what may be used."},
     {"name": "administration", "description": "For administrators: accounts and the audit trail."},
     {"name": "operation", "description": "For whoever runs the hub."},
 ]

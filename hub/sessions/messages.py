@@ -6,7 +6,8 @@ from collections.abc import Sequence
 import orjson
 
 from hub.auth.policy import Action, require_role, require_scope
-from hub.domain.errors import BadRequest, Busy, IdempotencyConflict
+from hub.domain.budget import Budgets, BudgetScope, Limit, stacked
+from hub.domain.errors import BadRequest, BudgetExceeded, Busy, IdempotencyConflict
 from hub.domain.ids import MessageId, RunId, new_id
 from hub.domain.principal import Principal
 from hub.domain.session import OnBusy, Session
@@ -17,7 +18,8 @@ from hub.protocol.results import SendResult
 from hub.relay.broadcast import Broadcast
 from hub.runs.control import RunControl, Stops
 from hub.sessions.access import session_id
-from hub.store import runs, sending
+from hub.store import budgets, runs, sending
+from hub.store.budgets import Subject
 from hub.store.database import Db, Store
 from hub.store.sending import Before, NewMessage, SentMessage
 
@@ -25,8 +27,16 @@ from hub.store.sending import Before, NewMessage, SentMessage
 class Messages:
     """Sending messages."""
 
-    def __init__(self, store: Store, broadcast: Broadcast, catalog: Catalog, control: RunControl) -> None:
+    def __init__(
+        self,
+        store: Store,
+        broadcast: Broadcast,
+        catalog: Catalog,
+        control: RunControl,
+        hub_limits: Sequence[Limit] = (),
+    ) -> None:
         self._store = store
+        self._hub_limits = hub_limits
         self._broadcast = broadcast
         self._catalog = catalog
         self._control = control
@@ -48,7 +58,8 @@ class Messages:
         turn, or else a run is queued for it when that one ends.
 
         The same `client_id` of the same author with the same body gives the same answer again and writes nothing;
-        with another body: `IdempotencyConflict`. Raises `Busy` when the policy is `reject` and a run is under way.
+        with another body: `IdempotencyConflict`. Raises `Busy` when the policy is `reject` and a run is under way, and
+        `BudgetExceeded` when there is nothing left for a run.
         """
         id_ = session_id(session)
         body = _digest(text, parts, to)
@@ -64,6 +75,8 @@ class Messages:
             self._check_addressee(found, to)
             policy = on_busy or found.on_busy
             steers = before.busy if policy is OnBusy.STEER else None
+            if steers is None:
+                await self._check_budgets(db, principal, before)
             stops = await self._make_room(db, before, policy)
             message = NewMessage(
                 id=MessageId(new_id()),
@@ -102,6 +115,36 @@ class Messages:
         names = [agent.name for agent in team.agents]
         if to not in names:
             raise BadRequest("no such agent in this team", details={"to": to, "agents": names})
+
+    async def _check_budgets(self, db: Db, principal: Principal, before: Before) -> None:
+        """A run that could not begin its first turn is not queued. Without limits nothing is asked."""
+        session = before.session
+        team = self._catalog.get(session.team)
+        subjects: dict[BudgetScope, Subject] = {
+            BudgetScope.SESSION: session.id,
+            BudgetScope.USER: principal.user,
+            BudgetScope.ORGANISATION: session.organisation,
+        }
+        own = [
+            limit
+            for subject in (subjects.values() if before.budgeted else ())
+            for limit in await budgets.of_subject(db, subject)
+        ]
+        limits = stacked(self._hub_limits, team.budgets if team is not None else (), own)
+        limits = [limit for limit in limits if limit.scope in subjects]
+        used = {scope: await budgets.used_by(db, subjects[scope], scope) for scope in {one.scope for one in limits}}
+        reached = Budgets(limits, used).reached()
+        if reached is not None:
+            unit = reached.limit.quantity.per_unit
+            raise BudgetExceeded(
+                "a budget is used up",
+                details={
+                    "scope": reached.limit.scope.value,
+                    "quantity": reached.limit.quantity.value,
+                    "limit": reached.limit.amount / unit,
+                    "used": reached.used / unit,
+                },
+            )
 
     async def _make_room(self, db: Db, before: Before, policy: OnBusy) -> Stops:
         """Apply `on_busy`: what has to be stopped for this message."""

@@ -17,7 +17,9 @@ from hub.store.database import Db
 
 _BEFORE = sql(f"""
     SELECT seen.*, known.message::text, known.message_seq, known.body_hash, known.queued_run::text,
-           busy.run::text, busy.run_status
+           busy.run::text, busy.run_status,
+           EXISTS (SELECT FROM budgets b WHERE b.subject IN (
+               CAST(:session AS uuid), CAST(:user AS uuid), CAST(seen.org_id AS uuid))) AS budgeted
     FROM ({sessions.SELECT} WHERE s.id = CAST(:session AS uuid) AND s.deleted_at IS NULL) AS seen
     LEFT JOIN LATERAL (
         SELECT id AS message, seq AS message_seq, body_hash, queued_run FROM messages
@@ -59,12 +61,14 @@ class SentMessage:
 @dataclass(frozen=True, slots=True)
 class Before:
     """The session as the author sees it, the message they sent under this key, if any, and the run that keeps the
-    session busy, if any: the live one, or else the first in its queue."""
+    session busy, if any: the live one, or else the first in its queue. `budgeted`: limits were set for the session, the
+    author or the organisation."""
 
     session: Session
     known: SentMessage | None
     busy: RunId | None
     busy_is_live: bool
+    budgeted: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +101,9 @@ async def before(db: Db, session: SessionId, author: UserId, client_id: str) -> 
         run = RunId(row.queued_run) if row.queued_run is not None else None
         known = SentMessage(MessageId(row.message), row.message_seq, row.body_hash, run)
     busy = RunId(row.run) if row.run is not None else None
-    return Before(sessions.session_of(row), known, busy, row.run_status in ("running", "waiting", "paused"))
+    return Before(
+        sessions.session_of(row), known, busy, row.run_status in ("running", "waiting", "paused"), row.budgeted
+    )
 
 
 async def send(

@@ -10,7 +10,7 @@ import pytest
 
 from tests.api.people import problem
 from tests.conftest import Cluster, own_valkey, running_worker, settings_for
-from tests.driver import Door, Person
+from tests.driver import Door, Person, Refused
 from tests.runs.conversation import Frame, finish, transcript
 
 TEAM = """name: {name}
@@ -160,13 +160,15 @@ async def test_a_session_has_one_budget_for_all_its_runs(hub: Budgeted) -> None:
     async with await hub.door.person() as ada:
         session = await opened(ada, "together")
         assert (await ran(ada, session, "/script turns=2 tokens=1"))[1] is None
-        end, reached, frames = await ran(ada, session, "/script turns=2 tokens=1")
+        end, reached, _ = await ran(ada, session, "/script turns=2 tokens=1")
         assert is_over(end)
         assert reached == {"scope": "session", "quantity": "turns", "limit": 3, "used": 3}
-        end, reached, frames = await ran(ada, session, "/script turns=2 tokens=1")  # not even begun
-        assert [frame["type"] for frame in frames if "seq" in frame][-3:] == [
-            "run.started", "budget.reached", "run.finished",
-        ]  # fmt: skip
+        with pytest.raises(Refused) as refused:  # nothing is recorded that nobody could answer
+            await ada.say(session, "/script turns=2 tokens=1")
+        assert (refused.value.code, refused.value.error["retryable"]) == ("budget_exceeded", False)
+        assert refused.value.error["details"] == reached
+        async with hub.door.rest(ada.token) as rest:
+            problem(await rest.post(f"/v1/sessions/{session}/messages", json={"text": "x"}), 402, "budget_exceeded")
         # Its owner raises it, and takes that back.
         here = f"/v1/sessions/{session}/budgets"
         listed = await hub.set(ada.token, here, scope="session", quantity="turns", limit=4)
@@ -183,6 +185,20 @@ async def test_a_session_has_one_budget_for_all_its_runs(hub: Budgeted) -> None:
         assert (end["status"], reached) == ("completed", None)
         end, reached, _ = await ran(ada, session, "/script turns=20 tokens=1")
         assert reached == {"scope": "session", "quantity": "turns", "limit": 30, "used": 30}, "the hub's own stays"
+
+
+async def test_what_waits_while_a_budget_is_used_up_ends_at_once(hub: Budgeted) -> None:
+    async with await hub.door.person() as ada:
+        session = await opened(ada, "together")
+        first = (await ada.say(session, "/script turns=9 tokens=20 rate=100"))["run"]
+        sent = {"text": "/script turns=1 tokens=1", "client_id": "again"}
+        waiting = await ada.ask("message.send", session=session, **sent)
+        assert is_over((await finish(ada, first))[-1]["data"])
+        frames = await finish(ada, waiting["run"])
+        assert [frame["type"] for frame in frames if "seq" in frame][-3:] == [
+            "run.started", "budget.reached", "run.finished",
+        ]  # fmt: skip
+        assert await ada.ask("message.send", session=session, **sent) == waiting, "a repeated send has its answer"
 
 
 async def test_a_budget_is_raised_while_the_words_come(hub: Budgeted) -> None:
@@ -244,9 +260,9 @@ async def test_a_persons_day_and_an_organisations(hub: Budgeted) -> None:
         await hub.set(boss, theirs, quantity="tokens", limit=None)
         listed = await hub.set(boss, whole, quantity="tokens", limit=1)
         try:
-            end, reached, _ = await ran(eve, await opened(eve, "free"), "/script turns=1 tokens=50")
-            assert is_over(end)
-            assert reached is not None
+            with pytest.raises(Refused) as refused:
+                await ran(eve, await opened(eve, "free"), "/script turns=1 tokens=50")
+            reached = refused.value.error["details"]
             assert (reached["scope"], reached["limit"]) == ("organisation", 1)
             assert reached["used"] >= listed[0]["used"] > 40
         finally:

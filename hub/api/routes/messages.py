@@ -90,7 +90,7 @@ def router() -> APIRouter:
     """`/v1/sessions/{id}/messages`."""
     routes = APIRouter(prefix="/v1/sessions/{id}/messages", tags=["sessions"])
     refused = problems(400, 401, 403, 404, 409, 413)
-    routes.add_api_route("", send, methods=["POST"], status_code=201, responses=refused | problems(429))
+    routes.add_api_route("", send, methods=["POST"], status_code=201, responses=refused | problems(402))
     routes.add_api_route("/{message}", edit, methods=["PATCH"], responses=refused)
     routes.add_api_route("/{message}/regenerate", regenerate, methods=["POST"], status_code=201, responses=refused)
     return routes
