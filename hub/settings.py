@@ -24,6 +24,7 @@ class Settings(BaseSettings):
     data_dir: Path = Path(".hub")
 
     database_url: SecretStr | None = None
+    owner_database_url: SecretStr | None = None
     redis_url: SecretStr | None = None
     secret_keys: SecretStr | None = None
     key_files: Annotated[tuple[str, ...], NoDecode] = ()

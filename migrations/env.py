@@ -44,7 +44,7 @@ async def run_online() -> None:
     engine = create_async_engine(
         driver_url(database_url()),
         poolclass=pool.NullPool,
-        connect_args={"timeout": 10, "server_settings": {"application_name": "agent-hub migrate"}},
+        connect_args={"timeout": 10, "server_settings": {"application_name": "agent-hub migrate", "app.org": "*"}},
     )
     try:
         # The lock has a connection of its own: it must outlive the transactions of the migrations.

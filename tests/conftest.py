@@ -23,8 +23,9 @@ from hub.domain.organisation import FIRST_ORGANISATION
 from hub.embedded.postgres import EmbeddedPostgres
 from hub.embedded.valkey import EmbeddedValkey
 from hub.settings import Settings
+from hub.store import roles
 from hub.store.database import Store
-from hub.store.migrate import upgrade
+from hub.store.migrate import let_in, upgrade
 from hub.store.tables import Base
 from tests.driver import Door
 
@@ -71,6 +72,7 @@ def cluster() -> Iterator[Cluster]:
     dsn = server.start()
     try:
         upgrade(dsn)
+        let_in(dsn, roles.as_role(dsn, roles.APPLICATION))
         yield Cluster(dsn)
     finally:
         server.stop()
@@ -105,7 +107,7 @@ async def flush(redis_url: str) -> None:
 def settings_for(dsn: str, redis_url: str, **changes: Any) -> Settings:
     """The settings of a hub in a test; what is not changed is as in production."""
     values: dict[str, Any] = {
-        "database_url": SecretStr(dsn),
+        "database_url": SecretStr(roles.as_role(dsn, roles.APPLICATION)),
         "redis_url": SecretStr(redis_url),
         "secret_keys": SecretStr("test:0123456789abcdef0123456789abcdef"),
         "registration": "open",

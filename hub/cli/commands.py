@@ -14,7 +14,7 @@ from hub import __version__
 from hub.cli import accounts, doctor, models, organisations, reach, teams, tools
 from hub.domain.errors import HubError
 from hub.embedded.lock import read_note
-from hub.process.bring_up import migrated, operator_errors
+from hub.process.bring_up import operator_errors
 from hub.process.exits import CannotStart, ExitCode
 from hub.process.serve import serve as serve_hub
 from hub.settings import Settings
@@ -84,10 +84,21 @@ def migrate(data_dir: DataDir = None) -> None:
     """Bring the database's schema up to this version of the hub."""
     settings = _settings(data_dir=data_dir)
     with reach.database(settings) as dsn, operator_errors():
-        before = schema.current(dsn)
-        migrated(dsn)
+        owner = settings.owner_database_url
+        owned = owner.get_secret_value() if owner is not None and settings.database_url is not None else dsn
+        before = schema.current(owned)
+        schema.upgrade(owned)
+        if owned != dsn:
+            _let_in(owned, dsn)
     head = schema.head_revision()
     _say(f"The schema is {head}." if before == head else f"The schema went from {before or 'nothing'} to {head}.")
+
+
+def _let_in(owner: str, application: str) -> None:
+    try:
+        schema.let_in(owner, application)
+    except ValueError as e:
+        _fail(f"HUB_DATABASE_URL: {e}", ExitCode.USAGE)
 
 
 @user.command("create")

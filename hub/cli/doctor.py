@@ -11,7 +11,7 @@ from enum import Enum
 from pathlib import Path
 
 from hub import app
-from hub.domain.errors import Unavailable
+from hub.domain.errors import Conflict, Unavailable
 from hub.embedded.model import EmbeddedModel
 from hub.engine.catalog import probe_models
 from hub.engine.forms import FileError
@@ -20,8 +20,9 @@ from hub.engine.models.registry import HostedModel, Model
 from hub.process.serve import open_files
 from hub.relay.connection import Redis
 from hub.settings import Settings
-from hub.store import diagnosis, migrate
+from hub.store import diagnosis, migrate, roles
 from hub.store.database import Store
+from hub.store.roles import Wall
 
 OLDEST_POSTGRES = 140_000
 MOST_CLOCK_SKEW_S = 2.0
@@ -67,6 +68,10 @@ async def _database(settings: Settings) -> AsyncIterator[Finding]:
         took_s = time.monotonic() - asked
         skew_s = abs((facts.clock - datetime.now(UTC)).total_seconds())
         schema = await store.schema_version()
+        bound = await roles.wall(store)
+    except Conflict as e:
+        yield Finding("database", Verdict.FAILED, e.message, "Run `hub migrate` with HUB_OWNER_DATABASE_URL.")
+        return
     except Unavailable as e:
         why = e.__cause__ or e
         yield Finding(
@@ -97,11 +102,36 @@ async def _database(settings: Settings) -> AsyncIterator[Finding]:
         yield Finding("schema", Verdict.OK, head)
     else:
         yield Finding("schema", Verdict.FAILED, f"{schema or 'empty'}, needed is {head}", "Run `hub migrate`.")
+    if schema == head:
+        for finding in _wall(bound):
+            yield finding
     if skew_s <= MOST_CLOCK_SKEW_S + took_s:
         yield Finding("clock", Verdict.OK, f"{skew_s:.2f} s from the database's")
     else:
         yield Finding(
             "clock", Verdict.FAILED, f"{skew_s:.0f} s from the database's", "Set the time on both machines (NTP)."
+        )
+
+
+def _wall(wall: Wall) -> Iterator[Finding]:
+    """Whether the database itself keeps organisations apart."""
+    apart = "Migrate as an owner of its own (HUB_OWNER_DATABASE_URL), and give HUB_DATABASE_URL another role."
+    if wall.passes:
+        yield Finding(
+            "tenants", Verdict.WARNING, f"no second wall: policies do not bind {wall.role}, a superuser", apart
+        )
+    elif wall.owns:
+        yield Finding(
+            "tenants", Verdict.WARNING, f"policies bind {wall.role}, who owns the tables and could drop them", apart
+        )
+    else:
+        yield Finding("tenants", Verdict.OK, f"policies bind {wall.role}")
+    if not wall.finds and not wall.passes:
+        yield Finding(
+            "search",
+            Verdict.WARNING,
+            "reads every message of who searches: no index is used behind the policies",
+            "Give hub_find_messages an owner with BYPASSRLS and SELECT on messages, members and sessions.",
         )
 
 

@@ -19,7 +19,7 @@ from hub.process.secret_keys import kept_secret_keys
 from hub.process.services import Services
 from hub.relay.wire import Address
 from hub.settings import Settings
-from hub.store import migrate
+from hub.store import migrate, roles
 from hub.store.database import driver_url
 
 log = structlog.get_logger("hub.process")
@@ -77,9 +77,12 @@ def model_errors() -> Generator[None]:
 
 
 def migrated(dsn: str) -> str:
-    """The address of the database, whose schema has been brought up to this version."""
+    """The address by which the hub works in a database of our own, whose schema has been brought up to this version:
+    as another role than the one that owns the schema, so that the policies of the tables bind it."""
     migrate.upgrade(dsn)
-    return dsn
+    application = roles.as_role(dsn, roles.APPLICATION)
+    migrate.let_in(dsn, application)
+    return application
 
 
 @contextmanager
@@ -96,8 +99,9 @@ def operator_errors() -> Generator[None]:
 def check_addresses(settings: Settings) -> None:
     """Raises CannotStart for an address that can never work."""
     try:
-        if settings.database_url is not None:
-            driver_url(settings.database_url.get_secret_value())
+        for url in (settings.database_url, settings.owner_database_url):
+            if url is not None:
+                driver_url(url.get_secret_value())
         if settings.redis_url is not None:
             Address.parse(settings.redis_url.get_secret_value())
     except ValueError as e:

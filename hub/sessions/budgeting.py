@@ -42,7 +42,7 @@ class SessionBudgets:
     async def of_session(self, principal: Principal, session: str) -> list[BudgetState]:
         """The limits of a session and of each of its runs."""
         id_ = session_id(session)
-        async with self._store.statements() as db:
+        async with self._store.transaction(person=principal.user, session=id_) as db:
             return await self._of_session(db, await reach(db, principal, id_, Action.READ))
 
     async def set_for_session(
@@ -50,7 +50,7 @@ class SessionBudgets:
     ) -> list[BudgetState]:
         """Set a limit of a session, or of each of its runs, in place of what its team says; the hub's stay."""
         id_ = session_id(session)
-        async with self._store.transaction() as db:
+        async with self._store.transaction(person=principal.user, session=id_) as db:
             found = await reach(db, principal, id_, Action.SET_BUDGET, lock=True)
             await _set(db, principal, id_, f"session:{id_}", scope, quantity, limit)
             return await self._of_session(db, found)

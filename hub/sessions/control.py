@@ -37,7 +37,7 @@ class Control:
         if session is None:
             session = (await self._reach_run(principal, run or "", Action.CANCEL)).session
         id_ = session_id(session)
-        async with self._store.transaction() as db:
+        async with self._store.transaction(person=principal.user, session=id_) as db:
             await reach(db, principal, id_, Action.CANCEL, lock=True)
             target = await runs.get(db, _run_id(run)) if run is not None else None
             if run is None:
@@ -56,7 +56,7 @@ class Control:
     async def _reach_run(self, principal: Principal, run: str, action: Action) -> Run:
         """The run, if the caller may do this in its session: a run elsewhere is as unknown as one that never was."""
         require_scope(principal, action)
-        async with self._store.statements() as db:
+        async with self._store.transaction(person=principal.user) as db:
             found = await runs.get(db, _run_id(run))
             if found is None:
                 raise NotFound("no such run")
@@ -93,7 +93,7 @@ class Control:
         """Apply `change` to the session's live run, else the next in its queue; everybody is told when the session is
         paused now, or not any more."""
         id_ = session_id(session)
-        async with self._store.transaction() as db:
+        async with self._store.transaction(person=principal.user, session=id_) as db:
             await reach(db, principal, id_, action, lock=True)
             run = next(iter(await runs.open_runs(db, id_)), None)
             status = await change(db, run.id) if run is not None else None

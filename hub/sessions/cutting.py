@@ -41,7 +41,7 @@ class Cutting:
         `Forbidden` for another user's, `Conflict` for one that is void, `TooLarge` when too much would be cut.
         """
         id_ = session_id(session)
-        async with self._store.transaction() as db:
+        async with self._store.transaction(person=principal.user, session=id_) as db:
             found = await reach(db, principal, id_, Action.EDIT, lock=True)
             target = await _find(db, id_, message)
             again = target.replacement
@@ -90,7 +90,7 @@ class Cutting:
         too much would be cut.
         """
         id_ = session_id(session)
-        async with self._store.transaction() as db:
+        async with self._store.transaction(person=principal.user, session=id_) as db:
             await reach(db, principal, id_, Action.REGENERATE, lock=True)
             target = await _find(db, id_, message)
             _must_count(target)

@@ -30,7 +30,7 @@ class Exports:
     async def session(self, principal: Principal, session: str, *, address: str | None) -> AsyncGenerator[bytes]:
         """Everything about a session that its members may know. Raises `NotFound` before the first line."""
         id_ = session_id(session)
-        async with self._store.transaction() as db:
+        async with self._store.transaction(person=principal.user, session=id_) as db:
             await reach(db, principal, id_, Action.READ)
             await _audited(db, principal.user, "session.export", f"session:{id_}", address)
         return self._of_session(principal, id_)
@@ -56,8 +56,8 @@ class Exports:
 
     def _of_session(self, principal: Principal, session: SessionId) -> AsyncGenerator[bytes]:
         async def checked() -> Lines:
-            async for page in exporting.of_session(self._store, session):
-                async with self._store.statements() as db:
+            async for page in exporting.of_session(self._store, session, principal.user):
+                async with self._store.transaction(person=principal.user, session=session) as db:
                     await reach(db, principal, session, Action.READ)
                 yield page
 

@@ -29,7 +29,7 @@ class Forking:
         """
         source = session_id(session)
         id_ = SessionId(new_id())
-        async with self._store.transaction() as db:
+        async with self._store.transaction(person=principal.user, session=source) as db:
             found = await reach(db, principal, source, Action.FORK)
             if at_seq > found.last_seq:
                 raise BadRequest("at_seq is in the future", details={"last_seq": found.last_seq})
@@ -60,9 +60,9 @@ class Forking:
 
     async def _rest(self, principal: Principal, fork: Fork, after: int | None) -> Session:
         while after is not None:
-            async with self._store.statements() as db:
+            async with self._store.transaction(person=principal.user, session=fork.source) as db:
                 after = await forking.copy(db, fork, after)
-        async with self._store.transaction() as db:
+        async with self._store.transaction(person=principal.user) as db:
             await forking.show(db, fork)
             return await _seen(db, principal, fork.fork)
 

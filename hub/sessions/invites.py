@@ -60,12 +60,13 @@ class Invites:
         if expires_at is not None and not now < expires_at <= now + MAX_LIFETIME:
             raise BadRequest(f"expires_at must lie in the next {MAX_LIFETIME.days} days")
         token = PREFIX + secrets.token_urlsafe(SECRET_BYTES)
-        async with self._store.transaction() as db:
-            await reach(db, principal, id_, Action.MANAGE_MEMBERS, lock=True)
+        async with self._store.transaction(person=principal.user, session=id_) as db:
+            found = await reach(db, principal, id_, Action.MANAGE_MEMBERS, lock=True)
             made = await invites.create(
                 db,
                 id=new_id(),
                 session=id_,
+                organisation=found.organisation,
                 secret_hash=_hash(token),
                 role=role,
                 max_uses=max_uses,
@@ -89,14 +90,14 @@ class Invites:
     ) -> tuple[list[Invite], str | None]:
         """The session's invites that let somebody in, newest first, and the cursor of the next page."""
         id_ = session_id(session)
-        async with self._store.transaction() as db:
+        async with self._store.transaction(person=principal.user, session=id_) as db:
             await reach(db, principal, id_, Action.MANAGE_MEMBERS)
             return await invites.page(db, id_, limit=limit, cursor=cursor)
 
     async def revoke(self, principal: Principal, session: str, invite: str, *, address: str | None = None) -> None:
         """Let nobody in by this invite any more; who came in by it stays. Raises `NotFound`."""
         id_, parsed = session_id(session), parse_id(invite)
-        async with self._store.transaction() as db:
+        async with self._store.transaction(person=principal.user, session=id_) as db:
             await reach(db, principal, id_, Action.MANAGE_MEMBERS, lock=True)
             if parsed is None or not await invites.remove(db, id_, parsed):
                 raise NotFound("no such invite")
@@ -118,9 +119,12 @@ class Invites:
         """
         require_scope(principal, Action.ACCEPT_INVITE)
         hash_ = _hash(token)
-        async with self._store.transaction() as db:
+        async with self._store.statements() as db:  # the secret opens it, not a membership
             found = await invites.by_hash(db, hash_)
-            if found is None or await sessions.lock(db, found.session) is None:
+        if found is None:
+            raise NotFound("no such invite")
+        async with self._store.transaction(person=principal.user, also=found.organisation) as db:
+            if await sessions.lock(db, found.session) is None:
                 raise NotFound("no such invite")
             # As it is now that nobody else changes it: it may have been revoked or used up in the meantime.
             invite = await invites.by_hash(db, hash_)

@@ -49,7 +49,7 @@ class Sessions:
         if self._catalog.get(team) is None:
             raise BadRequest("no such team", details={"team": team, "teams": sorted(self._catalog.names())})
         id_ = SessionId(new_id())
-        async with self._store.transaction() as db:
+        async with self._store.transaction(person=principal.user) as db:
             await sessions.create(
                 db,
                 id=id_,
@@ -74,13 +74,14 @@ class Sessions:
 
     async def get(self, principal: Principal, session: str) -> Session:
         """The session as the caller sees it."""
-        async with self._store.transaction() as db:
-            return await reach(db, principal, session_id(session), Action.READ)
+        id_ = session_id(session)
+        async with self._store.transaction(person=principal.user, session=id_) as db:
+            return await reach(db, principal, id_, Action.READ)
 
     async def page(self, principal: Principal, *, limit: int, cursor: str | None) -> tuple[list[Session], str | None]:
         """The caller's sessions, newest activity first, and the cursor of the next page."""
         require_scope(principal, Action.READ)
-        async with self._store.transaction() as db:
+        async with self._store.transaction(person=principal.user) as db:
             return await sessions.page(db, principal.user, limit=limit, cursor=cursor)
 
     async def update(
@@ -94,7 +95,7 @@ class Sessions:
     ) -> Session:
         """Change what is given; None leaves a field as it is."""
         id_ = session_id(session)
-        async with self._store.transaction() as db:
+        async with self._store.transaction(person=principal.user, session=id_) as db:
             before = await reach(db, principal, id_, Action.UPDATE, lock=True)
             await sessions.update(
                 db, id_, title=title, metadata=dict(metadata) if metadata is not None else None, on_busy=on_busy
@@ -107,7 +108,7 @@ class Sessions:
     async def delete(self, principal: Principal, session: str) -> None:
         """Stop what runs and close the session for everybody: its members are removed, its log stays unreachable."""
         id_ = session_id(session)
-        async with self._store.transaction() as db:
+        async with self._store.transaction(person=principal.user, session=id_) as db:
             await reach(db, principal, id_, Action.DELETE, lock=True)
             stopped = await self._runs.end_from(db, id_, 0, "session deleted")
             leaving = await members.list(db, id_)

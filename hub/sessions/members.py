@@ -30,7 +30,7 @@ class Members:
         Raises `Conflict` when the session would be left without an owner, or be owned by a guest of its organisation.
         """
         id_ = session_id(session)
-        async with self._store.transaction() as db:
+        async with self._store.transaction(person=principal.user, session=id_) as db:
             await reach(db, principal, id_, Action.MANAGE_MEMBERS, lock=True)
             who = await _find_user(db, user)
             if role is not Role.OWNER:
@@ -58,7 +58,7 @@ class Members:
         Who is taken out knows the session's links, perhaps: they end.
         """
         id_ = session_id(session)
-        async with self._store.transaction() as db:
+        async with self._store.transaction(person=principal.user, session=id_) as db:
             who = await _find_user(db, user)
             leaving = who.id == principal.user
             await reach(db, principal, id_, Action.READ if leaving else Action.MANAGE_MEMBERS, lock=True)
@@ -85,7 +85,7 @@ class Members:
     async def list(self, principal: Principal, session: str) -> Sequence[Member]:
         """Everybody in the session."""
         id_ = session_id(session)
-        async with self._store.transaction() as db:
+        async with self._store.transaction(person=principal.user, session=id_) as db:
             await reach(db, principal, id_, Action.READ)
             return await members.list(db, id_)
 

@@ -65,7 +65,7 @@ class Messages:
         body = _digest(text, parts, to)
         require_scope(principal, Action.SEND)
         # The lock orders senders, so that neither the check of the client_id nor that of other runs can race.
-        async with self._store.transaction(lock=id_) as db:
+        async with self._store.transaction(lock=id_, person=principal.user) as db:
             before = await sending.before(db, id_, principal.user, client_id)
             require_role(before.session.role if before is not None else None, Action.SEND)
             assert before is not None, "without a session there is no role"

@@ -37,7 +37,7 @@ class Organisations:
         if principal is not None:
             require_admin(principal)
         new = NewOrganisation(OrganisationId(new_id()), clean_name(name), guests)
-        actor = principal.user if principal is not None else None
+        actor = _who(principal)
         async with self._store.transaction() as db:
             await organisations.create(db, new)
             if actor is not None:
@@ -47,7 +47,7 @@ class Organisations:
 
     async def mine(self, principal: Principal) -> list[Organisation]:
         """Where the caller belongs, by name."""
-        async with self._store.transaction() as db:
+        async with self._store.transaction(person=principal.user) as db:
             return await organisations.of_user(db, principal.user)
 
     async def page(self, *, limit: int, cursor: str | None) -> tuple[list[Organisation], str | None]:
@@ -66,17 +66,17 @@ class Organisations:
     ) -> Organisation:
         """Change what is not None. Guests who are in sessions stay there when no more are welcome."""
         cleaned = clean_name(name) if name is not None else None
-        async with self._store.transaction() as db:
+        async with self._store.transaction(person=_who(principal)) as db:
             found = await _reach(db, principal, org, OrgAction.UPDATE)
             await organisations.update(db, found.id, name=cleaned, guests=guests)
             await _audited(db, principal, "organisation.update", found.id, address, {"guests": guests})
-            return await _known(db, found.id, principal.user if principal is not None else None)
+            return await _known(db, found.id, _who(principal))
 
     async def members(
         self, principal: Principal | None, org: str, *, limit: int, cursor: str | None
     ) -> tuple[list[OrgMember], str | None]:
         """Who belongs to it, and the cursor of the next page. Guests may not ask."""
-        async with self._store.transaction() as db:
+        async with self._store.transaction(person=_who(principal)) as db:
             found = await _reach(db, principal, org, OrgAction.LIST_MEMBERS)
             return await organisations.members(db, found.id, limit=limit, cursor=cursor)
 
@@ -89,7 +89,7 @@ class Organisations:
         """
         if role is OrgRole.GUEST:
             raise Conflict("guests are made by inviting them to a session")
-        async with self._store.transaction() as db:
+        async with self._store.transaction(person=_who(principal)) as db:
             found = await _reach(db, principal, org, OrgAction.MANAGE_MEMBERS)
             who = await _find_user(db, user)
             before = await organisations.role(db, found.id, who.id)
@@ -110,6 +110,7 @@ class Organisations:
         owner of the organisation.
         """
         while True:
+            # As the hub itself: where somebody is at home next is looked for in all organisations.
             async with self._store.transaction() as db:
                 found, who = await self._leaving(db, principal, org, user)
                 left = await organisations.sessions_of(db, found.id, who.id, limit=SESSIONS_AT_ONCE)
@@ -140,7 +141,7 @@ class Organisations:
     async def _take_out(
         self, principal: Principal | None, session: SessionId, who: StoredUser, address: str | None
     ) -> None:
-        async with self._store.transaction() as db:
+        async with self._store.transaction(person=_who(principal)) as db:
             there = await sessions.lock(db, session) is not None
             removed = await members.remove(db, session, who.id)
             if removed is None:
@@ -155,7 +156,7 @@ class Organisations:
             events = await log.append(db, session, changes)
             await audit.add(
                 db,
-                actor=principal.user if principal is not None else None,
+                actor=_who(principal),
                 action="member.remove",
                 object=f"session:{session}",
                 address=address,
@@ -166,13 +167,17 @@ class Organisations:
             self._broadcast.membership_changed(session, who.id)
 
 
+def _who(principal: Principal | None) -> UserId | None:
+    return principal.user if principal is not None else None
+
+
 async def _reach(db: Db, principal: Principal | None, org: str, action: OrgAction) -> Organisation:
     """The organisation, locked, if the caller may do this to it. Raises `NotFound` or `Forbidden`."""
     if principal is not None:
         require_account(principal)
     parsed = parse_id(org)
     id_ = OrganisationId(parsed) if parsed is not None else await organisations.by_name(db, org)
-    user = principal.user if principal is not None else None
+    user = _who(principal)
     found = await organisations.get(db, id_, user, lock=True) if id_ is not None else None
     if found is None:
         raise NotFound("no such organisation")
@@ -215,7 +220,7 @@ async def _audited(
 ) -> None:
     await audit.add(
         db,
-        actor=principal.user if principal is not None else None,
+        actor=_who(principal),
         action=action,
         object=f"organisation:{org}",
         address=address,

@@ -16,7 +16,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from hub.domain.errors import Conflict, Unavailable
-from hub.domain.ids import SessionId
+from hub.domain.ids import OrganisationId, SessionId, UserId
 from hub.store.transaction import Compiled, Transaction
 
 Db: TypeAlias = Transaction
@@ -25,6 +25,7 @@ Db: TypeAlias = Transaction
 CONNECT_TIMEOUT_S = 3.0
 POOL_TIMEOUT_S = 3.0
 IDLE_IN_TRANSACTION_MS = 10_000
+SCOPE = "app.org"  # whose rows are seen, as the policies of the tables have it
 STATEMENT_CACHE = 256  # prepared statements per connection: more than the store has
 
 # Classes and codes of SQLSTATE that are the database's trouble, not ours: connection, credentials, no such database,
@@ -87,13 +88,25 @@ class Store:
                     "lock_timeout": str(int(command_timeout_s * 600)),
                     "idle_in_transaction_session_timeout": str(IDLE_IN_TRANSACTION_MS),
                     "jit": "off",
+                    SCOPE: "*",  # until a transaction is for somebody
                 },
             },
         )
 
     @asynccontextmanager
-    async def transaction(self, lock: SessionId | None = None) -> AsyncGenerator[Db]:
+    async def transaction(
+        self,
+        lock: SessionId | None = None,
+        *,
+        person: UserId | None = None,
+        also: OrganisationId | None = None,
+        session: SessionId | None = None,
+    ) -> AsyncGenerator[Db]:
         """BEGIN … COMMIT, or ROLLBACK when the body raises. Await nothing but the store in it.
+
+        What is done for a `person` sees and touches only rows of organisations that they belong to, and of `also`,
+        whatever the statements say: the database sees to it. It does so faster for rows of a `session` that is named.
+        Without a person it is the hub's own work, which sees all.
 
         `lock` keeps others from writing in that session until the end, if there is such a session, without a round trip
         of its own; what is read then is as of after the wait.
@@ -103,7 +116,7 @@ class Store:
         """
         async with self._connection() as db:
             try:
-                await self._begin(db, lock)
+                await self._begin(db, lock, person, also, session)
                 yield db
                 if db.is_open:
                     await db.commit()
@@ -118,17 +131,25 @@ class Store:
     async def statements(self) -> AsyncGenerator[Db]:
         """Each statement is a transaction of its own: for single statements, and for reads that need not fit together.
 
-        It saves two round trips. Raises as `transaction` does.
+        It saves two round trips. It is always the hub's own work, which sees the rows of all organisations. Raises as
+        `transaction` does.
         """
         async with self._connection() as db:
             db.begin_nothing()
             yield db
 
-    async def _begin(self, db: Db, lock: SessionId | None) -> None:
+    async def _begin(
+        self,
+        db: Db,
+        lock: SessionId | None,
+        person: UserId | None,
+        also: OrganisationId | None,
+        session: SessionId | None,
+    ) -> None:
         try:
             async with asyncio.timeout(self._pool_timeout_s):
                 with translated():
-                    await db.begin(lock)
+                    await db.begin(lock, person=person, also=also, session=session)
         except TimeoutError as e:
             db.abandon()
             raise NotBegun("the database does not answer", retry_after=1) from e
@@ -164,12 +185,16 @@ class Store:
                 await db.execute(_PING)
 
     async def schema_version(self) -> str | None:
-        """The revision of the schema in the database; None when it was never migrated."""
-        async with self.transaction() as db:
-            if not (await db.execute(_HAS_VERSION)).scalar_one():
-                return None
-            version: str | None = (await db.execute(_VERSION)).scalar_one_or_none()
-            return version
+        """The revision of the schema in the database; None when it was never migrated. Raises `Conflict` for a role
+        that nobody has let in."""
+        try:
+            async with self.transaction() as db:
+                if not (await db.execute(_HAS_VERSION)).scalar_one():
+                    return None
+                version: str | None = (await db.execute(_VERSION)).scalar_one_or_none()
+                return version
+        except asyncpg.InsufficientPrivilegeError as e:
+            raise Conflict("the role of HUB_DATABASE_URL may not read the hub's tables") from e
 
     @property
     def pool_in_use(self) -> int:

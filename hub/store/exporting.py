@@ -191,10 +191,10 @@ Lines = AsyncGenerator[list[tuple[str, str]]]
 """Pages of (kind, JSON object), each read with a short statement of its own."""
 
 
-async def of_session(store: Store, session: SessionId) -> Lines:
-    """Everything about a session."""
+async def of_session(store: Store, session: SessionId, person: UserId) -> Lines:
+    """Everything about a session, for this person."""
     for section in SESSION:
-        async for page in _read(store, section, session, session):
+        async for page in _read(store, section, session, session, person):
             yield page
 
 
@@ -215,10 +215,10 @@ async def of_user(store: Store, user: UserId) -> Lines:
         after = sessions[-1] if sessions else after
 
 
-async def _read(store: Store, section: Section, of: str, within: str) -> Lines:
+async def _read(store: Store, section: Section, of: str, within: str, person: UserId | None = None) -> Lines:
     after: str | None = section.first
     while after is not None:
-        async with store.statements() as db:
+        async with store.transaction(person=person) as db:
             values = {"of": of, "in": within, "after": after, "limit": section.limit}
             rows = (await db.execute(section.page, values)).all()
         if rows:

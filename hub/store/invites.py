@@ -6,12 +6,15 @@ from typing import Any
 
 from sqlalchemy import text
 
-from hub.domain.ids import SessionId, UserId
+from hub.domain.ids import OrganisationId, SessionId, UserId
 from hub.domain.session import Role
 from hub.store import pages
 from hub.store.database import Db
 
-_COLUMNS = "i.id::text, i.session_id::text, i.role, i.max_uses, i.uses, i.created_by::text, i.created_at, i.expires_at"
+_COLUMNS = """
+    i.id::text, i.session_id::text, i.role, i.max_uses, i.uses, i.created_by::text, i.created_at, i.expires_at,
+    s.org_id::text
+"""
 # Of invites that let somebody in: not ended, and whoever made it could still put members into the session.
 _HOLDS = """
     invites i
@@ -54,6 +57,7 @@ class Invite:
 
     id: str
     session: SessionId
+    organisation: OrganisationId
     role: Role
     max_uses: int
     uses: int
@@ -67,6 +71,7 @@ async def create(
     *,
     id: str,
     session: SessionId,
+    organisation: OrganisationId,
     secret_hash: bytes,
     role: Role,
     max_uses: int,
@@ -85,7 +90,7 @@ async def create(
         "expires_at": expires_at,
     }
     created_at: datetime = (await db.execute(_CREATE, values)).scalar_one()
-    return Invite(id, session, role, max_uses, 0, created_by, created_at, expires_at)
+    return Invite(id, session, organisation, role, max_uses, 0, created_by, created_at, expires_at)
 
 
 async def count(db: Db, session: SessionId) -> int:
@@ -129,6 +134,7 @@ def _invite(row: Any) -> Invite:
     return Invite(
         id=row.id,
         session=SessionId(row.session_id),
+        organisation=OrganisationId(row.org_id),
         role=Role(row.role),
         max_uses=row.max_uses,
         uses=row.uses,

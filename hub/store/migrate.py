@@ -15,6 +15,7 @@ from alembic.util import CommandError
 from sqlalchemy.exc import DBAPIError
 
 from hub.domain.errors import Conflict, Unavailable
+from hub.store import roles
 from hub.store.database import Store, translated
 
 LOCK_NOT_AVAILABLE = "55P03"
@@ -53,6 +54,23 @@ def upgrade(dsn: str, revision: str = "head", *, patience_s: float = 60) -> None
             raise Conflict("the schema of the database is of another version of the hub") from e
         else:
             return
+
+
+def let_in(dsn: str, application: str) -> None:
+    """Give the role by which the hub works (that of the URL `application`) what it needs in a database that `dsn` owns,
+    and nothing else: it reads and writes rows and changes no schema. It is made when there is none.
+
+    Raises `Unavailable`, ValueError for a URL without a role, and `Conflict` when the owner may not do that.
+    """
+    asyncio.run(_let_in(dsn, application))
+
+
+async def _let_in(dsn: str, application: str) -> None:
+    store = Store(dsn, pool_size=1)
+    try:
+        await roles.let_in(store, application)
+    finally:
+        await store.close()
 
 
 def downgrade(dsn: str, revision: str) -> None:

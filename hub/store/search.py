@@ -22,11 +22,10 @@ _SEARCH = text(f"""
            CASE WHEN at > 1 THEN '…' ELSE '' END || substr(f.text, at, {SNIPPET})
                || CASE WHEN length(f.text) >= at + {SNIPPET} THEN '…' ELSE '' END AS snippet
     FROM (
-        SELECT m.* FROM messages m JOIN members w ON w.session_id = m.session_id AND w.user_id = CAST(:user AS uuid)
-        JOIN sessions o ON o.id = m.session_id AND o.deleted_at IS NULL
-        WHERE {_OF_MESSAGE} @@ websearch_to_tsquery('simple', :query) AND m.voided_seq IS NULL
-          AND (CAST(:time AS timestamptz) IS NULL OR (m.created_at, m.id) < (:time, CAST(:id AS uuid)))
-        ORDER BY m.created_at DESC, m.id DESC LIMIT :limit) AS f
+        SELECT m.*
+        FROM hub_find_messages(CAST(:user AS uuid), :query, CAST(:time AS timestamptz), CAST(:id AS uuid),
+                               CAST(:limit AS integer)) AS found (message)
+        JOIN messages m ON m.id = message) AS f
     JOIN sessions s ON s.id = f.session_id
     CROSS JOIN LATERAL (
         SELECT greatest(coalesce(min(nullif(strpos(lower(left(f.text, 100000)), word), 0)), 1) - {BEFORE}, 1) AS at

@@ -35,9 +35,13 @@ _CREATE = text("""
         SELECT CAST(:id AS uuid), org_id, :title, :team, :on_busy, CAST(:metadata AS jsonb), CAST(:owner AS uuid),
                CAST(:forked_from AS uuid), CAST(:forked_at_seq AS bigint)
         FROM place
-        RETURNING id, created_by)
-    INSERT INTO members (session_id, user_id, role) SELECT id, created_by, 'owner' FROM made
-    RETURNING session_id
+        RETURNING id)
+    SELECT id FROM made
+""")
+
+# A statement of its own: it is behind a policy that looks at the session.
+_FIRST_MEMBER = text("""
+    INSERT INTO members (session_id, user_id, role) VALUES (CAST(:id AS uuid), CAST(:owner AS uuid), 'owner')
 """)
 
 SELECT = f"SELECT {_COLUMNS} FROM sessions s LEFT JOIN {_MEMBER} LEFT JOIN {_LIVE_RUN}"
@@ -127,6 +131,7 @@ async def create(
     )
     if not made.rowcount:
         raise Forbidden(NO_MEMBER)
+    await db.execute(_FIRST_MEMBER, {"id": id, "owner": owner})
 
 
 async def get(db: Db, session: SessionId, user: UserId | None = None, *, lock: bool = False) -> Session | None:

@@ -12,7 +12,7 @@ from uuid import UUID
 import asyncpg
 from sqlalchemy import TextClause
 
-from hub.domain.ids import SessionId
+from hub.domain.ids import OrganisationId, SessionId, UserId
 
 _PARAMETER = re.compile(r"(?<![:\w]):([a-z_]\w*)")
 _NOTHING: Mapping[str, Any] = {}
@@ -85,15 +85,26 @@ class Transaction:
         self._compiled = compiled
         self._open = False
 
-    async def begin(self, lock: SessionId | None = None) -> None:
-        """Begin, and lock the session's row in the same round trip."""
-        if lock is None:
-            await self.connection.execute("BEGIN")
-        else:
-            session = UUID(lock)  # in the text, for several statements at once take no parameters
+    async def begin(
+        self,
+        lock: SessionId | None = None,
+        *,
+        person: UserId | None = None,
+        also: OrganisationId | None = None,
+        session: SessionId | None = None,
+    ) -> None:
+        """Begin, say for whom and about which session, and lock a session's row, in one round trip."""
+        # Several statements at once take no parameters: ids go into the text, and nothing but ids.
+        if person is not None:
+            about = lock or session
+            values = f"{_id(person)}, {_id(also)}, {_id(about)}, {lock is not None}"
+            await self.connection.execute(f"BEGIN; SELECT hub_enter({values})")
+        elif lock is not None:
             await self.connection.execute(
-                f"BEGIN; SELECT FROM sessions WHERE id = '{session}' AND deleted_at IS NULL FOR NO KEY UPDATE"
+                f"BEGIN; SELECT FROM sessions WHERE id = {_id(lock)} AND deleted_at IS NULL FOR NO KEY UPDATE"
             )
+        else:
+            await self.connection.execute("BEGIN")
         self._open = True
 
     def begin_nothing(self) -> None:
@@ -135,6 +146,10 @@ class Transaction:
         status = await self.connection.execute(compiled.sql, *arguments)
         count = status.rpartition(" ")[2]
         return Rows([], int(count) if count.isdecimal() else 0)
+
+
+def _id(id_: str | None) -> str:
+    return "NULL" if id_ is None else f"'{UUID(id_)}'"
 
 
 class Compiled:

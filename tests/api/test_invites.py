@@ -154,7 +154,7 @@ async def test_links_have_bounds(hub: Door) -> None:
             problem(await ann.post(url, json=body), 400, "bad_request")
         for wrong in ({}, {"token": ""}, {"token": "x" * 201}, {"token": "\x00"}, {"token": 7}):
             problem(await ann.post(ACCEPT, json=wrong), 400, "bad_request")
-        tokens = await asyncio.gather(*(invite(ann, session) for _ in range(100)))
+        tokens = [one for _ in range(20) for one in await asyncio.gather(*(invite(ann, session) for _ in range(5)))]
         problem(await ann.post(url, json={"role": "viewer"}), 409, "conflict")
         assert len({one["token"] for one in tokens}) == 100
         first = (await ann.get(url, params={"limit": 60})).json()

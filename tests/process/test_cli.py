@@ -4,8 +4,10 @@ import asyncio
 import json
 from pathlib import Path
 
+import asyncpg
 import pytest
 
+from hub.store import roles
 from tests.conftest import Cluster
 from tests.process.conftest import Command
 from tests.process.serving import SECRET
@@ -17,9 +19,9 @@ pytestmark = pytest.mark.timeout(120)
 def bare(cluster: Cluster) -> str:
     """A database without a schema."""
     with asyncio.Runner() as runner:
-        runner.run(cluster.execute("DROP DATABASE IF EXISTS bare"))
-        runner.run(cluster.execute("CREATE DATABASE bare TEMPLATE template0"))
-    return cluster.named("bare")
+        runner.run(cluster.execute("DROP DATABASE IF EXISTS cli_bare"))
+        runner.run(cluster.execute("CREATE DATABASE cli_bare TEMPLATE template0"))
+    return cluster.named("cli_bare")
 
 
 def test_on_a_database_of_ones_own_the_schema_must_fit(
@@ -108,6 +110,53 @@ def test_commands_bring_their_own_database_when_no_hub_runs(command: Command, da
     healthy = command("doctor", data_dir=data_dir)
     assert healthy.returncode == 0, healthy.stdout
     assert "GB free" in healthy.stdout
+
+
+def test_the_hub_may_work_by_a_role_of_its_own(command: Command, cluster: Cluster, redis_url: str) -> None:
+    """A PostgreSQL of somebody else's: one role owns the tables, another one is the hub's."""
+
+    async def prepare() -> tuple[str, str]:
+        await cluster.execute("DROP DATABASE IF EXISTS foreigners")
+        for statement in (
+            "DROP ROLE IF EXISTS the_hub",
+            "DROP ROLE IF EXISTS the_owner",
+            "CREATE ROLE the_owner LOGIN CREATEROLE",
+            "CREATE DATABASE foreigners TEMPLATE template0 OWNER the_owner",
+        ):
+            await cluster.execute(statement)
+        dsn = cluster.named("foreigners")
+        return roles.as_role(dsn, "the_owner"), roles.as_role(dsn, "the_hub").replace("the_hub@", "the_hub:s3cret@")
+
+    with asyncio.Runner() as runner:
+        owner, application = runner.run(prepare())
+    alone = {"HUB_DATABASE_URL": owner, "HUB_REDIS_URL": redis_url, "HUB_SECRET_KEYS": SECRET}
+    assert command("migrate", **alone).returncode == 0
+    assert "warn  tenants      policies bind the_owner, who owns the tables" in command("doctor", **alone).stdout
+    assert command("user", "create", "ann", **alone).returncode == 0
+    both = {**alone, "HUB_DATABASE_URL": application}
+    asked = command("doctor", **both)
+    assert asked.returncode == 1
+    migrated = command("migrate", **both, HUB_OWNER_DATABASE_URL=owner)
+    assert migrated.returncode == 0, migrated.stderr
+    healthy = command("doctor", **both)
+    assert healthy.returncode == 0, healthy.stdout
+    assert "ok    tenants      policies bind the_hub" in healthy.stdout
+    assert "warn  search " in healthy.stdout
+    made = command("org", "create", "Acme", "--owner", "ann", **both)
+    assert made.returncode == 0, made.stderr
+    assert [json.loads(line)["name"] for line in command("user", "list", "--json", **both).stdout.splitlines()] == [
+        "ann"
+    ]
+    with asyncio.Runner() as runner:
+        assert [runner.run(organisations_seen(dsn)) for dsn in (application, owner)] == [0, 0]
+
+
+async def organisations_seen(dsn: str) -> int:
+    """By somebody who has not said whose rows they want."""
+    connection = await asyncpg.connect(dsn)
+    found: int = await connection.fetchval("SELECT count(*) FROM organisations")
+    await connection.close()
+    return found
 
 
 def test_organisations_are_made_and_filled(command: Command, cluster: Cluster) -> None:
