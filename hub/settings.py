@@ -60,8 +60,8 @@ class Settings(BaseSettings):
     user_request_burst: Annotated[int, Field(ge=1)] = 2_000
     key_requests_per_minute: Annotated[int, Field(ge=1)] = 12_000
     key_request_burst: Annotated[int, Field(ge=1)] = 2_000
-    costly_requests_per_minute: Annotated[int, Field(ge=1)] = 600
-    costly_request_burst: Annotated[int, Field(ge=1)] = 120
+    costly_requests_per_minute: Annotated[int, Field(ge=1)] = 6_000
+    costly_request_burst: Annotated[int, Field(ge=1)] = 1_000
     sessions_per_connection: Annotated[int, Field(ge=1)] = 100
     connections_per_worker: Annotated[int, Field(ge=1)] = 20_000
     runs_per_worker: Annotated[int, Field(ge=1)] = 500

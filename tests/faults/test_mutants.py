@@ -130,4 +130,5 @@ async def _take_the_lease_away(hub: Rig, session: str) -> None:
 async def _publish_strange(hub: Rig, to: str, of: str) -> None:
     """An event of a session that nobody of these is to see."""
     frame = {"type": "presence.changed", "session": "01900000-0000-7000-8000-000000000000", "data": {"of": of[:0]}}
-    await hub.redis("PUBLISH", f"hub:{{{to}}}", b"L\n" + json.dumps(frame).encode())
+    # Under the name of the session it goes to: rooms drop what names another one.
+    await hub.redis("PUBLISH", f"hub:{{{to}}}", f"{to} L\n".encode() + json.dumps(frame).encode())

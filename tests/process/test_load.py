@@ -13,10 +13,10 @@ from tests.process.serving import ROOT, environment
 
 @pytest.mark.timeout(120)
 def test_a_scenario_runs_and_is_judged(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "loadtests.run", "mixed", "--users", "20", "--spawn-rate", "20"]
-    command += ["--run-time", "4s", "--processes", "2", "--results", str(tmp_path)]
+    command = [sys.executable, "-m", "loadtests.run", "mixed", "--users", "8", "--spawn-rate", "8"]
+    command += ["--run-time", "6s", "--processes", "2", "--results", str(tmp_path)]
     ended = subprocess.run(
-        command, cwd=ROOT, env=environment(HUB_LOAD_ACCOUNTS="2"), capture_output=True, text=True, timeout=100
+        command, cwd=ROOT, env=environment(HUB_LOAD_ACCOUNTS="1"), capture_output=True, text=True, timeout=100
     )
     said = ended.stdout + ended.stderr
     assert ended.returncode == 0, said
