@@ -19,13 +19,15 @@ class RunBudgets:
         self._run = run.lease.run
         self._hub = hub
         self._team = team.budgets
-        self._is_bounded = bool(hub or team.budgets or run.budgeted)
+        self._always = bool(hub or team.budgets)
+        self.are_set = run.budgeted
+        """Whether there are limits that were set, as was seen last."""
         self.fault: HubError | None = None
         """Why the budgets could not be read within a turn: engines hide it."""
 
     async def allowance(self) -> Allowance:
         """What the next turn may spend. A run without limits asks nobody."""
-        if not self._is_bounded:
+        if not (self._always or self.are_set):
             return Allowance()
         return Allowance(await self._read(), self._look)
 

@@ -195,7 +195,7 @@ class Execution:
             went_on = await self._close_turn(turn, result, given, number, end, calls, step, books)
             if went_on is None or went_on.paused:
                 return
-            given, state = went_on.pending, result.state
+            given, state, budgets.are_set = went_on.pending, result.state, went_on.budgeted
             goes_on = announced = step is not None
             if self._handover and not goes_on:
                 await self.release(clean=True)

@@ -42,8 +42,9 @@ _WRITTEN = f"""
 
 # Messages taken in just now are pending still in the snapshot.
 _GO_ON = text(f"""
-    WITH {_WRITTEN}, held AS ({runs.ADVANCE} RETURNING id AS run, status)
-    SELECT pending.*, held.status AS run_status FROM held LEFT JOIN ({pending.PENDING}) AS pending
+    WITH {_WRITTEN}, held AS (
+        {runs.ADVANCE} RETURNING id AS run, status, {runs.BUDGETED.format(run="runs")} AS budgeted)
+    SELECT pending.*, held.status AS run_status, held.budgeted FROM held LEFT JOIN ({pending.PENDING}) AS pending
         ON pending.id <> ALL(CAST(:taken_in AS text[]))
     ORDER BY pending.state_seq, pending.seq
 """)
@@ -56,10 +57,12 @@ _FINISH = text(f"""
 
 @dataclass(frozen=True, slots=True)
 class WentOn:
-    """What the next turn must be given, oldest first; `paused`: not now, for the run is paused."""
+    """What the next turn must be given, oldest first; `paused`: not now, for the run is paused. `budgeted` as in
+    `ClaimedRun`, by now."""
 
     pending: tuple[PendingInput, ...]
     paused: bool
+    budgeted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +102,7 @@ async def go_on(db: Db, closed: ClosedTurn, total: Usage) -> WentOn:
     if not rows:
         raise LeaseLost
     given = pending.pending_of(row for row in rows if row.id is not None)
-    return WentOn(tuple(given), paused=rows[0].run_status == RunStatus.PAUSED)
+    return WentOn(tuple(given), rows[0].run_status == RunStatus.PAUSED, rows[0].budgeted)
 
 
 async def finish(db: Db, closed: ClosedTurn, end: runs.FinishedRun) -> list[WaitingMessage]:

@@ -28,7 +28,11 @@ _OPEN = text(f"""
     ORDER BY (status = 'queued'), input_seq
 """)
 
-_CLAIM = text("""
+# Whether limits were set for whom a run concerns: nobody asks about budgets of all others.
+BUDGETED = """EXISTS (SELECT FROM budgets b JOIN sessions s ON s.id = {run}.session_id
+                      WHERE b.subject IN ({run}.session_id, {run}.requested_by, s.org_id))"""
+
+_CLAIM = text(f"""
     WITH candidate AS (
         SELECT r.id, r.lease_node IS NOT NULL AS cut_off FROM runs r
         WHERE (r.status = 'queued' AND NOT EXISTS (
@@ -48,8 +52,7 @@ _CLAIM = text("""
     RETURNING r.id::text, r.session_id::text, r.lease_epoch, r.team, r.attempt, r.turn, r.input_seq,
               r.input_message::text, r.to_agent, r.prompt_tokens, r.completion_tokens, r.cost_micros, r.started_at,
               r.cancel_reason, c.cut_off,
-              EXISTS (SELECT FROM budgets b JOIN sessions s ON s.id = r.session_id
-                      WHERE b.subject IN (r.session_id, r.requested_by, s.org_id)) AS budgeted
+              {BUDGETED.format(run="r")} AS budgeted
 """)
 
 _RENEW = text("""

@@ -2,11 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import asyncpg
 import pytest
+from pydantic import SecretStr
 
 from tests.api.people import problem
 from tests.conftest import Cluster, own_valkey, running_worker, settings_for
@@ -43,10 +45,21 @@ LIMITS = {"brief": "{max_messages: 3}"}
 class Budgeted:
     """A hub with these teams, and what else it needs to have another worker."""
 
-    def __init__(self, door: Door, dsn: str, settings: Any) -> None:
+    def __init__(self, door: Door, dsn: str, settings: Any, cluster: Cluster) -> None:
+        self.cluster = cluster
         self.door = door
         self.dsn = dsn
         self.settings = settings
+
+    @asynccontextmanager
+    async def alone(self, settings: Any) -> AsyncIterator[Door]:
+        """A hub of other settings, with a database and a Valkey of its own."""
+        dsn = await self.cluster.clone()
+        with own_valkey() as redis_url:
+            urls = {"database_url": SecretStr(dsn), "redis_url": SecretStr(redis_url)}
+            async with running_worker(settings.model_copy(update=urls)) as door:
+                yield door
+        await self.cluster.drop(dsn)
 
     async def administrator(self) -> str:
         """A token of an administrator."""
@@ -76,7 +89,7 @@ async def hub(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Asy
     with own_valkey() as redis_url:
         settings = settings_for(dsn, redis_url, teams_dir=teams, budgets="session.turns=30", lease_s=2)
         async with running_worker(settings) as door:
-            yield Budgeted(door, dsn, settings)
+            yield Budgeted(door, dsn, settings, cluster)
     await cluster.drop(dsn)
 
 
@@ -211,6 +224,21 @@ async def test_a_budget_is_raised_while_the_words_come(hub: Budgeted) -> None:
         frames = await finish(ada, run)
         assert frames[-1]["data"]["status"] == "completed"
         assert not [frame for frame in frames if frame["type"] == "budget.reached"]
+
+
+async def test_a_first_limit_holds_from_the_next_turn_on(hub: Budgeted) -> None:
+    """An operator stops what runs away. (The limits of this hub are of sessions.)"""
+    settings = hub.settings.model_copy(update={"budgets": ""})
+    async with hub.alone(settings) as door, await door.person() as ada:
+        session = await opened(ada, "free")
+        run = (await ada.say(session, "/script turns=20 tokens=10 rate=100"))["run"]
+        await ada.expect("turn.started", turn=1)
+        async with door.rest(ada.token) as rest:
+            limit = {"scope": "session", "quantity": "turns", "limit": 1}
+            assert (await rest.put(f"/v1/sessions/{session}/budgets", json=limit)).status_code == 200
+        frames = await finish(ada, run)
+        assert is_over(frames[-1]["data"])
+        assert frames[-1]["data"]["turns"] < 5
 
 
 async def test_what_was_used_is_remembered_by_whoever_goes_on(hub: Budgeted) -> None:
