@@ -79,6 +79,7 @@ from hub.sessions.accounting import Accounting
 from hub.sessions.budgeting import SessionBudgets
 from hub.sessions.control import Control
 from hub.sessions.cutting import Cutting
+from hub.sessions.erasure import Erasure
 from hub.sessions.exporting import Exports
 from hub.sessions.forking import Forking
 from hub.sessions.history import History
@@ -183,6 +184,7 @@ class Worker:
         self.forking = Forking(self.store)
         self.history = History(self.store, self.subscriber)
         self.exports = Exports(self.store)
+        self.erasure = Erasure(self.store, self.broadcast, control)
         self.accounting = Accounting(self.store)
         self.budgets = SessionBudgets(self.store, self.catalog, settings.limits)
         self.control = Control(self.store, self.broadcast, control)
@@ -257,6 +259,7 @@ class Worker:
                 "hub_relay_dropped": ("Commands that did not leave: too much waited", lambda: self.pipeline.dropped),
                 "hub_published_locally": ("Payloads Redis did not take", lambda: self.publisher.local),
                 "hub_bots_refused": ("Words of bots for turns they had no more", lambda: self.serving.refused),
+                "hub_users_erased": ("Users of whom nothing is left", lambda: self.erasure.erased),
                 "hub_leases_lost": ("Runs that another worker has now", lambda: self.keeper.lost),
                 "hub_mcp_server_restarts": (
                     "MCP servers that were lost or did not start",
@@ -299,6 +302,7 @@ class Worker:
                 forking=self.forking,
                 history=self.history,
                 exports=self.exports,
+                erasure=self.erasure,
                 accounting=self.accounting,
                 budgets=self.budgets,
                 control=self.control,
@@ -329,6 +333,7 @@ class Worker:
             "presence": self.presence.run(),
             "rooms": self.rooms.run(),
             "gateway": self.gateway.run(),
+            "erasure": self.erasure.run(),
         }.items():
             self._tasks.create_task(run, name=name)
         if self._settings.role != "gateway":

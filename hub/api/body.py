@@ -9,7 +9,7 @@ from hub.domain.errors import BadRequest, TooLarge
 MAX_BODY_BYTES = 262_144
 BODY_TIMEOUT_S = 15.0
 
-_WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
+_WITH_BODY = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 
 
 class BodyLimit:

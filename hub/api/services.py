@@ -16,6 +16,7 @@ from hub.sessions.accounting import Accounting
 from hub.sessions.budgeting import SessionBudgets
 from hub.sessions.control import Control
 from hub.sessions.cutting import Cutting
+from hub.sessions.erasure import Erasure
 from hub.sessions.exporting import Exports
 from hub.sessions.forking import Forking
 from hub.sessions.history import History
@@ -62,6 +63,7 @@ class Services:
     forking: Forking
     history: History
     exports: Exports
+    erasure: Erasure
     accounting: Accounting
     budgets: SessionBudgets
     control: Control

@@ -16,7 +16,7 @@ from hub.domain.ids import OrganisationId, UserId, new_id
 from hub.domain.organisation import FIRST_ORGANISATION
 from hub.domain.principal import Principal
 from hub.relay.limits import Limits
-from hub.store import audit, refresh_tokens, users
+from hub.store import audit, erasing, refresh_tokens, users
 from hub.store.database import Db, Store
 from hub.store.refresh_tokens import StoredRefreshToken
 from hub.store.users import StoredUser
@@ -147,6 +147,27 @@ class Accounts:
             await audit.add(db, actor=user.id, action="user.password", object=f"user:{user.id}", address=address)
         self._ended(user.id)
         return pair
+
+    async def erase(self, principal: Principal, password: str | None, *, address: str | None) -> None:
+        """Nobody is the caller any more, from this moment on: credentials end, connections close, the name is free.
+        What is left of them in sessions goes right after (`hub.sessions.erasure`).
+
+        Raises `Forbidden` for a wrong password, and, for who has none, when an API key asks; `RateLimited`.
+        """
+        await self._attempts.sign_in(principal.name, address)
+        async with self._store.statements() as db:
+            user = await users.by_id(db, principal.user)
+        if user is None:
+            raise Unauthenticated("the credential has ended")
+        if user.password_hash is None and principal.scopes is not None:
+            raise Forbidden("this needs the person, not an API key")
+        if user.password_hash is not None and not await self._passwords.verify(password or "", user.password_hash):
+            raise Forbidden("wrong password")
+        async with self._store.transaction() as db:
+            if not await erasing.bury(db, user.id):
+                raise Unauthenticated("the credential has ended")
+            await audit.add(db, actor=user.id, action="user.erase", object=f"user:{user.id}")
+        self._ended(user.id)
 
     async def refresh(self, refresh_token: str, *, address: str | None) -> TokenPair:
         """New tokens for a refresh token, which is used up.

@@ -10,7 +10,7 @@ from hub.auth.sign_ins import end_credentials
 from hub.domain.errors import Conflict, NotFound
 from hub.domain.ids import UserId, parse_id
 from hub.domain.principal import Principal
-from hub.store import api_keys, audit, users
+from hub.store import api_keys, audit, erasing, users
 from hub.store.api_keys import StoredApiKey
 from hub.store.audit import AuditEntry
 from hub.store.database import Db, Store
@@ -69,6 +69,20 @@ class Administration:
             changed = await self._audited(db, principal, "user.sign_out_everywhere", found, address)
         self._ended(found.id)
         return changed
+
+    async def erase(self, principal: Principal | None, user: str, *, address: str | None = None) -> UserId:
+        """Nobody is this user any more, as `Accounts.erase` does it. Raises `Conflict` for oneself."""
+        _allow(principal)
+        async with self._store.transaction() as db:
+            found = await _find(db, user)
+            if principal is not None and found.id == principal.user:
+                raise Conflict("administrators erase themselves as everybody does: DELETE /v1/me")
+            if not await erasing.bury(db, found.id):
+                raise NotFound("no such user")
+            actor = principal.user if principal is not None else None
+            await audit.add(db, actor=actor, action="user.erase", object=f"user:{found.id}", address=address)
+        self._ended(found.id)
+        return found.id
 
     async def set_password(self, user: str, password_hash: str) -> StoredUser:
         """Another password, by the operator; every sign-in ends."""

@@ -9,7 +9,7 @@ from hub.auth.administration import Administration
 from hub.auth.api_keys import ApiKeys, NewApiKey
 from hub.auth.passwords import Passwords
 from hub.domain.errors import NotFound
-from hub.domain.ids import OrganisationId, parse_id
+from hub.domain.ids import OrganisationId, UserId, parse_id
 from hub.domain.organisation import FIRST_ORGANISATION
 from hub.sessions.exporting import Exports
 from hub.store import organisations, users
@@ -98,6 +98,12 @@ async def set_password(dsn: str, name: str, password: str) -> StoredUser:
         passwords.close()
     async with administration(dsn) as admin:
         return await admin.set_password(name, password_hash)
+
+
+async def erase_user(dsn: str, name: str) -> UserId:
+    """Bury an account; the hub's workers take what is left of it away. Raises `NotFound`, `Unavailable`."""
+    async with administration(dsn) as admin:
+        return await admin.erase(None, name)
 
 
 async def export_user(dsn: str, name: str, write: Callable[[bytes], object]) -> None:

@@ -149,6 +149,21 @@ def restore_user(name: str, data_dir: DataDir = None) -> None:
     _say(f"{changed.name} may sign in again.")
 
 
+@user.command("erase")
+def erase_user(
+    name: str,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Erase an account and all its person has said, for ever. A running hub needs a moment for the second part."""
+    settings = _settings(data_dir=data_dir)
+    if not yes and not (sys.stdin.isatty() and typer.confirm(f"Erase {name} for ever?")):
+        _fail("nothing was erased: say yes, or --yes", ExitCode.USAGE)
+    with reach.database(settings) as dsn:
+        id_ = asyncio.run(accounts.erase_user(dsn, name))
+    _say(f"Nobody is {name} any more; what is left is the id {id_}.")
+
+
 @user.command("export")
 def export_user(
     name: str,

@@ -306,7 +306,10 @@ class Room:
 
     def _end(self, seq: int, closes: str) -> None:
         self._writing = None
-        if closes == envelope.ALL:
+        if closes == envelope.FORGET:  # words may have gone from the log: who comes now reads it there
+            self._ring.clear()
+            self._ring_bytes = 0
+        elif closes == envelope.ALL:
             self._void = seq
             self._streams = {name: stream for name, stream in self._streams.items() if stream.seq >= seq}
         elif closes != envelope.NOTHING:

@@ -257,12 +257,12 @@ class MessageSteeredData(DurableData):
 
 class MessageRedactedData(DurableData):
     """The message is not part of the conversation any more: it was `edited`, or stood behind one that was, or is to be
-    `regenerated`."""
+    `regenerated`, or belongs to a person who was `erased`: then its text is gone from the log, too."""
 
     TYPE = "message.redacted"
     message: str
     by: Person
-    reason: Annotated[Literal["edited", "regenerated"] | None, Optional] = None
+    reason: Annotated[Literal["edited", "regenerated", "erased"] | None, Optional] = None
 
 
 class RunFinishedData(DurableData):

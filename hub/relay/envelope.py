@@ -1,6 +1,7 @@
 """What travels on the channel of a session: one header line for the rooms, then the client's frame as it is.
 
-<session> E <seq> <closes>\\n<frame>                  a durable event; `closes`: the message it ends, `*` all, `-` none
+<session> E <seq> <closes>\\n<frame>                  a durable event; `closes`: the message it ends, `*` all, `-` none,
+                                                      `!` none, and the log has changed before it
 <session> R <seq> -\\n                                the log has grown up to `seq`: read it there (too large a frame)
 <session> D <message> <index> <n> <seq>\\n<frame>     a delta of an open message that was opened after event `seq`
 <session> S <message> <index> <n> <seq>\\n[<frame>]   its whole text so far; without a frame: read it in Redis
@@ -21,6 +22,7 @@ from hub.protocol.frames import LoggedEvent
 MAX_BYTES = 65_536  # an envelope; larger ones fill the server's output buffer for subscribers and get them cut off
 ALL = "*"
 NOTHING = "-"
+FORGET = "!"  # ends none; what was shown before is not the truth any more
 
 
 class Kind(StrEnum):
@@ -81,9 +83,11 @@ def live(session: SessionId, frame: bytes) -> bytes:
 
 
 def closes(event: LoggedEvent) -> str:
-    """Which open messages the event ends: a message id, `ALL` or `NOTHING`."""
+    """Which open messages the event ends: a message id, `ALL`, `NOTHING` or `FORGET`."""
     if event.type == "message.completed":
         return str(orjson.loads(event.data)["message"])
+    if event.type in ("message.redacted", "member.removed") and '"erased"' in event.data:
+        return FORGET
     return ALL if event.type in ("turn.superseded", "run.finished") else NOTHING
 
 

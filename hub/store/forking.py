@@ -40,7 +40,7 @@ _MESSAGES = text("""
                coalesce(m.state_seq, CASE WHEN m.in_state THEN m.seq END) AS heard
         FROM messages m
         WHERE m.session_id = CAST(:source AS uuid) AND m.seq > :after AND m.seq <= :at
-          AND (m.voided_seq IS NULL OR m.voided_seq > :at)
+          AND (m.voided_seq IS NULL OR m.voided_seq > :at) AND m.status <> 'erased'
         ORDER BY m.seq LIMIT :batch),
     position AS (
         UPDATE sessions SET last_seq = last_seq + (SELECT count(*) FROM source)
@@ -68,7 +68,13 @@ _MESSAGES = text("""
         SELECT copy, CAST(:fork AS uuid), before + place, author_kind, author_id, author_name, text, parts, to_agent,
                reasoning, turn, status, prompt_tokens, completion_tokens, created_at,
                coalesce(heard <= CAST(:base AS bigint), false), CASE WHEN heard <= :at THEN heard - :at END
-        FROM source, position)
+        FROM source, position),
+    authors AS (
+        INSERT INTO participations (user_id, session_id)
+        SELECT DISTINCT u.id, CAST(:fork AS uuid) FROM source
+        JOIN users u ON u.id = CASE WHEN author_id ~ '^[0-9a-f-]{36}$' THEN CAST(author_id AS uuid) END
+        WHERE author_kind = 'user'
+        ON CONFLICT DO NOTHING)
     SELECT max(seq) AS after, count(*) AS count FROM source
 """)
 

@@ -171,7 +171,8 @@ class MemberRow(Base):
 
 
 class ParticipationRow(Base):
-    """Who has ever been a member, kept by a trigger: only there can anything of theirs be, also when they have left."""
+    """Who has ever been a member, kept by a trigger, and whose words a fork has copied: only there can anything of
+    theirs be, also when they have left."""
 
     __tablename__ = "participations"
     user_id: Mapped[str] = mapped_column(_UUID, ForeignKey("users.id", ondelete="CASCADE"), primary_key=True)

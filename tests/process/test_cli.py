@@ -260,7 +260,10 @@ def test_an_operator_looks_after_accounts_and_keys(command: Command, dsn: str, r
     file = data_dir.with_name("ann.jsonl")
     hub("user", "export", "ann", "-o", str(file))
     assert file.stat().st_mode & 0o777 == 0o600
-    again = ("user", "export", "ann", "-o", str(file))  # what is there is not written over
+    assert command("user", "erase", "ann", data_dir=data_dir, **outside).returncode == 2  # nobody has said yes
+    hub("user", "erase", "ann", "--yes")
+    assert json.loads(hub("user", "list", "--json"))["name"] == "erased"
+    again = ("user", "export", "erased", "-o", str(file))  # what is there is not written over
     for words in (
         again,
         ("user", "export", "eve"),

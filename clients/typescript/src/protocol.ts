@@ -387,11 +387,11 @@ export interface MessageSteered {
   data: MessageSteeredData;
 }
 
-/** The message is not part of the conversation any more: it was `edited`, or stood behind one that was, or is to be `regenerated`. */
+/** The message is not part of the conversation any more: it was `edited`, or stood behind one that was, or is to be `regenerated`, or belongs to a person who was `erased`: then its text is gone from the log, too. */
 export interface MessageRedactedData {
   message: string;
   by: Person;
-  reason?: "edited" | "regenerated" | null;
+  reason?: "edited" | "regenerated" | "erased" | null;
 }
 
 export interface MessageRedacted {

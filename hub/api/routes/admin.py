@@ -11,6 +11,7 @@ from starlette.responses import StreamingResponse
 from hub.api.caller import Address, Caller, Wired
 from hub.api.openapi import problems
 from hub.api.routes.api_keys import KeyItem, key_item
+from hub.api.routes.me import Erased
 from hub.api.shapes import NO_NUL, Body, Cursor, Limit, Page
 from hub.protocol.events import Wire
 from hub.protocol.frames import timestamp
@@ -62,6 +63,13 @@ async def restore(user: UserPath, caller: Caller, wired: Wired, address: Address
 async def sign_out(user: UserPath, body: SignOutUser, caller: Caller, wired: Wired, address: Address) -> UserItem:
     """End every sign-in of a user, with all tokens and connections."""
     return _user(await wired.administration.sign_out(caller, user, keys=body.api_keys, address=address))
+
+
+async def erase(user: UserPath, caller: Caller, wired: Wired, address: Address) -> Erased:
+    """Erase a user, as they can themselves (`DELETE /v1/me`). Nothing brings it back."""
+    erased = await wired.administration.erase(caller, user, address=address)
+    wired.erasure.ask(erased)
+    return Erased(user=erased)
 
 
 async def keys(user: UserPath, caller: Caller, wired: Wired, limit: Limit = 50, cursor: Cursor = None) -> Page[KeyItem]:
@@ -125,6 +133,9 @@ def router() -> APIRouter:
     routes = APIRouter(prefix="/v1/admin", tags=["administration"])
     known = problems(400, 401, 403, 404)
     routes.add_api_route("/users", page, methods=["GET"], responses=problems(400, 401, 403))
+    routes.add_api_route(
+        "/users/{id}", erase, methods=["DELETE"], status_code=202, responses=known | problems(409, 413)
+    )
     routes.add_api_route("/users/{id}/suspend", suspend, methods=["POST"], responses=known | problems(409, 413))
     routes.add_api_route("/users/{id}/restore", restore, methods=["POST"], responses=known | problems(413))
     routes.add_api_route("/users/{id}/signout", sign_out, methods=["POST"], responses=known | problems(413))
