@@ -176,3 +176,22 @@ async def test_words_are_found_in_messages_and_lead_there(visit: Visit) -> None:
     await expect(ada.page.locator(".hits")).to_contain_text("No message says that.")
     await ada.page.locator("#session-filter").press("Escape")
     await expect(ada.page.locator(".hits")).to_have_count(0)
+
+
+async def test_a_link_lets_one_person_in(visit: Visit) -> None:
+    ada, bob = await visit("Ada"), await visit("Bob")
+    session = await ada.begin("scripted", "hello there")
+    await ada.run_ends()
+    await ada.page.get_by_role("button", name="People here").click()
+    dialog = ada.page.get_by_role("dialog")
+    await dialog.get_by_label("Role", exact=True).select_option("viewer")
+    await dialog.get_by_role("button", name="Make a link").click()
+    note = dialog.get_by_role("status")
+    await expect(note).to_contain_text("as viewer")
+    link = (await note.inner_text()).split()[-1]
+    await bob.page.goto(link)
+    await expect(bob.page.locator("article.user .bubble")).to_have_text("hello there")
+    assert bob.page.url.endswith(session), "the token is not in the address any more"
+    await bob.page.goto(ada.door.url + "/#invite=inv_unknown")
+    await expect(bob.page.get_by_role("alert")).to_contain_text("no such invite")
+    bob.errors = [error for error in bob.errors if "404" not in error]  # the browser logs the answer by itself

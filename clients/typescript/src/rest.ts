@@ -105,6 +105,16 @@ export class Rest {
     return this.#json("PUT", path, { token, body: { role } });
   }
 
+  /** A link into a session for one person; its token is shown this once. */
+  invite(token: string, session: string, role: string): Promise<{ token: string; role: string; expires_at: string }> {
+    return this.#json("POST", `/v1/sessions/${encodeURIComponent(session)}/invites`, { token, body: { role } });
+  }
+
+  /** Makes the caller a member of the session that a link leads into. */
+  acceptInvite(token: string, invite: string): Promise<SessionData> {
+    return this.#json("POST", "/v1/invites/accept", { token, body: { token: invite } });
+  }
+
   async removeMember(token: string, session: string, user: string): Promise<void> {
     await this.#fetch("DELETE", `/v1/sessions/${encodeURIComponent(session)}/members/${encodeURIComponent(user)}`, {
       token,

@@ -87,6 +87,7 @@ export class Workspace {
     const loading = this.sessions.start().catch((error: unknown) => this.#app.report(error));
     this.#stopFollowingRoute = effect(() => {
       const route = this.#app.router.route.value;
+      if (route.kind === "invite") untracked(() => void this.#accept(route.token));
       const conversation = untracked(() => (route.kind === "session" ? this.#conversation(route.id, loading) : null));
       this.current.value = conversation;
       if (conversation && route.kind === "session") conversation.target.value = route.seq ?? null;
@@ -114,6 +115,18 @@ export class Workspace {
     const session = await conversation.fork(seq);
     this.sessions.add(session);
     this.#app.router.go({ kind: "session", id: session.id });
+  }
+
+  /** Goes where a link leads. */
+  async #accept(invite: string): Promise<void> {
+    try {
+      const session = await this.#app.account.call((token) => this.#app.rest.acceptInvite(token, invite));
+      this.sessions.add(session);
+      this.#app.router.replace({ kind: "session", id: session.id });
+    } catch (error) {
+      this.#app.report(error);
+      this.#app.router.replace({ kind: "new" });
+    }
   }
 
   async remove(id: string): Promise<void> {

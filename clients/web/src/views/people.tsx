@@ -2,6 +2,7 @@ import { useComputed, useSignal } from "@preact/signals";
 import type { MemberResult, PresenceData } from "agent-hub-client";
 import { useEffect } from "preact/hooks";
 import { describe, type Conversation } from "../store/conversation.ts";
+import { inviteLink } from "../store/route.ts";
 import { Avatar } from "./avatar.tsx";
 import { useApp } from "./context.ts";
 import { Dialog } from "./dialog.tsx";
@@ -79,6 +80,13 @@ function Members({ conversation }: { conversation: Conversation }) {
       return `${member.name} is ${member.role} of this session.`;
     });
   };
+  const makeLink = (event: MouseEvent) => {
+    const data = new FormData((event.currentTarget as HTMLButtonElement).form ?? undefined);
+    void attempt(async (token) => {
+      const made = await rest.invite(token, conversation.id, String(data.get("role")));
+      return `For one person, as ${made.role}, until ${made.expires_at.slice(0, 10)}: ${inviteLink(made.token)}`;
+    });
+  };
   const change = (member: MemberResult, role: string) =>
     attempt(async (token) => {
       await rest.putMember(token, conversation.id, member.user, role);
@@ -117,6 +125,9 @@ function Members({ conversation }: { conversation: Conversation }) {
             </select>
             <button type="submit" class="primary">
               Invite
+            </button>
+            <button type="button" title="A link that lets one person in" onClick={makeLink}>
+              Make a link
             </button>
           </div>
           <dl class="roles">
