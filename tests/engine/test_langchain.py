@@ -15,6 +15,7 @@ from hub.engine.base import EngineEvent, Failure, Input, MessageEnded, Outcome, 
 from hub.engine.catalog import Catalog, names_of
 from hub.engine.forms import FileError
 from hub.engine.langchain import Runnable, runnable
+from hub.engine.langchain.messages import KEPT_MESSAGES, seal, unseal
 from hub.engine.langchain.registry import Runnables
 from hub.engine.loading import load
 from hub.engine.models.registry import ModelDeadlines, Models, ScriptedModel
@@ -227,6 +228,18 @@ async def test_a_budget_ends_a_turn_where_it_is_used_up(
     assert (result.outcome, result.failure) == (Outcome.FAILED, Failure.BUDGET_EXCEEDED), result
     assert len(told.streamed.split()) == says
     assert not any(isinstance(event, ToolStarted) for event in told.events)
+
+
+def test_a_state_is_bounded_and_begins_with_no_orphan() -> None:
+    from langchain_core.messages import AIMessage, ToolMessage
+
+    call = {"name": "t", "args": {}, "id": "1"}
+    said = [AIMessage("", tool_calls=[call]), ToolMessage("x", tool_call_id="1")]
+    said += [AIMessage(f"{number}") for number in range(KEPT_MESSAGES - 1)]
+    _, kept = unseal(seal({"messages": said, "rounds": 1}, []))
+    assert [message.content for message in kept] == [f"{number}" for number in range(KEPT_MESSAGES - 1)]
+    with pytest.raises(ValueError, match="more than 4,000,000 characters"):
+        seal({"notes": "x" * 4_000_000}, [])
 
 
 async def test_states_go_from_one_engine_to_another(runnables: Runnables) -> None:

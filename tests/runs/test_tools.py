@@ -36,6 +36,8 @@ async def test_a_large_result_is_kept_beside_the_log(bank: Door, tool: str) -> N
             assert (await rest.get(path)).json() == {"call": returned["call"], "name": tool, "result": "é" * 50_000}
             assert (await rest.get(f"/v1/sessions/{session}/calls/{session}")).status_code == 404
             assert (await rest.get(f"/v1/sessions/{session}/calls/x")).status_code == 404
+            other = await room_for(ada, "bank")
+            assert (await rest.get(f"/v1/sessions/{other}/calls/{returned['call']}")).status_code == 404
         async with bank.rest(eve.token) as rest:
             assert (await rest.get(path)).status_code == 404
         _, returned = await called(ada, session, tool, str(MAX_SHOWN))
