@@ -89,6 +89,7 @@ from hub.sessions.lifecycle import Sessions
 from hub.sessions.members import Members
 from hub.sessions.messages import Messages
 from hub.sessions.organisations import Organisations
+from hub.sessions.retention import Keep, Retention
 from hub.sessions.seats import Seats, speakers
 from hub.settings import Settings, parse_secret_keys, variable
 from hub.store import counters, search
@@ -185,6 +186,8 @@ class Worker:
         self.history = History(self.store, self.subscriber)
         self.exports = Exports(self.store)
         self.erasure = Erasure(self.store, self.broadcast, control)
+        keep = Keep(settings.keep_deleted_s, settings.keep_sessions_s, settings.keep_addresses_s)
+        self.retention = Retention(self.store, self.erasure, keep, every_s=settings.sweep_s)
         self.accounting = Accounting(self.store)
         self.budgets = SessionBudgets(self.store, self.catalog, settings.limits)
         self.control = Control(self.store, self.broadcast, control)
@@ -259,6 +262,11 @@ class Worker:
                 "hub_relay_dropped": ("Commands that did not leave: too much waited", lambda: self.pipeline.dropped),
                 "hub_published_locally": ("Payloads Redis did not take", lambda: self.publisher.local),
                 "hub_bots_refused": ("Words of bots for turns they had no more", lambda: self.serving.refused),
+                "hub_sessions_purged": (
+                    "Deleted sessions whose contents were removed",
+                    lambda: self.retention.sessions,
+                ),
+                "hub_rows_expired": ("Tokens, links and keys that were removed", lambda: self.retention.rows),
                 "hub_users_erased": ("Users of whom nothing is left", lambda: self.erasure.erased),
                 "hub_leases_lost": ("Runs that another worker has now", lambda: self.keeper.lost),
                 "hub_mcp_server_restarts": (
@@ -334,6 +342,7 @@ class Worker:
             "rooms": self.rooms.run(),
             "gateway": self.gateway.run(),
             "erasure": self.erasure.run(),
+            "retention": self.retention.run(),
         }.items():
             self._tasks.create_task(run, name=name)
         if self._settings.role != "gateway":

@@ -50,6 +50,10 @@ class Settings(BaseSettings):
     input_expires_s: Annotated[float, Field(gt=0, le=365 * 86_400)] = 86_400
     access_token_s: Annotated[int, Field(ge=1, le=86_400)] = 900
     refresh_token_s: Annotated[int, Field(ge=60)] = 30 * 86_400
+    keep_deleted_s: Annotated[float, Field(ge=60)] = 7 * 86_400  # more than a fork takes, which is hidden like them
+    keep_sessions_s: Annotated[float | None, Field(ge=60)] = None
+    keep_addresses_s: Annotated[float | None, Field(ge=0)] = None
+    sweep_s: Annotated[float, Field(gt=0)] = 600
     heartbeat_s: Annotated[int, Field(ge=1, le=300)] = 25
 
     commands_per_minute: Annotated[int, Field(ge=1)] = 120

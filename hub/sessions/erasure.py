@@ -2,6 +2,7 @@
 and what they said goes right after."""
 
 import asyncio
+from collections.abc import Mapping
 
 import structlog
 
@@ -90,7 +91,7 @@ class Erasure:
             return
         deleted, alone = state
         if not deleted and alone:
-            await self._delete(session, user)
+            await self.delete(session, {"erased": user})
         if deleted or alone:
             await self.purge(session)
             return
@@ -103,8 +104,8 @@ class Erasure:
             for after in range(0, end, EVENTS_AT_ONCE):
                 await erasing.empty_events(db, session, user, after=after)
 
-    async def _delete(self, session: SessionId, user: UserId) -> None:
-        """A session that nobody else owns goes with its owner."""
+    async def delete(self, session: SessionId, detail: Mapping[str, object]) -> None:
+        """Close a session for everybody, as its owner would; `detail` is for the audit trail."""
         try:
             async with self._store.transaction(lock=session) as db:
                 stops = await self._control.end_from(db, session, 0, REASON)
@@ -112,9 +113,7 @@ class Erasure:
                 gone = [NewEvent(MemberRemovedData(user=m.user, name=m.name, role=m.role.value)) for m in leaving]
                 events = await log.append(db, session, [*stops.events, *gone])
                 await sessions.delete(db, session)
-                await audit.add(
-                    db, actor=None, action="session.delete", object=f"session:{session}", detail={"erased": user}
-                )
+                await audit.add(db, actor=None, action="session.delete", object=f"session:{session}", detail=detail)
         except NotFound:  # somebody has deleted it meanwhile
             return
         self._broadcast.events(events)

@@ -144,7 +144,10 @@ class SessionRow(Base):
     may name a session that is gone. `org_id` never changes."""
 
     __tablename__ = "sessions"
-    __table_args__ = ({"postgresql_with": HOT},)
+    __table_args__ = (
+        Index("ix_sessions_deleted", "deleted_at", postgresql_where=sql("deleted_at IS NOT NULL")),
+        {"postgresql_with": HOT},
+    )
     id: Mapped[str] = mapped_column(_UUID, primary_key=True)
     org_id: Mapped[str] = mapped_column(_UUID, ForeignKey("organisations.id"), index=True)
     title: Mapped[str]

@@ -277,7 +277,7 @@ async def test_who_works_for_a_person_sees_that_persons_organisations(dsn: str, 
 
 
 # Tasks in the background, which nobody calls.
-BACKGROUND = {"erasure"}
+BACKGROUND = {"retention", "erasure"}
 # For whom these work is not the caller, and why.
 OWN_WORK = {
     ("accounting", "of_user"),  # an administrator asks about anybody
