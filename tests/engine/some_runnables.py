@@ -11,7 +11,7 @@ from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_core.prompts import ChatPromptTemplate, MessagesPlaceholder
 from langchain_core.runnables import RunnableGenerator
 from langchain_core.tools import tool
-from langgraph.graph import END, START, StateGraph
+from langgraph.graph import END, START, MessagesState, StateGraph
 from langgraph.graph.message import add_messages
 from langgraph.prebuilt import ToolNode
 from typing_extensions import TypedDict
@@ -25,6 +25,7 @@ class Echo(GenericFakeChatModel):
     messages: Iterator[AIMessage | str] = iter(())
     says: str = ""
     calls: str = ""
+    pause_s: float = 0
 
     def bind_tools(self, tools: Any, **kwargs: Any) -> Any:
         return self
@@ -42,7 +43,7 @@ class Echo(GenericFakeChatModel):
         for number, word in enumerate(words):
             last = number == len(words) - 1
             used = {"input_tokens": len(heard), "output_tokens": len(words), "total_tokens": 0} if last else None
-            await asyncio.sleep(0)
+            await asyncio.sleep(self.pause_s)
             yield ChatGenerationChunk(message=AIMessageChunk(content=word if last else f"{word} ", usage_metadata=used))
 
 
@@ -83,6 +84,19 @@ def graph(_tools: Mapping[str, Any]) -> Any:
     made.add_edge(START, "writer")
     made.add_edge("writer", "critic")
     made.add_edge("critic", END)
+    return made.compile()
+
+
+@runnable("slow")
+def slow(_tools: Mapping[str, Any]) -> Any:
+    """A graph that takes its time."""
+
+    async def writer(state: MessagesState) -> dict[str, Any]:
+        return {"messages": [await Echo(says="slow ", pause_s=0.05).ainvoke(state["messages"])]}
+
+    made = StateGraph(MessagesState)
+    made.add_node("writer", writer)
+    made.add_edge(START, "writer")
     return made.compile()
 
 

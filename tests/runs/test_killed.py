@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -19,6 +20,7 @@ from tests.conftest import Cluster, running_worker, settings_for, short_dir
 from tests.driver import Door, Person, Refused, seqs
 from tests.process.serving import SECRET, serving
 from tests.relay.wiring import ask as ask_redis
+from tests.runs.conftest import GRAPH
 from tests.runs.conversation import finish, known, log_of, transcript
 from tests.runs.test_inputs import answer, asked, counted, locked_counter, types
 from tests.runs.test_sending import room_for
@@ -35,18 +37,28 @@ async def dsn(cluster: Cluster) -> AsyncIterator[str]:
 
 
 @pytest.fixture(scope="module")
-def runners(dsn: str, valkey_server: str) -> Iterator[None]:
+def teams(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a team of another framework's."""
+    folder = tmp_path_factory.mktemp("teams")
+    (folder / "drafts.yaml").write_text(GRAPH.replace("runnable: graph", "runnable: slow"))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def runners(dsn: str, valkey_server: str, teams: Path) -> Iterator[None]:
     """Two runners, under a supervisor that starts a killed one anew."""
     folder = short_dir()
     outside = {"HUB_DATABASE_URL": dsn, "HUB_REDIS_URL": valkey_server, "HUB_SECRET_KEYS": SECRET, "HUB_LEASE_S": "1"}
+    outside |= {"HUB_TEAMS_DIR": str(teams), "HUB_RUNNABLES": "tests.engine.some_runnables"}
     with serving(folder / "data", "--workers", "2", "--role", "runner", **outside):
         yield
     shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="module")
-async def gateway(runners: None, dsn: str, valkey_server: str) -> AsyncIterator[Door]:
-    async with running_worker(settings_for(dsn, valkey_server, role="gateway"), "test:1:gateway") as door:
+async def gateway(runners: None, dsn: str, valkey_server: str, teams: Path) -> AsyncIterator[Door]:
+    more: dict[str, Any] = {"teams_dir": teams, "runnables": ("tests.engine.some_runnables",)}
+    async with running_worker(settings_for(dsn, valkey_server, role="gateway", **more), "test:1:gateway") as door:
         yield door
 
 
@@ -208,6 +220,26 @@ async def test_an_approval_and_a_pause_outlive_the_runners(gateway: Door) -> Non
         assert [f["data"]["turn"] for f in log if f["type"] == "turn.started"] == [0, 1, 2]
         assert [f["data"]["turn"] for f in log if f["type"] == "message.completed"] == [0, 1, 2]
         assert [f["data"]["attempt"] for f in log if f["type"] == "run.started"] == [1, 2, 3]
+
+
+async def test_a_graph_of_langgraphs_says_after_a_kill_what_it_would_have_said(gateway: Door) -> None:
+    async with await gateway.person() as ada:
+        session = await room_for(ada, "drafts")
+        said = []
+        for killed in (False, True):
+            sent = await ada.say(session, "go on and on and on and on")
+            started = await ada.expect("run.started", attempt=1)
+            if killed:
+                await ada.expect("message.delta")
+                kill(started)
+                void = await ada.expect("turn.superseded")
+                assert void["data"]["turn"] == 0
+            frames = await finish(ada, sent["run"])
+            assert frames[-1]["data"]["status"] == "completed"
+            said.append([f["data"] for f in frames if f["type"] == "message.completed"][-1]["text"])
+        # It knows exactly what was said before, and what it said itself, once.
+        words = f"{ada.hello['user']['name']}:go on and on and on and on"
+        assert said == [f"slow 1 {words}", f"slow 3 {words}"]
 
 
 async def test_what_was_to_steer_a_run_reaches_it_once_though_its_runner_is_killed(gateway: Door) -> None:
