@@ -92,16 +92,13 @@ class _Bot:
     def load(self) -> int:
         return sum(turn.over is None for turn in self.turns.values())
 
-    def takes(self, seek: Seek) -> bool:
-        """Whether it would take this turn, and has room for it."""
+    def takes(self, agent: str, session: str, team: str) -> bool:
+        """Whether it would take a turn of this agent, and has room for it."""
         if self.connection.closing:
             return False
         load = self.load
         return any(
-            wanted.agent == seek.agent
-            and wanted.session in (None, seek.session)
-            and wanted.team in (None, seek.team)
-            and load < turns
+            wanted.agent == agent and wanted.session in (None, session) and wanted.team in (None, team) and load < turns
             for wanted, turns in self.registrations.items()
         )
 
@@ -247,7 +244,7 @@ class Serving:
                 if _place(turn.data) < _place(seek):
                     self._withdraw(turn, "superseded")
             is_stale = any(_place(turn.data) > _place(seek) for turn in known)
-            if not self.draining and not is_stale and bot.takes(seek):
+            if not self.draining and not is_stale and bot.takes(seek.agent, seek.session, seek.team):
                 principal = bot.connection.principal
                 here = Here(
                     seek=seek.seek,
@@ -261,10 +258,11 @@ class Serving:
 
     def _offered(self, offer: Offer) -> None:
         bot = self._bots.get(offer.connection)
-        if bot is None or bot.connection.closing:
-            self._line.tell(offer.sender, Dropped(offer=offer.data.offer))
+        if bot is not None and offer.data.offer in bot.turns:
             return
-        if offer.data.offer in bot.turns:
+        # Since it was sought another runner may have filled its last place.
+        if bot is None or not bot.takes(offer.data.agent, offer.session, offer.data.team):
+            self._line.tell(offer.sender, Dropped(offer=offer.data.offer))
             return
         brief = offer.data.model_copy(update={"context": [], "prompt": "", "instructions": ""})
         turn = Turn(offer.sender, SessionId(offer.session), offer.run, brief, bot.connection, offer.bound)

@@ -95,7 +95,7 @@ async def test_a_closed_tab_stops_nothing(hub: Door) -> None:
         assert text.startswith(snapshot["data"]["text"])
         rest = [f for f in frames if f["type"] == "message.delta"]
         assert snapshot["data"]["text"] + "".join(d["data"]["text"] for d in rest) == text
-        assert rest[0]["data"]["index"] == snapshot["data"]["index"]
+        assert not rest or rest[0]["data"]["index"] == snapshot["data"]["index"]  # a slow machine is told the whole
 
 
 async def test_a_lost_lease_stops_its_holder_and_the_turn_is_done_again(hub: Door, store: Store) -> None:
