@@ -56,6 +56,7 @@ class Connection:
         "_pace",
         "_pieces",
         "_refused",
+        "_slowed",
         "_tasks",
         "_warn_at",
         "_working",
@@ -92,6 +93,7 @@ class Connection:
         self._tasks: asyncio.TaskGroup | None = None
         self._bad_frames = 0
         self._refused = 0
+        self._slowed = False
         self._warn_at: float | None = None
         self._credential_timer: asyncio.TimerHandle | None = None
         transport.open(stall_s=options.stall_s, on_writable=self.outbox.resume, on_stalled=self._too_slow)
@@ -162,7 +164,7 @@ class Connection:
             self._take(message.get("text"))
             frames += 1
             if frames % FRAMES_PER_PASS == 0:
-                await asyncio.sleep(REFUSED_PASS_S if self._refused > PATIENCE else 0)
+                await asyncio.sleep(REFUSED_PASS_S if self._slowed else 0)
 
     def _take(self, text: str | None) -> None:
         """Decide about one frame (None: a binary one), without waiting."""
@@ -185,10 +187,13 @@ class Connection:
         else:
             self._bad_frames = 0
             self._refused = max(0, self._refused - REDEEMED)
+            self._slowed = False
             self._enqueue(command)
 
     def _refuse(self, command: AnyCommand, retry_after: float) -> None:
         self._refused += 1
+        # A bot whose words are too many is told so at once: it has a turn to finish in time.
+        self._slowed = self._refused > PATIENCE and not isinstance(command, TurnDelta)
         self.fail(command.id, RateLimited("too many commands", retry_after=round(retry_after, 3)))
         if self._refused >= MAX_REFUSED:
             self.close(Close.RATE_LIMITED, "too many commands")
