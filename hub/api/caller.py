@@ -1,5 +1,6 @@
 """What routes ask of a request: who calls, from where, and the services that answer."""
 
+from dataclasses import replace
 from typing import Annotated, cast
 
 from fastapi import Depends, Request, Security
@@ -51,7 +52,7 @@ async def caller(
     stand(request.scope["state"], standing)
     check(standing)
     require_credential(principal, route_rule(request.method, pattern))
-    return principal
+    return replace(principal, address=address(request))
 
 
 Caller = Annotated[Principal, Depends(caller)]

@@ -13,6 +13,7 @@ class Principal:
     `scopes` is None for a person's access token (everything the user may do) and a set for an API key.
     `credential` names what was shown (`token:<jti>`, `key:<id>`, `ticket`), for audit and revocation, never the secret.
     `auth_version` is the user's version at the time of authentication: a higher one in the store revokes it.
+    `address` is where the caller is, as far as the edge can tell, for audit.
     `grant` is the sign-in an access token descends from (its family of refresh tokens): ending it ends the token.
     """
 
@@ -24,3 +25,4 @@ class Principal:
     expires_at: datetime
     scopes: frozenset[str] | None = None
     grant: str | None = None
+    address: str | None = None

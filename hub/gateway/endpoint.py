@@ -3,6 +3,7 @@
 import asyncio
 import math
 import random
+from dataclasses import replace
 
 import structlog
 from uvicorn._types import ASGIReceiveCallable, ASGISendCallable, WebSocketScope
@@ -187,6 +188,8 @@ class Gateway:
         except TurnedAway as e:
             transport.end(e.code, e.reason)
             return
+        if (client := scope["client"]) is not None:
+            principal = replace(principal, address=client[0])
         await self._serve(transport, receive, principal, first)
 
     async def _serve(

@@ -124,7 +124,9 @@ async def _set(
         await budgets.put(db, subject, limit, principal.user)
     amount = limit.amount / quantity.per_unit if limit is not None else None
     detail = {"scope": scope.value, "quantity": quantity.value, "limit": amount}
-    await audit.add(db, actor=principal.user, action="budget.set", object=name, detail=detail)
+    await audit.add(
+        db, actor=principal.user, action="budget.set", object=name, address=principal.address, detail=detail
+    )
 
 
 async def _find_organisation(db: Db, organisation: str) -> OrganisationId:

@@ -9,7 +9,7 @@ from hub.protocol.events import MemberAddedData
 from hub.protocol.frames import NewEvent
 from hub.protocol.results import session_created
 from hub.sessions.access import reach, session_id
-from hub.store import forking, log, sessions
+from hub.store import audit, forking, log, sessions
 from hub.store.database import Db, Store
 from hub.store.forking import Fork
 
@@ -57,6 +57,14 @@ class Forking:
         created = await _seen(db, principal, id_)
         owner = MemberAddedData(user=principal.user, name=principal.name, role="owner")
         await log.append(db, id_, [NewEvent(session_created(created, last_seq=2)), NewEvent(owner)])
+        await audit.add(
+            db,
+            actor=principal.user,
+            action="session.fork",
+            object=f"session:{id_}",
+            address=principal.address,
+            detail={"from": source.id, "at_seq": at_seq},
+        )
 
     async def _rest(self, principal: Principal, fork: Fork, after: int | None) -> Session:
         while after is not None:

@@ -69,6 +69,7 @@ class Sessions:
                     NewEvent(MemberAddedData(user=principal.user, name=principal.name, role="owner")),
                 ],
             )
+            await _audited(db, principal, "session.create", id_, team=team)
         self._broadcast.events(events)
         return replace(created, last_seq=events[-1].seq, updated_at=events[-1].ts)
 
@@ -102,6 +103,7 @@ class Sessions:
             )
             changed = await self._seen_by(principal, id_, db)
             events = await log.append(db, id_, [NewEvent(session_updated(changed, changed.last_seq + 1))])
+            await _audited(db, principal, "session.update", id_)
         self._broadcast.events(events)
         return replace(changed, role=before.role, last_seq=events[-1].seq, updated_at=events[-1].ts)
 
@@ -121,7 +123,7 @@ class Sessions:
                 ],
             )
             await sessions.delete(db, id_)
-            await audit.add(db, actor=principal.user, action="session.delete", object=f"session:{id_}")
+            await _audited(db, principal, "session.delete", id_)
         self._broadcast.events(events)
         self._runs.announce(stopped)
         for member in leaving:
@@ -132,6 +134,11 @@ class Sessions:
         if found is None:
             raise NotFound("no such session")
         return found
+
+
+async def _audited(db: Db, principal: Principal, action: str, session: SessionId, **detail: object) -> None:
+    object_ = f"session:{session}"
+    await audit.add(db, actor=principal.user, action=action, object=object_, address=principal.address, detail=detail)
 
 
 def _organisation(text: str | None) -> OrganisationId | None:

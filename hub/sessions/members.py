@@ -46,6 +46,7 @@ class Members:
                 actor=principal.user,
                 action="member.put",
                 object=f"session:{id_}",
+                address=principal.address,
                 detail={"user": who.id, "role": role.value},
             )
         self._broadcast.events(events)
@@ -76,6 +77,7 @@ class Members:
                 actor=principal.user,
                 action="member.remove",
                 object=f"session:{id_}",
+                address=principal.address,
                 detail={"user": who.id},
             )
         self._broadcast.events(events)

@@ -28,7 +28,7 @@ async def test_an_address_that_does_not_exist(hub: Door) -> None:
 @pytest.mark.parametrize(
     ("method", "path", "allowed"),
     [
-        ("PUT", "/v1/me", {"GET"}),
+        ("PUT", "/v1/me", {"GET", "DELETE"}),
         ("DELETE", "/v1/auth/token", {"POST"}),
         ("PATCH", "/v1/sessions", {"GET", "POST"}),
         ("TRACE", "/v1/sessions/x", {"GET", "PATCH", "DELETE"}),

@@ -1,5 +1,7 @@
 """Who is calling, and whether anybody is there."""
 
+from dataclasses import replace
+
 from hub.domain.errors import Forbidden
 from hub.domain.principal import Principal
 from hub.gateway.connection import Connection
@@ -15,7 +17,7 @@ async def renew(services: GatewayServices, connection: Connection, command: Auth
     principal = await services.authenticator.bearer(command.token)
     if principal.user != connection.principal.user:
         raise Forbidden("the credential belongs to another user")
-    connection.renew(principal)
+    connection.renew(replace(principal, address=connection.principal.address))
     return auth_result(principal)
 
 
