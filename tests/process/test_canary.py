@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
@@ -70,7 +71,19 @@ class Plot:
             for query in (f"?ticket={words['ticket']}", f"?token={words['token']}", f"?ticket={words['bad-token']}"):
                 with pytest.raises(InvalidStatus):
                     await connect(door.ws_url + query, proxy=None)
+            await self.take_away(rest, session)
             return (await rest.get("/metrics")).text
+
+    async def take_away(self, rest: httpx2.AsyncClient, session: str) -> None:
+        """Exports hold what was said, and go to whoever asked; who is refused, and who is erased, is told nothing."""
+        for path in ("/v1/me/export", f"/v1/sessions/{session}/export"):
+            assert self.planted["text"] in (await rest.get(path)).text
+        for path in (f"/v1/admin/users/{self.planted['junk']}/export", f"/v1/sessions/{self.planted['junk']}/export"):
+            self.errors.append((await rest.get(path)).text)
+        for word in ("junk", "password"):
+            answer = await rest.request("DELETE", "/v1/me", json={"password": self.planted[word]})
+            self.errors.append(answer.text)
+        assert answer.is_success
 
     async def talk(self, door: Door, session: str) -> None:
         """A message that is answered (or whose model cannot be reached), and frames that are none."""
@@ -137,8 +150,10 @@ def test_what_is_secret_or_said_is_nowhere_but_in_the_database(data_dir: Path) -
         if word.encode() in text
     ]  # fmt: skip
     assert not found, "\n".join(found)
-    # It can be found: the text stands in the database.
-    heap = b"".join(path.read_bytes() for path in data_dir.rglob("*") if path.is_file() and "base" in path.parts)
+    # It can be found: the text stands in the database, or at least in its write-ahead log, for its author was erased.
+    heap = b"".join(
+        path.read_bytes() for path in data_dir.rglob("*") if path.is_file() and {"base", "pg_wal"} & {*path.parts}
+    )
     assert plot.planted["text"].encode() in heap
     assert plot.planted["password"].encode() not in heap
     assert plot.planted["API key"].split("_", 2)[2].encode() not in heap
