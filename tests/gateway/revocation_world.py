@@ -489,6 +489,15 @@ class Play:
         user.active.end(time.monotonic())
         self.tell(f"{user.name} is suspended")
 
+    async def erase(self, user: User) -> None:
+        """For ever. The memberships go a little later, with what was said."""
+        async with self.rest(self._world.admin) as rest:
+            answer = await rest.delete(f"/v1/admin/users/{user.name}")
+        assert answer.is_success, answer.text
+        self._end_tokens(user, keys=True)
+        user.active.end(time.monotonic())
+        self.tell(f"{user.name} is erased")
+
     async def restore(self, user: User) -> None:
         asked = time.monotonic()
         await self._administer(user, "restore")
@@ -521,13 +530,14 @@ class Play:
                 await asyncio.sleep(0.02)
 
     async def finale(self) -> None:
-        """After `gather`: each of four loses another right."""
-        demoted, removed, leaving, signed_out = self.users
+        """After `gather`: each of five loses another right."""
+        demoted, removed, leaving, signed_out, erased = self.users
         session, *others = [id_ for id_, right in self.sessions.items() if right.there]
         await self.put(demoted, session, Role.VIEWER)
         await self.remove(removed, session, by_owner=True)
         await self.remove(leaving, session, by_owner=False)
         await self.sign_out_everywhere(signed_out, keys=True, by_admin=False)
+        await self.erase(erased)
         for other in others:
             await self.delete(other)
 

@@ -22,8 +22,8 @@ T = TypeVar("T")
 
 PLAYS = int(os.environ.get("HUB_TEST_REVOCATIONS", "2"))
 STEPS = 20
-USERS = 4
-SOCKETS = 8
+USERS = 5
+SOCKETS = 9
 LATER_S = 0.4  # how long is looked for what must not come any more
 
 KINDS = st.sampled_from(["sign-in", "key", "token", "short token"])
