@@ -51,11 +51,21 @@ class Erasure:
             try:
                 async with self._store.statements() as db:
                     found = await erasing.pending(db, age_s=TAKEN_OVER_S)
-                for user in [*self._own, *(user for user in found if user not in self._own)]:
-                    await self.erase(user)
-                    self._own.discard(user)
             except HubError as e:  # tried again
                 self._log.warning("erasure_interrupted", error=e.message)
+                continue
+            for user in [*self._own, *(user for user in found if user not in self._own)]:
+                self._own.discard(user)
+                await self._try(user)
+
+    async def _try(self, user: UserId) -> None:
+        """What fails is found again by whoever looks next."""
+        try:
+            await self.erase(user)
+        except HubError as e:
+            self._log.warning("erasure_interrupted", user=user, error=e.message)
+        except Exception:  # noqa: BLE001  # boundary: one user; rows that cannot be read must not stop the others
+            self._log.exception("erasure_failed", user=user)
 
     async def erase(self, user: UserId) -> None:
         """Take everything of this buried user away. Raises `Unavailable`; it may be begun anew at any time."""

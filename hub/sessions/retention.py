@@ -44,6 +44,8 @@ class Retention:
                 await self.sweep()
             except HubError as e:  # tried again
                 self._log.warning("sweep_interrupted", error=e.message)
+            except Exception:  # noqa: BLE001  # boundary: one sweep; rows that cannot be read take no worker down
+                self._log.exception("sweep_failed")
 
     async def sweep(self) -> None:
         """Remove all that has had its time. Raises `Unavailable`."""

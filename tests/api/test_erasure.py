@@ -222,6 +222,28 @@ async def test_what_a_worker_was_lost_with_is_taken_up_by_another(office: Office
     assert await office.where(name) == []
 
 
+async def test_rows_that_cannot_be_read_hold_up_nobody_else(office: Office) -> None:
+    one, _ = office.doors
+    tokens = {name: await one.register(name) for name in (fresh("poisoned"), fresh("well"))}
+    (poisoned, well), owner_token = list(tokens), await one.register(fresh("owner"))
+    async with one.rest(owner_token) as owner:
+        session = await open_session(owner)
+        await owner.put(f"/v1/sessions/{session}/members/{poisoned}", json={"role": "editor"})
+        async with await one.enter(tokens[poisoned]) as person:
+            await person.ask("session.join", session=session)
+            run = (await person.say(session, "/script turns=1 tokens=1"))["run"]
+            last = (await person.expect("run.finished"))["seq"]
+        row = """WITH grown AS (UPDATE sessions SET last_seq = $2 WHERE id = $1)
+            INSERT INTO events (session_id, seq, type, run_id, ts, data)
+            VALUES ($1, $2, 'tool.returned', $3, now(), '{"call":"no id"}')"""
+        await office.sql(row, session, last + 1, run)
+        ids = [(await office.admin.delete(f"/v1/admin/users/{name}")).json()["user"] for name in (poisoned, well)]
+        await office.until_erased(ids[1])
+        assert not await office.sql("SELECT FROM users WHERE id = $1 AND erasure_ended_at IS NOT NULL", ids[0])
+        await office.sql("DELETE FROM events WHERE session_id = $1 AND seq = $2", session, last + 1)
+        await office.until_erased(ids[0])
+
+
 async def test_an_address_can_be_taken_out_of_the_trail_and_nothing_else_changed(office: Office) -> None:
     (entry,) = await office.sql("SELECT id, address FROM audit WHERE address IS NOT NULL ORDER BY id DESC LIMIT 1")
     for change in ("address = 'x'", "address = NULL, action = 'x'", "action = 'x'", "actor = NULL, address = NULL"):
