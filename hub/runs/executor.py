@@ -19,7 +19,7 @@ from hub.runs.lease import LeaseKeeper
 from hub.store import runs
 from hub.store.database import Store
 
-POLL_S = 2.0  # how late a queued or abandoned run is found when every notice is lost
+POLL_S = 1.0  # how late an abandoned run is found, and a queued one when every notice is lost
 BATCH = 16  # runs claimed at once, so that workers that wake together share the queue
 YIELD_S = 0.002  # a worker waits this long per run it has before it claims, so that idle ones come first
 YIELD_MAX_S = 0.05

@@ -75,7 +75,7 @@ async def _takeover(
             users=4,
             sessions=8,
             tabs=1,
-            words=_say("/script turns=3 tokens=40 rate=10"),
+            words=_say("/script turns=3 tokens=40 rate=20"),
             patience=1.0,
             silent_s=3600.0,  # a run may be taken over dozens of times: what queues up meanwhile would outlast the rest
             cancels=0.0,
@@ -114,7 +114,7 @@ async def _takeover(
 
 async def takeover(seed: int, keep: Path | None) -> Verdict:
     """50 kill -9 of workers that run turns, with a lease of 3 s: tokens flow again within 6 s."""
-    return await _takeover(seed, keep, kills=50, lease_s=3, within_s=6.0, pause_s=5.0)
+    return await _takeover(seed, keep, kills=50, lease_s=3, within_s=6.0, pause_s=7.0)
 
 
 async def takeover_defaults(seed: int, keep: Path | None) -> Verdict:
