@@ -38,15 +38,18 @@ from hub.telemetry.times import Times
 
 COMMAND_S = 4.0  # from its arrival: whoever asks hears within 5 s, also that it cannot be done, and from a busy machine
 FORK_S = 10.0  # a fork copies a conversation; to try again would make another
+JOIN_S = 10.0  # when everybody comes back at once, they wait for each other rather than to come again
+JOINS_AT_ONCE = 16  # the others wait without a connection to PostgreSQL, which those who write need, too
 
 
 class Dispatch:
     """Carries out one command of a connection: exactly one reply, within `deadline_s` seconds of its arrival; a fork
-    has ten."""
+    and a join have ten."""
 
     def __init__(self, services: GatewayServices, *, deadline_s: float = COMMAND_S) -> None:
         self._services = services
         self._deadline_s = deadline_s
+        self._joins = asyncio.Semaphore(JOINS_AT_ONCE)
         self.ack_times = Times()  # of messages, from the command's turn to the ok
         self._log = structlog.get_logger("hub.gateway")
 
@@ -55,8 +58,7 @@ class Dispatch:
         cancelled."""
         began = time.monotonic()
         try:
-            deadline_s = FORK_S if isinstance(command, SessionFork) else self._deadline_s
-            async with asyncio.timeout_at(arrived + deadline_s):
+            async with asyncio.timeout_at(arrived + self._time_for(command)):
                 result = await self._carry_out(connection, command)
         except HubError as e:
             connection.fail(command.id, e)
@@ -72,6 +74,15 @@ class Dispatch:
             if isinstance(command, MessageSend):
                 self.ack_times.add(time.monotonic() - began)
 
+    def _time_for(self, command: AnyCommand) -> float:
+        match command:
+            case SessionFork():
+                return FORK_S
+            case SessionJoin():
+                return JOIN_S
+            case _:
+                return self._deadline_s
+
     async def _carry_out(  # noqa: C901 - one line for each command
         self, connection: Connection, command: AnyCommand
     ) -> BaseModel | None:
@@ -85,7 +96,8 @@ class Dispatch:
             case SessionCreate():
                 return await sessions.create(self._services, connection, command)
             case SessionJoin():
-                await sessions.join(self._services, connection, command)
+                async with self._joins:
+                    await sessions.join(self._services, connection, command)
                 return None
             case SessionLeave():
                 return await sessions.leave(self._services, connection, command)

@@ -18,6 +18,7 @@ from hub.protocol.commands import Auth
 from hub.protocol.problem import problem, problem_headers
 
 AUTHENTICATE_S = 10.0
+AT_ONCE = 8  # the others wait without a connection to PostgreSQL, which those who are in need, too
 RETRY_AFTER_S = 5.0  # of a refused handshake
 
 
@@ -38,6 +39,7 @@ class Entry:
         self._limits = limits
         self._options = options
         self._hosts = Hosts(options.allowed_hosts)
+        self._turn = asyncio.Semaphore(AT_ONCE)
         self._log = structlog.get_logger("hub.gateway")
 
     async def principal(self, scope: WebSocketScope, sockets: int) -> Principal | None:
@@ -55,7 +57,7 @@ class Entry:
             check(self._limits.from_address(client[0]))
         shown = shown_credential(scope)
         try:
-            async with asyncio.timeout(AUTHENTICATE_S):
+            async with asyncio.timeout(AUTHENTICATE_S), self._turn:
                 if shown.token is not None:
                     return await self._authenticator.bearer(shown.token)
                 if shown.ticket is not None:
@@ -83,7 +85,7 @@ class Entry:
         if not isinstance(command, Auth):
             raise TurnedAway(Close.NOT_AUTHENTICATED, "the first frame must authenticate")
         try:
-            async with asyncio.timeout(AUTHENTICATE_S):
+            async with asyncio.timeout(AUTHENTICATE_S), self._turn:
                 return command, await self._authenticator.bearer(command.token)
         except Unauthenticated as e:
             raise TurnedAway(Close.NOT_AUTHENTICATED, e.message) from None

@@ -1,6 +1,7 @@
 """Who is in a session, over all workers: leased, never stored."""
 
 import asyncio
+import math
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from hub.relay.wire import Reply
 TTL_S = 60.0
 REFRESH_S = 20.0
 JOIN_DELAY_S = 0.1  # what a user does in quick succession is told once
+JOIN_EVERY_S = 1.0  # when everybody comes back, each coming is told to everybody
 LEAVE_DELAY_S = 2.0  # a reload of the page is no leave
 TICK_S = 0.1
 PER_WRITE = 200  # connections per command
@@ -48,6 +50,7 @@ class Presence:
         self._write_script = scripts.load("presence_write")
         self._here: dict[SessionId, dict[bytes, _Here]] = {}
         self._due: dict[tuple[SessionId, UserId], float] = {}
+        self._told: dict[tuple[SessionId, UserId], float] = {}  # since the last refresh
         self._changed = asyncio.Event()
 
     def join(self, session: SessionId, user: UserId, name: str, connection: str) -> None:
@@ -55,7 +58,10 @@ class Presence:
         here = self._here.setdefault(session, {})
         here[_field(user, connection)] = _Here("active", orjson.dumps(name))
         self._write(session, [_field(user, connection)])
-        self._tell_after(JOIN_DELAY_S, session, user)
+        moment = time.monotonic()
+        at = max(moment + JOIN_DELAY_S, self._told.get((session, user), -math.inf) + JOIN_EVERY_S)
+        self._due[session, user] = min(at, self._due.get((session, user), math.inf))
+        self._changed.set()
 
     def set(self, session: SessionId, user: UserId, connection: str, status: Status) -> None:
         """What the connection does now; nothing when it is not here."""
@@ -118,11 +124,13 @@ class Presence:
         for (session, user), at in list(self._due.items()):
             if at <= moment:
                 del self._due[session, user]
+                self._told[session, user] = moment
                 due.setdefault(session, []).append(user.encode())
         for session, users in due.items():
             self._run(session, b"tell", users, ignored)
 
     def _refresh(self) -> None:
+        self._told.clear()
         for session, here in self._here.items():
             fields = list(here)
             for i in range(0, len(fields), PER_WRITE):

@@ -134,6 +134,17 @@ async def test_coming_back_at_once_is_no_news(redis_url: str) -> None:
         assert [data.name for data in told(listener)] == ["Ann", "Bob"]
 
 
+async def test_many_who_come_one_after_the_other_are_news_once_a_second(redis_url: str) -> None:
+    async with relay(redis_url) as one, presence(one) as here:
+        session = new_session()
+        listener = await ear(one, session)
+        for number in range(10):
+            here.join(session, ANN, "Ann", f"c{number}")
+            await asyncio.sleep(0.15)  # longer than what is told once anyway
+        await eventually(lambda: listener.heard and told(listener)[-1].connections == 10)
+        assert len(listener.heard) <= 4
+
+
 async def test_two_workers_and_several_connections_are_one_person(redis_url: str) -> None:
     async with relay(redis_url) as one, relay(redis_url) as two, presence(one) as here, presence(two) as there:
         session = new_session()
