@@ -76,8 +76,19 @@ async def test_a_session_is_exported_whole_and_in_order(office: Office) -> None:
         await person.expect("run.finished")
         # More than a page, and exactly two: the seam is where something is lost or comes twice.
         known = (await rest.get(f"/v1/sessions/{session}")).json()["last_seq"]
-        for _ in range(2 * PAGE - known):
-            await rest.patch(f"/v1/sessions/{session}", json={"title": "all of it"})
+        await office.sql(
+            """
+            WITH place AS (
+                UPDATE sessions SET last_seq = last_seq + $2::int WHERE id = $1::uuid
+                RETURNING last_seq - $2::int AS before)
+            INSERT INTO events (session_id, seq, type, ts, data)
+            SELECT $1::uuid, before + n, 'budget.reached', clock_timestamp(),
+                   '{"scope":"run","quantity":"tokens","limit":1,"used":1}'
+            FROM place, generate_series(1, $2::int) AS n
+            """,
+            session,
+            2 * PAGE - known,
+        )
         found = await lines(rest, f"/v1/sessions/{session}/export")
         log = [*(await rest.get(f"/v1/sessions/{session}/events?limit=1000")).json()["items"]]
     assert len(log) == 2 * PAGE

@@ -14,7 +14,7 @@ from tests.process.serving import ROOT, environment
 @pytest.mark.timeout(120)
 def test_a_scenario_runs_and_is_judged(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "loadtests.run", "mixed", "--users", "8", "--spawn-rate", "8"]
-    command += ["--run-time", "6s", "--processes", "2", "--results", str(tmp_path)]
+    command += ["--run-time", "5s", "--stop-timeout", "3", "--processes", "2", "--results", str(tmp_path)]
     ended = subprocess.run(
         command, cwd=ROOT, env=environment(HUB_LOAD_ACCOUNTS="1"), capture_output=True, text=True, timeout=100
     )
