@@ -110,9 +110,11 @@ class Room:
 
     # ---- what comes from the truth
 
-    def start(self, last_seq: int, messages: Sequence[OpenMessage]) -> None:
-        """Begins after event `last_seq`, with these messages open."""
+    def start(self, last_seq: int, messages: Sequence[OpenMessage], recent: Iterable[LoggedEvent] = ()) -> None:
+        """Begins after event `last_seq`, or the last of the `recent` ones, with these messages open."""
         self.last_seq = last_seq
+        for event in recent:
+            self._show(event.seq, envelope.closes(event), Frame(event.frame()))
         self.started = True
         self.restore(messages)
         self._settle()

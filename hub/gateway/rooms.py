@@ -21,6 +21,7 @@ from hub.store.database import Store
 from hub.telemetry.times import Times
 
 PAGE = 500
+REMEMBERED = 64  # of the events before a room was opened; most replays need no others
 CONFIRM_S = 1.0  # then the room opens without Redis: the position check carries it
 REORDER_S = 0.02  # what two workers published crosswise is usually complete by then
 CHECK_S = 2.0
@@ -176,7 +177,9 @@ class Rooms:
                 last_seq = await log.last_seq(db, room.session)
             if last_seq is None:
                 raise NotFound("no such session")
-            room.start(last_seq, await self._open_at_first(room.session))
+            # What was under way through Redis may come late, of messages that ended before: it must know of those.
+            recent = await self._page(room.session, max(0, last_seq - REMEMBERED)) if last_seq else ()
+            room.start(last_seq, await self._open_at_first(room.session), recent)
             entry.opened.set_result(None)
         except HubError as error:
             # The next one who comes tries anew.

@@ -138,7 +138,7 @@ class Execution:
         self._model = self._catalog.alias(team)
         state, number, given = loaded.state, self._run.turn, loaded.pending
         said = await self._said() if team.max_messages is not None else 0
-        goes_on, announced = loaded.goes_on, loaded.goes_on and loaded.unfinished is None
+        goes_on, announced = loaded.goes_on, loaded.announced
         while True:
             if goes_on:
                 if await calls.carry_out() is None:

@@ -22,7 +22,8 @@ class Loaded:
     """`state` is the team's, `pending` what it has not taken in yet, `calls` those whose results it awaits. `asker` is
     the user whose message asked for the run, `user` the name of the account.
 
-    `goes_on`: they are calls of the turn that is next, which goes on after them. `unfinished` is the turn an earlier
+    `goes_on`: they are calls of the turn that is next, which goes on after them; `announced`: everybody knows of its
+    beginning, and nothing that was shown since is void. `unfinished` is the turn an earlier
     attempt was cut off in, and `voided` the messages that were open then; `open_calls` are the tools that attempt had
     called without a record of the result. `kept_open` is what Redis still has of the run: also messages that were
     finished while it was away.
@@ -35,6 +36,7 @@ class Loaded:
     pending: tuple[PendingInput, ...]
     calls: tuple[Call, ...]
     goes_on: bool
+    announced: bool
     unfinished: turns.UnfinishedTurn | None
     voided: tuple[MessageId, ...]
     kept_open: tuple[MessageId, ...]
@@ -48,15 +50,16 @@ async def load(store: Store, open_messages: OpenMessages, run: ClaimedRun) -> Lo
     """Read it from the store; what was shown and not finished, from Redis, as far as that remembers."""
     lease = run.lease
     known = list[Call]()
-    unfinished = None
+    begun = None
     async with store.statements() as db:
         begins = await pending.given(db, lease.session, run.input_message)
         given = await pending.pending(db, lease.session, lease.run)
         if begins.awaits_calls:
             known = await calls.of_session(db, lease.session)
         goes_on = any(call.run == lease.run and call.turn == run.turn for call in known)
-        if run.attempt > 1 and _may_have_shown(run, known, goes_on=goes_on):
-            unfinished = await turns.unfinished(db, lease.session, lease.run, run.turn)
+        if run.attempt > 1:
+            begun = await turns.unfinished(db, lease.session, lease.run, run.turn)
+    unfinished = begun if _may_have_shown(run, known, goes_on=goes_on) else None
     shown = await _shown(open_messages, run) if unfinished is not None else []
     finished: set[MessageId] = set()
     if shown:
@@ -70,6 +73,7 @@ async def load(store: Store, open_messages: OpenMessages, run: ClaimedRun) -> Lo
         tuple(given),
         tuple(known),
         goes_on,
+        goes_on and begun is not None and unfinished is None,
         unfinished,
         tuple(m.message for m in shown if m.turn == run.turn and m.message not in finished),
         tuple(m.message for m in shown),

@@ -1,5 +1,6 @@
 """One turn as it happens: what the engine tells becomes deltas, and durable events in the same order."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import assert_never
@@ -223,6 +224,17 @@ class Turn:
             await self._commit([ended] if ended else [], list(events), self._write)
 
     async def _commit(self, finished: list[FinishedMessage], events: list[NewEvent], close: Close) -> None:
+        """To its end, also when the turn is stopped meanwhile: of a COMMIT that is cut off nobody knows what came of
+        it, and what follows would tell the same again."""
+        committing = asyncio.create_task(self._do_commit(finished, events, close))  # noqa: TID251 - this waits for it
+        try:
+            await asyncio.shield(committing)
+        except asyncio.CancelledError:
+            await asyncio.wait({committing})
+            committing.result()
+            raise
+
+    async def _do_commit(self, finished: list[FinishedMessage], events: list[NewEvent], close: Close) -> None:
 
         async def write(db: Db, logged: list[LoggedEvent]) -> Sequence[NewEvent]:
             said = [self._said(message, event.seq) for message, event in zip(finished, logged, strict=False)]

@@ -333,6 +333,7 @@ class _Checker:
 
     def _audit(self, r: Record) -> None:
         holders: dict[str, tuple[int, str]] = {}
+        answered: dict[str, str] = {}  # run → who wrote its newest event, if that was a person's answer
         for item in r["items"]:
             run, epoch, writer = item["run"], item["epoch"], item["writer"]
             if item["type"] == "grant":
@@ -342,8 +343,13 @@ class _Checker:
             elif item["type"] == "effect":
                 if run in holders and writer != holders[run][1]:
                     self.report.strange_effects.append(f"of {run} by {writer}, the lease is with {holders[run][1]}")
+            elif item["type"] == "tool.returned" and answered.get(run) == writer:
+                pass  # whoever was told that a lost call is to be left alone says so in the same transaction
             elif item["type"] in RUNNER_ONLY and run in holders and writer != holders[run][1]:
                 self._wrong("zombie-write", f"{item['type']} of {run} by {writer}, the lease is with {holders[run][1]}")
+            answered.pop(run, None)
+            if item["type"] == "input.resolved":
+                answered[run] = writer
 
     def finish(self) -> None:
         """What can be said only when all is known."""

@@ -363,3 +363,11 @@ def test_a_superseded_turn_is_done_again() -> None:
     assert report.anomalies == {}
     assert report.ledger["turns superseded"] == 1
     assert len(report.takeovers) == 1
+
+
+def test_who_answers_for_a_lost_call_may_say_what_came_of_it() -> None:
+    """The answer and the result are one transaction of the worker that took the answer; anything else is a zombie's."""
+    answer = [{"type": kind, "run": "r1", "epoch": 1, "writer": "n2"} for kind in ("input.resolved", "tool.returned")]
+    assert not check([{"k": "audit", "items": [*AUDIT[:1], *answer]}]).anomalies
+    for items in ([answer[1]], [answer[0], {**answer[1], "writer": "n3"}], [*answer, answer[1]]):
+        assert check([{"k": "audit", "items": [*AUDIT[:1], *items]}]).anomalies == {"zombie-write": 1}

@@ -16,9 +16,9 @@ from hub.domain.run import Lease
 from hub.domain.session import OnBusy
 from hub.gateway.follower import Follower
 from hub.gateway.outbox import Outbox
-from hub.gateway.rooms import PAGE, Rooms
+from hub.gateway.rooms import PAGE, REMEMBERED, Rooms
 from hub.protocol.events import AgentAuthor, MessageCompletedData, MessageRedactedData, Person, UsageData
-from hub.protocol.frames import LoggedEvent, NewEvent
+from hub.protocol.frames import DeltaFrames, LoggedEvent, NewEvent, now_ms
 from hub.relay import envelope, keys
 from hub.store import log, sessions, users
 from hub.store.database import Store
@@ -310,11 +310,17 @@ async def test_a_message_that_has_just_ended_is_not_shown_as_open(store: Store, 
         await watcher.join(rooms, session, 0)
         await eventually(lambda: len(watcher.frames) == 4)
         assert watcher.texts == {still_open.message: "not yet"}
+        late = DeltaFrames(session, new_lease(session).run, ended.message, 0, ALPHA.name, ALPHA.display_name)
+        frame = late.delta(0, "over", now_ms())  # it was under way when the room was opened
+        one.publisher.publish(session, envelope.delta(session, ended.message, 0, 2, frame))
+        still_open.add(", still")
+        await eventually(lambda: watcher.texts.get(still_open.message) == "not yet, still")
+        assert watcher.texts == {still_open.message: "not yet, still"}
         gaps, entry = one.subscriber.gaps, rooms._entries[session]
         await ask(redis_url, "CLIENT", "KILL", "TYPE", "pubsub")
         await eventually(lambda: one.subscriber.gaps > gaps)
         await eventually(lambda: not entry.repairing and not entry.room.needs_text)
-        assert watcher.texts == {still_open.message: "not yet"}
+        assert watcher.texts == {still_open.message: "not yet, still"}
         assert not watcher.wrong
 
 
@@ -376,7 +382,7 @@ async def test_a_frozen_redis_delays_a_join_and_no_more(store: Store) -> None:
 async def test_without_postgresql_a_join_is_refused_and_a_replay_waits(store: Store, redis_url: str, dsn: str) -> None:
     async with relay(redis_url) as one, rooms_of(store, one, check_s=0.2) as rooms:
         session = await new_session(store)
-        await say(store, session, 10)
+        await say(store, session, REMEMBERED + 10)
         away = Store("postgresql://hub@/hub?host=/nowhere")
         async with rooms_of(away, one) as elsewhere:
             with pytest.raises(Unavailable):
@@ -389,10 +395,10 @@ async def test_without_postgresql_a_join_is_refused_and_a_replay_waits(store: St
         rooms._store = away = Store("postgresql://hub@/hub?host=/nowhere")
         follower.start()
         with pytest.raises(TimeoutError):
-            await eventually(lambda: watcher.seq == 10, deadline_s=0.5)
+            await eventually(lambda: watcher.seq == REMEMBERED + 10, deadline_s=0.5)
         await away.close()
         rooms._store = store
-        await eventually(lambda: watcher.seq == 10)
+        await eventually(lambda: watcher.seq == REMEMBERED + 10)
         assert not watcher.wrong
 
 

@@ -3,23 +3,29 @@
 import asyncio
 import shutil
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
+import asyncpg
 import pytest
 
 from hub.domain.ids import SessionId, UserId
-from hub.domain.run import Lease
+from hub.domain.run import Lease, MessageStatus
+from hub.domain.team import AgentSpec
+from hub.engine.base import AgentStarted
 from hub.protocol.events import AgentStatusData
+from hub.protocol.frames import LoggedEvent, NewEvent
 from hub.relay import envelope
 from hub.relay.broadcast import Broadcast
 from hub.relay.pipeline import ignored
 from hub.relay.wire import encode
 from hub.runs.journal import Journal
 from hub.runs.lease import HeldLease
+from hub.runs.turn import Turn
 from hub.store import log
-from hub.store.database import Store
+from hub.store.database import Db, Store
 from hub.store.log import LeaseLost
+from hub.store.messages import AgentMessage
 from hub.store.migrate import upgrade
 from tests.conftest import short_dir
 from tests.relay.wiring import ear, eventually, own_valkey, relay
@@ -130,3 +136,45 @@ async def test_it_outlives_a_database_that_is_started_anew(redis_url: str) -> No
         await store.close()
         server.postgres.stop()
         shutil.rmtree(home, ignore_errors=True)
+
+
+SLOW_COMMIT = """
+CREATE FUNCTION slow_commit() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.5); RETURN NULL; END $$;
+CREATE CONSTRAINT TRIGGER slow_commit AFTER INSERT ON events DEFERRABLE INITIALLY DEFERRED FOR EACH ROW
+    WHEN (NEW.type = 'turn.started') EXECUTE FUNCTION slow_commit();
+"""
+FAST_COMMIT = "DROP TRIGGER slow_commit ON events; DROP FUNCTION slow_commit()"
+COMMITTING = "SELECT count(*) FROM pg_stat_activity WHERE query = 'COMMIT' AND state = 'active'"
+
+
+async def test_a_stop_that_comes_while_a_turn_is_recorded_has_nothing_told_twice(
+    store: Store, dsn: str, redis_url: str, lease: Lease
+) -> None:
+    """The COMMIT of the turn's beginning is under way when the turn is stopped."""
+
+    async def close(_: Db, __: list[AgentMessage], ___: list[LoggedEvent]) -> Sequence[NewEvent]:
+        return ()
+
+    agent = AgentSpec(name="alpha", display_name="Alpha")
+    database = await asyncpg.connect(dsn)
+    await database.execute(SLOW_COMMIT)
+    try:
+        async with relay(redis_url) as one, asyncio.TaskGroup() as tasks:
+            journal = Journal(store, Broadcast(one.publisher), HeldLease(lease, time.monotonic() + 60))
+            journal.hold_back(event(1, lease.run))
+            turn = Turn(journal, one.deltas, turn=0, attempt=1)
+            beginning = tasks.create_task(turn.emit(AgentStarted(agent)))
+            async with asyncio.timeout(10):
+                while not await database.fetchval(COMMITTING):  # noqa: ASYNC110 (it happens in PostgreSQL)
+                    await asyncio.sleep(0.01)
+            beginning.cancel()
+            await asyncio.wait({beginning})
+            assert beginning.cancelled()
+            await turn.end(MessageStatus.INTERRUPTED, [event(2, lease.run)], close)
+        async with store.statements() as db:
+            told = [logged.type for logged in await log.read(db, lease.session, after=0, limit=9)]
+        assert told == ["run.queued", "turn.started", "run.queued"]
+        assert store.pool_in_use == 0
+    finally:
+        await database.execute(FAST_COMMIT)
+        await database.close()

@@ -13,8 +13,11 @@ from typing import Any
 import asyncpg
 import pytest
 
-from hub.protocol.events import AgentAuthor
+from hub.domain.ids import RunId, SessionId
+from hub.protocol.events import AgentAuthor, TurnSupersededData
+from hub.protocol.frames import NewEvent
 from hub.relay import keys, open_messages
+from hub.store import log
 from hub.store.database import Store
 from tests.conftest import Cluster, running_worker, settings_for, short_dir
 from tests.driver import Door, Person, Refused, seqs
@@ -186,6 +189,25 @@ async def test_what_redis_still_holds_open_and_is_finished_is_not_void(gateway: 
         told = [message["text"][:5] for message in await transcript(gateway, ada, session)]
         assert told == ["/scri", "t0.0 ", "t1.0 "]
         assert await ask_redis(valkey_server, "EXISTS", name) == 0
+
+
+async def test_a_turn_that_was_void_is_announced_again_after_its_calls(gateway: Door, store: Store) -> None:
+    """A runner was lost after it had said that the turn is void, and before it began it again: what the next one shows
+    of it must be void, too, when that one is lost."""
+    async with await gateway.person() as ada:
+        session = await room_for(ada, "scripted-tools")
+        sent, request = await asked(ada, session, "/script turns=1 tokens=60 rate=50 tool=transfer key=void")
+        void = TurnSupersededData(turn=0, attempt=1, messages=[], reason="the worker that ran this turn was lost")
+        async with store.transaction() as db:
+            await log.append(db, SessionId(session), [NewEvent(void, RunId(sent["run"]))])
+        await answer(ada, request, decision="approve")
+        started = await ada.expect("run.started", attempt=2)
+        await ada.expect("turn.started", turn=0, attempt=2)
+        shown = await ada.expect("message.delta", index=3)
+        kill(started)
+        again = await ada.expect("turn.superseded", attempt=2)
+        assert again["data"]["messages"] == [shown["data"]["message"]]
+        await finish(ada, sent["run"])
 
 
 async def test_a_safe_call_is_simply_repeated(gateway: Door) -> None:
