@@ -14,6 +14,7 @@ import httpx2
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import WebSocketException
 
+from tests.driver import NO_TLS
 from tests.faults.rig import Node, Rig
 
 FULL = """
@@ -130,7 +131,7 @@ async def slow_headers(rig: Rig, rng: random.Random) -> None:
 async def storm_of_sign_ins(rig: Rig, rng: random.Random) -> None:
     """F23: a hundred people who do not know their password, at once."""
     node = rng.choice(rig.nodes)
-    async with httpx2.AsyncClient(base_url=node.url, timeout=30) as rest:
+    async with httpx2.AsyncClient(base_url=node.url, verify=NO_TLS, timeout=30) as rest:
 
         async def guess(number: int) -> int:
             form = {"grant_type": "password", "username": f"nobody{number}", "password": f"guess {rng.random()}"}

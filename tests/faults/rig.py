@@ -21,7 +21,7 @@ from hub.embedded.postgres import EmbeddedPostgres
 from hub.embedded.valkey import EmbeddedValkey
 from hub.store.migrate import upgrade
 from tests.conftest import short_dir
-from tests.driver import Door
+from tests.driver import NO_TLS, Door
 from tests.faults import audit
 from tests.faults.history import History
 from tests.faults.proxy import Proxy, Streams
@@ -168,7 +168,7 @@ class Node:
 
     async def metrics(self) -> dict[str, float]:
         """What a worker of it counts now, by name."""
-        async with httpx2.AsyncClient(base_url=self.url, timeout=10) as rest:
+        async with httpx2.AsyncClient(base_url=self.url, verify=NO_TLS, timeout=10) as rest:
             text = (await rest.get("/metrics")).text
         found: dict[str, float] = {}
         for line in text.splitlines():
@@ -178,7 +178,7 @@ class Node:
         return found
 
     async def get(self, path: str) -> httpx2.Response:
-        async with httpx2.AsyncClient(base_url=self.url, timeout=10) as rest:
+        async with httpx2.AsyncClient(base_url=self.url, verify=NO_TLS, timeout=10) as rest:
             return await rest.get(path)
 
     async def _dial(self) -> Streams:
