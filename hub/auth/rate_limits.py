@@ -1,6 +1,8 @@
 """How often somebody may ask: per address, per user, per API key, and for what costs the hub much. REST requests and
 WebSocket commands count alike."""
 
+import math
+
 from hub.domain.errors import RateLimited
 from hub.domain.principal import Principal
 from hub.relay.allowances import Allowance, Allowances, Standing
@@ -59,4 +61,4 @@ class RateLimits:
 def check(standing: Standing) -> None:
     """Raises `RateLimited` when the request was too much."""
     if standing.retry_after_s:
-        raise RateLimited("too many requests", retry_after=round(standing.retry_after_s, 3))
+        raise RateLimited("too many requests", retry_after=math.ceil(standing.retry_after_s * 1000) / 1000)

@@ -5,6 +5,7 @@ what comes too fast or is no command is answered at once.
 """
 
 import asyncio
+import math
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -194,7 +195,7 @@ class Connection:
         self._refused += 1
         # A bot whose words are too many is told so at once: it has a turn to finish in time.
         self._slowed = self._refused > PATIENCE and not isinstance(command, TurnDelta)
-        self.fail(command.id, RateLimited("too many commands", retry_after=round(retry_after, 3)))
+        self.fail(command.id, RateLimited("too many commands", retry_after=math.ceil(retry_after * 1000) / 1000))
         if self._refused >= MAX_REFUSED:
             self.close(Close.RATE_LIMITED, "too many commands")
 
