@@ -7,6 +7,7 @@ in stays so: a refresh token cannot be guessed.
 import hashlib
 from typing import Literal
 
+from hub.auth.sources import source
 from hub.domain.errors import RateLimited
 from hub.relay.limits import Limits
 from hub.store.users import name_key
@@ -26,18 +27,18 @@ class Attempts:
         """One try of a password. Failed or not is unknown yet: both count."""
         # Names come from strangers, in any length: a hash keeps keys short and contents out of Redis.
         account = hashlib.sha256(name_key(name).encode("utf-8", "surrogatepass")).hexdigest()
-        await self._take(f"sign-in:pair:{account}:{address}", PAIR_PER_MINUTE, PAIR_BURST)
+        await self._take(f"sign-in:pair:{account}:{_source(address)}", PAIR_PER_MINUTE, PAIR_BURST)
         await self._take(f"sign-in:account:{account}", ACCOUNT_PER_MINUTE, ACCOUNT_BURST)
-        await self._take(f"sign-in:address:{address}", ADDRESS_PER_MINUTE, ADDRESS_BURST)
+        await self._take(f"sign-in:address:{_source(address)}", ADDRESS_PER_MINUTE, ADDRESS_BURST)
 
     async def registration(self, address: str | None) -> None:
         """One new account."""
-        await self._take(f"register:address:{address}", ADDRESS_PER_MINUTE, ADDRESS_BURST)
+        await self._take(f"register:address:{_source(address)}", ADDRESS_PER_MINUTE, ADDRESS_BURST)
 
     async def refresh(self, address: str | None) -> None:
         """One use of a refresh token."""
         per_minute, burst = ADDRESS_PER_MINUTE * 10, ADDRESS_BURST * 10  # no hashing, only a look-up
-        await self._take(f"refresh:address:{address}", per_minute, burst, when_down="allow")
+        await self._take(f"refresh:address:{_source(address)}", per_minute, burst, when_down="allow")
 
     async def _take(
         self, name: str, per_minute: int, burst: int, *, when_down: Literal["allow", "refuse"] = "refuse"
@@ -45,3 +46,7 @@ class Attempts:
         verdict = await self._limits.take(name, per_minute=per_minute, burst=burst, when_down=when_down)
         if not verdict.allowed:
             raise RateLimited("too many attempts", retry_after=verdict.retry_after_s)
+
+
+def _source(address: str | None) -> str:
+    return source(address) if address is not None else "unknown"

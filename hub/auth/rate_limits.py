@@ -3,6 +3,7 @@ WebSocket commands count alike."""
 
 import math
 
+from hub.auth.sources import source
 from hub.domain.errors import RateLimited
 from hub.domain.principal import Principal
 from hub.relay.allowances import Allowance, Allowances, Standing
@@ -31,7 +32,7 @@ class RateLimits:
 
     def from_address(self, address: str) -> Standing:
         """One request from there, by whomever."""
-        return self._allowances.take(self._address, address)
+        return self._allowances.take(self._address, source(address))
 
     def request(self, principal: Principal, route: str) -> Standing:
         """One REST request; `route` is its method and pattern."""

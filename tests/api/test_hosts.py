@@ -88,3 +88,14 @@ async def test_a_trusted_proxy_is_believed(dsn: str, redis_url: str) -> None:
         # What the client itself has written stands to the left of what the proxy has added.
         again = await status(hub, "/openapi.json", host, "X-Forwarded-For: 198.51.100.5, 203.0.113.2")
         assert again == 429 or time.monotonic() - began >= 60
+
+
+async def test_an_ipv6_network_counts_as_one(dsn: str, redis_url: str) -> None:
+    settings = settings_for(
+        dsn, redis_url, trusted_proxies="127.0.0.1", address_requests_per_minute=1, address_request_burst=1
+    )
+    async with running_worker(settings) as hub:
+        host, began = f"Host: {hub.url.removeprefix('http://')}", time.monotonic()
+        forwarded = ("2001:db8:1:2::1", "2001:db8:1:2:ffff::9", "2001:db8:1:3::1", "::ffff:192.0.2.1", "192.0.2.1")
+        got = [await status(hub, "/openapi.json", host, f"X-Forwarded-For: {address}") for address in forwarded]
+        assert got == [200, 429, 200, 200, 429] or time.monotonic() - began >= 60
