@@ -123,7 +123,7 @@ async def test_one_that_dies_is_an_error_and_comes_back() -> None:
         assert (await call(tools, "echo", "back again")).text == "back again"
         assert server.restarts == 2
         last = await processes(tools)
-    assert not any(map(alive, last))
+    await gone(last)
 
 
 async def test_a_message_longer_than_any_that_is_taken_ends_the_connection() -> None:
@@ -139,7 +139,7 @@ async def test_one_that_does_not_leave_is_killed() -> None:
         pids = await processes(tools)
         began = loop.time()
     assert loop.time() - began < 1.5
-    assert not any(map(alive, pids))
+    await gone(pids)
 
 
 async def test_one_that_cannot_be_started_is_not_available() -> None:

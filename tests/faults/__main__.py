@@ -5,6 +5,7 @@ Without `--only`: a random mix of all faults, the same for the same seed. With i
 
 import argparse
 import asyncio
+import signal
 import sys
 from pathlib import Path
 
@@ -35,6 +36,8 @@ def main() -> int:
 def _run(options: argparse.Namespace) -> list[Verdict]:
     if options.check is not None:
         return [_shown(Verdict(str(options.check), 0, check(records_of(options.check))))]
+    # Ended from outside it leaves nothing behind either, as after Ctrl-C.
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     names = list(SCENARIOS) if options.only == "must-hold" else [options.only]
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return [
