@@ -59,6 +59,7 @@ from hub.relay.broadcast import (
     MembershipChanged,
     RunQueued,
     StopRun,
+    TeamsChanged,
     parse_notice,
 )
 from hub.relay.connection import Redis
@@ -75,6 +76,7 @@ from hub.runs.control import RunControl
 from hub.runs.executor import Executor
 from hub.runs.expiry import Expiry
 from hub.runs.lease import LeaseKeeper
+from hub.runs.teams import ImportedTeams
 from hub.sessions.accounting import Accounting
 from hub.sessions.budgeting import SessionBudgets
 from hub.sessions.control import Control
@@ -91,6 +93,7 @@ from hub.sessions.messages import Messages
 from hub.sessions.organisations import Organisations
 from hub.sessions.retention import Keep, Retention
 from hub.sessions.seats import Seats, speakers
+from hub.sessions.teams import Teams
 from hub.settings import Settings, parse_secret_keys, variable
 from hub.store import counters, search
 from hub.store.database import Store
@@ -141,11 +144,13 @@ class Worker:
         self.bot_line = BotLine(self.pipeline, self.subscriber)
         self.bots = Bots(self.bot_line, partial(speakers, self.store))
         self.catalog = _catalog(settings, self.store, self.bots)
+        self.imported = ImportedTeams(self.store, self.catalog)
         self.mcp: Sequence[McpServer] = ()
         self.executor = Executor(
             self.store,
             self.broadcast,
             self.catalog,
+            self.imported,
             self.deltas,
             self.open_messages,
             self.keeper,
@@ -192,6 +197,9 @@ class Worker:
         self.budgets = SessionBudgets(self.store, self.catalog, settings.limits)
         self.control = Control(self.store, self.broadcast, control)
         self.inputs = Inputs(self.store, self.broadcast, control)
+        self.teams = Teams(
+            self.store, names=self.catalog.vocabulary, files=self.catalog.files, changed=self._teams_changed
+        )
 
     def _wire_edges(self) -> None:
         settings = self._settings
@@ -316,6 +324,7 @@ class Worker:
                 control=self.control,
                 inputs=self.inputs,
                 catalog=self.catalog,
+                teams=self.teams,
                 readiness=self.readiness,
                 metrics=metrics.text,
                 key_set=key_set(self.keys),
@@ -343,6 +352,7 @@ class Worker:
             "gateway": self.gateway.run(),
             "erasure": self.erasure.run(),
             "retention": self.retention.run(),
+            "teams": self.imported.run(),
         }.items():
             self._tasks.create_task(run, name=name)
         if self._settings.role != "gateway":
@@ -362,11 +372,14 @@ class Worker:
             await self.store.ping()
         except HubError:
             checks["postgresql"] = "down"
+        if not self.imported.known:
+            checks["teams"] = "not read yet"
         if not (self.subscriber.connected and self.pipeline.connected):
             checks["redis"] = "degraded"
         if self.stopping.is_set():
             checks["worker"] = "draining"
-        return Readiness(ready=checks["postgresql"] == "ok" and not self.stopping.is_set(), checks=checks)
+        ready = checks["postgresql"] == "ok" and self.imported.known and not self.stopping.is_set()
+        return Readiness(ready=ready, checks=checks)
 
     async def drain(self) -> None:
         """Say goodbye: no new work, runs handed over between turns, sockets closed with a hint when to come back."""
@@ -384,6 +397,10 @@ class Worker:
         await self.redis.close()
         await self.store.close()
 
+    async def _teams_changed(self) -> None:
+        self.broadcast.teams_changed()
+        await self.imported.refresh()  # whoever has changed them sees it at once
+
     def _on_notice(self, payload: bytes) -> None:
         notice = parse_notice(payload)
         match notice:
@@ -393,6 +410,8 @@ class Worker:
                 self.keeper.look_at(run)
             case MembershipChanged() | CredentialsChanged():
                 self.gateway.notice(notice)
+            case TeamsChanged():
+                self.imported.look()
             case None:
                 structlog.get_logger("hub.relay").warning("unknown_notice")
             case _:

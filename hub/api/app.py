@@ -61,6 +61,7 @@ def build(services: Services, *, static: Path = STATIC) -> FastAPI:
     app.state.services = services
     app.state.stream_slots = StreamSlots(services.max_streams)
     errors.install(app)
+    include(app, docs.router(app, static / "swagger"))  # first: its `schema.json` is no team's name
     for routes in (
         auth,
         me,
@@ -85,7 +86,6 @@ def build(services: Services, *, static: Path = STATIC) -> FastAPI:
         well_known,
     ):
         include(app, routes.router())
-    include(app, docs.router(app, static / "swagger"))
     app.include_router(web.router(app, static / "web"))
     _wrap(app, services)
     return app

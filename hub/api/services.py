@@ -26,6 +26,7 @@ from hub.sessions.lifecycle import Sessions
 from hub.sessions.members import Members
 from hub.sessions.messages import Messages
 from hub.sessions.organisations import Organisations
+from hub.sessions.teams import Teams
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,7 @@ class Services:
     control: Control
     inputs: Inputs
     catalog: Catalog
+    teams: Teams
     readiness: Callable[[], Awaitable[Readiness]]
     metrics: Callable[[], bytes]
     key_set: Mapping[str, object]

@@ -109,7 +109,7 @@ class ClaimedRun:
     `input_message` is the message that asked for the run; `to` names the agent it was addressed to, if any.
     `stop_reason` is set when the run was asked to stop before it was claimed. `cut_off`: its last holder was lost in
     the middle of its work, and may have shown things that are not recorded. `budgeted`: limits were set for its
-    session, its user or its organisation.
+    session, its user or its organisation. `team_version` is that of an imported team; None for one of a file.
     """
 
     lease: Lease
@@ -124,3 +124,4 @@ class ClaimedRun:
     stop_reason: str | None = None
     cut_off: bool = False
     budgeted: bool = False
+    team_version: int | None = None

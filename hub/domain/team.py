@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from hub.domain.budget import Limit
+from hub.domain.ids import OrganisationId
 
 TAKE_TURN = "take_turn"
 """The call by which a turn of a person is asked for: a question whose answer is what they say."""
@@ -131,3 +132,14 @@ class TeamSpec:
     def agent(self, name: str) -> AgentSpec | None:
         """The agent of that name."""
         return next((agent for agent in self.agents if agent.name == name), None)
+
+
+@dataclass(frozen=True, slots=True)
+class ImportedTeam:
+    """A team of the database, as its newest version has it. It is for the sessions of its `organisation`, or for all.
+    No session is opened with one that is `archived`; those that have it go on."""
+
+    spec: TeamSpec
+    version: int
+    organisation: OrganisationId | None = None
+    archived: bool = False

@@ -7,7 +7,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hub.domain.team import TAKE_TURN, TeamKind, TeamSpec
+from hub.domain.ids import OrganisationId
+from hub.domain.team import TAKE_TURN, ImportedTeam, TeamKind, TeamSpec
 from hub.engine.base import Engine
 from hub.engine.bots import Bots
 from hub.engine.langchain.registry import Runnables
@@ -31,9 +32,9 @@ DEFAULT_TEAM = "duo"
 class Catalog:
     """Teams by name and the engine of each; one per worker, to be closed at its end.
 
-    The teams are `teams`, or all that come with the hub and those of the files in `teams_dir`. Raises FileError
-    for a file that holds no team, and ValueError when one of `teams` names a model, a tool or a
-    runnable that does not exist.
+    The teams are `teams`, or all that come with the hub and those of the files in `teams_dir`; and beside these those
+    that were imported (`adopt`). A file hides an imported team of its name. Raises FileError for a file that holds no
+    team, and ValueError when one of `teams` names a model, a tool or a runnable that does not exist.
     """
 
     def __init__(
@@ -55,19 +56,64 @@ class Catalog:
         if teams is None:
             teams = all_teams(teams_dir, names_of(models, tools, self._runnables))
         self._teams = {team.name: team for team in teams}
+        self._imported: Mapping[str, ImportedTeam] = {}
         self._scripted = ScriptedEngine(tools, self._deadlines)
         self._autogen: AutoGenEngine | None = None
         self._langchain: LangChainEngine | None = None
         for team in self._teams.values():
             self._check(team)
 
+    def adopt(self, teams: Iterable[ImportedTeam]) -> None:
+        """Have these, and no others, as teams that were imported."""
+        self._imported = {team.spec.name: team for team in teams}
+
     def names(self) -> Collection[str]:
         """The names of all teams."""
+        return self._teams.keys() | self._imported.keys()
+
+    def files(self) -> Collection[str]:
+        """The names of the teams that come with the hub or out of files."""
         return self._teams.keys()
 
     def get(self, name: str) -> TeamSpec | None:
         """The team of that name."""
-        return self._teams.get(name)
+        if (team := self._teams.get(name)) is not None:
+            return team
+        imported = self._imported.get(name)
+        return imported.spec if imported is not None else None
+
+    def is_for(self, name: str, organisations: Collection[OrganisationId]) -> bool:
+        """Whether sessions of any of these organisations may have the team."""
+        team = self._imported.get(name)
+        return name in self._teams or (
+            team is not None and (team.organisation is None or team.organisation in organisations)
+        )
+
+    def is_open_to(self, name: str, organisation: OrganisationId) -> bool:
+        """Whether a session of this organisation may be opened with the team."""
+        return self.is_for(name, (organisation,)) and (name in self._teams or not self._imported[name].archived)
+
+    def version(self, name: str) -> int | None:
+        """The version of a team that was imported, as it is now."""
+        return self._imported[name].version if name in self._imported and name not in self._teams else None
+
+    def offered(self, organisations: Collection[OrganisationId]) -> list[TeamSpec]:
+        """The teams that people of these organisations may open sessions with, by name."""
+        imported = [
+            team.spec
+            for name, team in self._imported.items()
+            if name not in self._teams and not team.archived and self.is_for(name, organisations)
+        ]
+        return sorted([*self._teams.values(), *imported], key=lambda team: team.name)
+
+    @property
+    def has_tenants(self) -> bool:
+        """Whether any team is for one organisation only."""
+        return any(team.organisation is not None for team in self._imported.values())
+
+    def vocabulary(self) -> Names:
+        """What teams may name here."""
+        return names_of(self._models, self.tools, self._runnables)
 
     def model_name(self, team: TeamSpec) -> str:
         """The name of the model that a team uses, as its provider calls it."""
@@ -98,7 +144,7 @@ class Catalog:
                 return self._autogen
 
     def _runnable_agents(self) -> "RunnableAgents | None":
-        if not any(agent.runnable for team in self._teams.values() for agent in team.agents):
+        if not self._runnables.names():
             return None
         from hub.engine.langchain.agent import RunnableAgents
 

@@ -141,10 +141,13 @@ class RunQueuedData(DurableData):
 
 
 class RunStartedData(DurableData):
+    """`team_version` is that of a team which was imported; the run keeps it."""
+
     TYPE = "run.started"
     team: str
     attempt: int
     node: str
+    team_version: Annotated[int | None, Optional] = None
 
 
 class TurnStartedData(DurableData):

@@ -165,10 +165,13 @@ class AgentResult(Wire):
 
 
 class TeamResult(Wire):
+    """`version` is that of a team which was imported; null for one that comes with the hub or out of a file."""
+
     name: str
     description: str
     model: str
     agents: list[AgentResult]
+    version: int | None = None
 
 
 class SpentResult(Wire):

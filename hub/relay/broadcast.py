@@ -41,7 +41,12 @@ class CredentialsChanged:
     user: UserId
 
 
-Notice = RunQueued | StopRun | MembershipChanged | CredentialsChanged
+@dataclass(frozen=True, slots=True)
+class TeamsChanged:
+    """A team was imported or archived."""
+
+
+Notice = RunQueued | StopRun | MembershipChanged | CredentialsChanged | TeamsChanged
 
 
 def parse_notice(payload: bytes) -> Notice | None:
@@ -55,6 +60,8 @@ def parse_notice(payload: bytes) -> Notice | None:
             return MembershipChanged(SessionId(session), UserId(user))
         case ["credentials", user]:
             return CredentialsChanged(UserId(user))
+        case ["teams"]:
+            return TeamsChanged()
         case _:
             return None
 
@@ -88,6 +95,9 @@ class Broadcast:
 
     def credentials_changed(self, user: UserId) -> None:
         self._notify(f"credentials {user}")
+
+    def teams_changed(self) -> None:
+        self._notify("teams")
 
     def _notify(self, payload: str) -> None:
         self._publisher.notify(keys.NOTICES, payload.encode())

@@ -35,6 +35,7 @@ from hub.runs.journal import Journal
 from hub.runs.lease import HeldLease
 from hub.runs.loading import Loaded, as_input, load
 from hub.runs.steering import follow_up
+from hub.runs.teams import ImportedTeams
 from hub.runs.turn import Turn
 from hub.store import closing, messages, pending, runs, steering, usage
 from hub.store.closing import ClosedTurn, WentOn
@@ -51,6 +52,7 @@ class Execution:
         self,
         store: Store,
         catalog: Catalog,
+        teams: ImportedTeams,
         deltas: DeltaPublisher,
         open_messages: OpenMessages,
         *,
@@ -64,6 +66,7 @@ class Execution:
     ) -> None:
         self._store = store
         self._catalog = catalog
+        self._teams = teams
         self._deltas = deltas
         self._open_messages = open_messages
         self._run = run
@@ -98,10 +101,11 @@ class Execution:
 
     async def _execute(self) -> None:
         loaded = await load(self._store, self._open_messages, self._run)
-        team = self._catalog.get(self._run.team)
-        started = NewEvent(
-            RunStartedData(team=self._run.team, attempt=self._run.attempt, node=self._node), self._run.lease.run
+        team = await self._teams.of_run(self._run)
+        begins = RunStartedData(
+            team=self._run.team, attempt=self._run.attempt, node=self._node, team_version=self._run.team_version
         )
+        started = NewEvent(begins, self._run.lease.run)
         if team is None:
             await self._begin(loaded, started)
             await self._finish(failed("team_unknown", "this hub does not have the team any more"))

@@ -16,6 +16,7 @@ from hub.relay.open_messages import OpenMessages
 from hub.runs.execution import Execution
 from hub.runs.journal import Journal
 from hub.runs.lease import LeaseKeeper
+from hub.runs.teams import ImportedTeams
 from hub.store import runs
 from hub.store.database import Store
 
@@ -33,6 +34,7 @@ class Executor:
         store: Store,
         broadcast: Broadcast,
         catalog: Catalog,
+        teams: ImportedTeams,
         deltas: DeltaPublisher,
         open_messages: OpenMessages,
         keeper: LeaseKeeper,
@@ -46,6 +48,7 @@ class Executor:
         self._store = store
         self._broadcast = broadcast
         self._catalog = catalog
+        self._teams = teams
         self._deltas = deltas
         self._open_messages = open_messages
         self._keeper = keeper
@@ -121,7 +124,9 @@ class Executor:
         at = time.monotonic()
         try:
             async with self._store.statements() as db:
-                claimed = await runs.claim(db, node=self._node, limit=room, lease_s=self._lease_s)
+                claimed = await runs.claim(
+                    db, node=self._node, limit=room, lease_s=self._lease_s, files=self._catalog.files()
+                )
         except Conflict:  # another worker was faster in one of these sessions: look again at once
             self._wake.set()
             return []
@@ -137,6 +142,7 @@ class Executor:
         execution = Execution(
             self._store,
             self._catalog,
+            self._teams,
             self._deltas,
             self._open_messages,
             run=claimed,

@@ -2,10 +2,10 @@
 
 from hub.auth.policy import Action, require_role, require_scope
 from hub.domain.errors import NotFound
-from hub.domain.ids import SessionId, parse_id
+from hub.domain.ids import OrganisationId, SessionId, parse_id
 from hub.domain.principal import Principal
 from hub.domain.session import Session
-from hub.store import sessions
+from hub.store import organisations, sessions
 from hub.store.database import Db
 
 
@@ -28,3 +28,12 @@ async def reach(db: Db, principal: Principal, session: SessionId, action: Action
         raise NotFound("no such session")
     require_role(found.role, action)
     return found
+
+
+async def find_organisation(db: Db, text: str) -> OrganisationId:
+    """The organisation with this id or name. Raises `NotFound`."""
+    parsed = parse_id(text)
+    id_ = OrganisationId(parsed) if parsed is not None else await organisations.by_name(db, text)
+    if id_ is None or await organisations.get(db, id_) is None:
+        raise NotFound("no such organisation")
+    return id_

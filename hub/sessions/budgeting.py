@@ -5,15 +5,13 @@ from dataclasses import dataclass
 
 from hub.auth.policy import Action, require_admin
 from hub.domain.budget import BudgetScope, Limit, Quantity, stacked
-from hub.domain.errors import NotFound
-from hub.domain.ids import OrganisationId, parse_id
 from hub.domain.principal import Principal
 from hub.domain.session import Session
 from hub.domain.usage import Spent
 from hub.engine.catalog import Catalog
-from hub.sessions.access import reach, session_id
+from hub.sessions.access import find_organisation, reach, session_id
 from hub.sessions.accounting import find_user
-from hub.store import audit, budgets, organisations
+from hub.store import audit, budgets
 from hub.store.budgets import Subject
 from hub.store.database import Db, Store
 
@@ -75,7 +73,7 @@ class SessionBudgets:
         """The limits of an organisation's day (UTC)."""
         require_admin(principal)
         async with self._store.statements() as db:
-            return await self._of(db, await _find_organisation(db, organisation), BudgetScope.ORGANISATION)
+            return await self._of(db, await find_organisation(db, organisation), BudgetScope.ORGANISATION)
 
     async def set_for_organisation(
         self, principal: Principal, organisation: str, quantity: Quantity, limit: Limit | None
@@ -83,7 +81,7 @@ class SessionBudgets:
         """Set a limit of an organisation's day, in place of the hub's."""
         require_admin(principal)
         async with self._store.transaction() as db:
-            id_ = await _find_organisation(db, organisation)
+            id_ = await find_organisation(db, organisation)
             await _set(db, principal, id_, f"organisation:{id_}", BudgetScope.ORGANISATION, quantity, limit)
             return await self._of(db, id_, BudgetScope.ORGANISATION)
 
@@ -127,11 +125,3 @@ async def _set(
     await audit.add(
         db, actor=principal.user, action="budget.set", object=name, address=principal.address, detail=detail
     )
-
-
-async def _find_organisation(db: Db, organisation: str) -> OrganisationId:
-    parsed = parse_id(organisation)
-    id_ = OrganisationId(parsed) if parsed is not None else await organisations.by_name(db, organisation)
-    if id_ is None or await organisations.get(db, id_) is None:
-        raise NotFound("no such organisation")
-    return id_

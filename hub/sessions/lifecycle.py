@@ -8,6 +8,7 @@ from hub.domain.errors import BadRequest, Forbidden, NotFound
 from hub.domain.ids import OrganisationId, SessionId, new_id, parse_id
 from hub.domain.principal import Principal
 from hub.domain.session import OnBusy, Session
+from hub.domain.team import TeamSpec
 from hub.engine.catalog import Catalog
 from hub.protocol.events import (
     MemberAddedData,
@@ -18,7 +19,7 @@ from hub.protocol.results import session_created, session_updated
 from hub.relay.broadcast import Broadcast
 from hub.runs.control import RunControl
 from hub.sessions.access import reach, session_id
-from hub.store import audit, log, members, sessions
+from hub.store import audit, log, members, organisations, sessions
 from hub.store.database import Db, Store
 
 
@@ -43,11 +44,10 @@ class Sessions:
     ) -> Session:
         """Open a session with a team, in the caller's home organisation if none is named; the caller becomes its owner.
 
-        Raises `BadRequest` for an unknown team, and `Forbidden` where the caller is no member of the organisation.
+        Raises `BadRequest` for a team that is not there for that organisation, and `Forbidden` where the caller is no
+        member of it.
         """
         require_scope(principal, Action.CREATE)
-        if self._catalog.get(team) is None:
-            raise BadRequest("no such team", details={"team": team, "teams": sorted(self._catalog.names())})
         id_ = SessionId(new_id())
         async with self._store.transaction(person=principal.user) as db:
             await sessions.create(
@@ -61,6 +61,9 @@ class Sessions:
                 org=_organisation(organisation),
             )
             created = await self._seen_by(principal, id_, db)
+            if not self._catalog.is_open_to(team, created.organisation):
+                there = [spec.name for spec in self._catalog.offered([created.organisation])]
+                raise BadRequest("no such team", details={"team": team, "teams": there})
             events = await log.append(
                 db,
                 id_,
@@ -72,6 +75,14 @@ class Sessions:
             await _audited(db, principal, "session.create", id_, team=team)
         self._broadcast.events(events)
         return replace(created, last_seq=events[-1].seq, updated_at=events[-1].ts)
+
+    async def teams(self, principal: Principal) -> list[TeamSpec]:
+        """The teams that the caller may open sessions with, by name."""
+        if not self._catalog.has_tenants:
+            return self._catalog.offered(())
+        async with self._store.transaction(person=principal.user) as db:
+            mine = await organisations.of_user(db, principal.user)
+        return self._catalog.offered([org.id for org in mine])
 
     async def get(self, principal: Principal, session: str) -> Session:
         """The session as the caller sees it."""

@@ -10,7 +10,7 @@ from hub.domain.session import Role
 from hub.domain.team import AgentSpec
 from hub.engine.catalog import Catalog
 from hub.sessions.access import session_id
-from hub.store import members, sessions
+from hub.store import members, organisations, sessions
 from hub.store.database import Store
 
 NO_SUCH = "no such agent"
@@ -42,6 +42,10 @@ class Seats:
             if found is None or found.team not in teams:
                 raise NotFound(NO_SUCH)
             teams, role, session = [found.team], found.role, found.id
+        elif self._catalog.has_tenants:
+            async with self._store.statements() as db:
+                mine = [org.id for org in await organisations.of_user(db, principal.user)]
+            teams = [name for name in teams if self._catalog.is_for(name, mine)]
         for name in teams:
             spec = self._catalog.get(name)
             seated = spec.agent(agent) if spec is not None else None

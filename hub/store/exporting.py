@@ -55,8 +55,9 @@ _IN_SESSION = "session_id = CAST(:of AS uuid)"
 _BY_USER = "user_id = CAST(:of AS uuid)"
 _USAGE = f"""session_id AS session, run_id AS run, turn, model, agent, prompt_tokens, completion_tokens, cost_micros,
     finish, error, turns, tool_calls, duration_ms, {_time("created_at")} AS created_at"""
-_RUN = f"""id AS run, session_id AS session, status, team, attempt, input_seq, to_agent AS "to", requested_by,
-    turn AS turns, prompt_tokens, completion_tokens, cost_micros, reason, error, {_time("created_at")} AS created_at,
+_RUN = f"""id AS run, session_id AS session, status, team, team_version, attempt, input_seq,
+    to_agent AS "to", requested_by, turn AS turns, prompt_tokens, completion_tokens, cost_micros, reason, error,
+    {_time("created_at")} AS created_at,
     {_time("started_at")} AS started_at, {_time("finished_at")} AS finished_at"""
 _AUDIT = f"""{_time("at")} AS at, actor, action, object, address, detail"""
 
@@ -148,6 +149,14 @@ USER: tuple[Section, ...] = (
         "created_by = CAST(:of AS uuid)",
         f"""id AS invite, session_id AS session, role, max_uses, uses, {_time("created_at")} AS created_at,
             {_time("expires_at")} AS expires_at""",
+    ),
+    _by_number(
+        "team",
+        "(SELECT *, row_number() OVER (ORDER BY name, version) AS number FROM teams) AS found",
+        "created_by = CAST(:of AS uuid)",
+        f"""name AS team, version, org_id AS organisation, source, {_time("created_at")} AS created_at,
+            {_time("archived_at")} AS archived_at""",
+        key="number",
     ),
     _by_number("usage", "usage", _BY_USER, _USAGE, key="id"),
     _by_number(

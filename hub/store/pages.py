@@ -49,6 +49,19 @@ def parse_id_cursor(cursor: str) -> str:
     return id_
 
 
+def number(key: int) -> str:
+    """The cursor of a list sorted by a number."""
+    return _encode(str(key))
+
+
+def parse_number(cursor: str) -> int:
+    """What `number` was given. Raises `BadRequest` for anything else."""
+    text = _decode(cursor)
+    if not text.isdecimal() or len(text) > 9:
+        raise _unknown()
+    return int(text)
+
+
 def _encode(key: str) -> str:
     return base64.urlsafe_b64encode(key.encode()).decode().rstrip("=")
 

@@ -5,7 +5,7 @@ runs, workers and restarts. Locks are always taken in the order sessions row, ru
 only. Time is the database's: worker clocks never decide who holds a lease.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -45,11 +45,15 @@ _CLAIM = text(f"""
         LIMIT :limit
         FOR UPDATE OF r SKIP LOCKED)
     UPDATE runs r
-    SET status = 'running', attempt = r.attempt + 1, lease_epoch = nextval('lease_epochs'), lease_node = :node,
+    SET status = 'running', attempt = r.attempt + 1,
+        team_version = CASE
+            WHEN r.attempt > 0 THEN r.team_version
+            WHEN r.team <> ALL (CAST(:files AS text[])) THEN (SELECT max(version) FROM teams WHERE name = r.team) END,
+        lease_epoch = nextval('lease_epochs'), lease_node = :node,
         lease_until = clock_timestamp() + make_interval(secs => :lease_s),
         started_at = coalesce(r.started_at, clock_timestamp())
     FROM candidate c WHERE r.id = c.id
-    RETURNING r.id::text, r.session_id::text, r.lease_epoch, r.team, r.attempt, r.turn, r.input_seq,
+    RETURNING r.id::text, r.session_id::text, r.lease_epoch, r.team, r.team_version, r.attempt, r.turn, r.input_seq,
               r.input_message::text, r.to_agent, r.prompt_tokens, r.completion_tokens, r.cost_micros, r.started_at,
               r.cancel_reason, c.cut_off,
               {BUDGETED.format(run="r")} AS budgeted
@@ -170,12 +174,13 @@ async def open_runs(db: Db, session: SessionId) -> list[Run]:
     return [_run_of(row) for row in await db.execute(_OPEN, {"session": session})]
 
 
-async def claim(db: Db, *, node: str, limit: int, lease_s: float) -> list[ClaimedRun]:
-    """Take up to `limit` runs: the next in the queue of idle sessions, and those whose lease has run out.
+async def claim(db: Db, *, node: str, limit: int, lease_s: float, files: Collection[str] = ()) -> list[ClaimedRun]:
+    """Take up to `limit` runs: the next in the queue of idle sessions, and those whose lease has run out. A fresh one
+    gets the newest version of its team, if that was imported and is none of the teams of `files`; it keeps it.
 
     Raises `Conflict` through the caller's transaction when another worker was faster in the same session.
     """
-    rows = await db.execute(_CLAIM, {"node": node, "limit": limit, "lease_s": lease_s})
+    rows = await db.execute(_CLAIM, {"node": node, "limit": limit, "lease_s": lease_s, "files": list(files)})
     return [
         ClaimedRun(
             lease=Lease(RunId(row.id), SessionId(row.session_id), row.lease_epoch),
@@ -190,6 +195,7 @@ async def claim(db: Db, *, node: str, limit: int, lease_s: float) -> list[Claime
             stop_reason=row.cancel_reason,
             cut_off=row.cut_off,
             budgeted=row.budgeted,
+            team_version=row.team_version,
         )
         for row in rows
     ]

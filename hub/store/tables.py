@@ -264,8 +264,24 @@ class MessageRow(Base):
     created_at: Mapped[datetime]
 
 
+class TeamRow(Base):
+    """One version of a team that was imported: its file (`source`) as it was given. Rows never change but for
+    `archived_at`. `org_id` is the same in all versions; null: a team for everybody. `created_by` is null for the
+    operator, and may name somebody who was erased."""
+
+    __tablename__ = "teams"
+    name: Mapped[str] = mapped_column(primary_key=True)
+    version: Mapped[int] = mapped_column(primary_key=True)
+    org_id: Mapped[str | None] = mapped_column(_UUID, ForeignKey("organisations.id"))
+    source: Mapped[str]
+    created_by: Mapped[str | None] = mapped_column(_UUID)
+    created_at: Mapped[datetime] = mapped_column(server_default=_NOW)
+    archived_at: Mapped[datetime | None]
+
+
 class RunRow(Base):
-    """`cancel_reason` set means: asked to stop. `turn` is the number of finished turns."""
+    """`cancel_reason` set means: asked to stop. `turn` is the number of finished turns. `team_version` is that of an
+    imported team, from the first claim on."""
 
     __tablename__ = "runs"
     __table_args__ = (
@@ -278,6 +294,7 @@ class RunRow(Base):
     session_id: Mapped[str] = mapped_column(_UUID, ForeignKey("sessions.id", ondelete="CASCADE"))
     status: Mapped[str]
     team: Mapped[str]
+    team_version: Mapped[int | None]
     attempt: Mapped[int] = mapped_column(server_default=sql("0"))
     lease_node: Mapped[str | None]
     lease_epoch: Mapped[int] = mapped_column(BigInteger, server_default=sql("0"))

@@ -130,6 +130,7 @@ async def delete_key(stage: Stage) -> httpx2.Response:
 
 
 PASSWORDS = {"password": PASSWORD, "new_password": PASSWORD}
+TEAM: Json = {"name": "traced", "description": "d", "kind": "round_robin", "agents": [{"name": "solo"}]}
 LIMIT = {"quantity": "turns", "limit": 1000}
 TRACED: dict[str, tuple[str, Act]] = {
     "POST /v1/auth/register": ("user.create", register),
@@ -198,6 +199,9 @@ TRACED: dict[str, tuple[str, Act]] = {
         thrown("POST", "/v1/admin/users/{name}/signout", {}, by_admin=True),
     ),
     "DELETE /v1/admin/api-keys/{id}": ("key.revoke", revoke_foreign_key),
+    "POST /v1/teams": ("team.import", call("admin", "POST", "/v1/teams", TEAM)),
+    "PUT /v1/teams/{name}": ("team.import", call("admin", "PUT", "/v1/teams/traced", TEAM | {"description": "e"})),
+    "DELETE /v1/teams/{name}": ("team.archive", call("admin", "DELETE", "/v1/teams/traced")),
     "session.create": ("session.create", lambda stage: stage.socket.ask("session.create", team="scripted")),
     "session.fork": (
         "session.fork",

@@ -39,6 +39,7 @@ NOTHING_THERE = {"run.cancel", "run.pause", "run.resume", "input.respond", "sess
     "DELETE /v1/sessions/{id}/invites/{invite}",
     "POST /v1/invites/accept",
     "GET /v1/sessions/{id}/calls/{call}",
+    *("GET /v1/teams/{name}", "GET /v1/teams/{name}/versions", "DELETE /v1/teams/{name}"),
     *("turn.delta", "turn.complete", "turn.decline"),
 }
 WRONG_IDS = {"unknown": str(uuid.uuid4()), "malformed": "x", "odd": "' OR 1=1 --%00"}
@@ -57,6 +58,12 @@ THINGS = {
     "/v1/admin/organisations/": "organisation",
     "/v1/admin/api-keys/": "key",
 }
+
+
+def team_file(name: str) -> Json:
+    """A team's file; JSON is YAML."""
+    return {"name": name, "description": "d", "kind": "round_robin", "agents": [{"name": "solo"}]}
+
 
 # A valid body of each route that needs one.
 BODIES: dict[str, Any] = {
@@ -83,6 +90,8 @@ BODIES: dict[str, Any] = {
     "POST /v1/sessions/{id}/fork": lambda: {"at_seq": 1},
     "POST /v1/sessions/{id}/messages": lambda: {"text": "/script turns=1 tokens=1"},
     "PATCH /v1/sessions/{id}/messages/{message}": lambda: {"text": "/script turns=1 tokens=1 seed=2"},
+    "POST /v1/teams": lambda: team_file(fresh("matrix")),
+    "PUT /v1/teams/{name}": lambda: team_file("matrix"),
 }
 FORMS = {"POST /v1/auth/token", "POST /v1/auth/revoke"}
 ENDS_CREDENTIALS = {"POST /v1/auth/password", "POST /v1/auth/signout-all"}
@@ -417,7 +426,7 @@ async def test_routes(world: World, part: int) -> None:
                 for about, id_ in ids_of(path, own, world.foreign):
                     url = path.replace("{id}", quote(id_)).replace("{user}", world.names["spare"])
                     url = url.replace("{request}", WRONG_IDS["unknown"]).replace("{invite}", WRONG_IDS["unknown"])
-                    url = url.replace("{message}", own["message"])
+                    url = url.replace("{message}", own["message"]).replace("{name}", "matrix")
                     wanted = caller.may(rule, about)
                     if route == "DELETE /v1/admin/users/{id}" and wanted == "allowed":  # others are still needed
                         await world.door.register(name := fresh("erased"))

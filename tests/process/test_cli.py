@@ -274,3 +274,43 @@ def test_an_operator_looks_after_accounts_and_keys(command: Command, dsn: str, r
         refused = command(*words, data_dir=data_dir, **outside)
         assert refused.returncode != 0
         assert refused.stderr.startswith("hub: ")
+
+
+def test_teams_are_imported_into_the_database(command: Command, dsn: str, data_dir: Path, tmp_path: Path) -> None:
+    outside = {"HUB_DATABASE_URL": dsn, "HUB_TEAMS_DIR": str(tmp_path / "own")}
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "filed.yaml").write_text(TEAM.replace("mine", "filed"))
+    file = tmp_path / "mine.yaml"
+
+    def team(*words: str, fails: bool = False) -> str:
+        done = command("team", *words, data_dir=data_dir, **outside)
+        assert (done.returncode != 0) is fails, done.stderr
+        return done.stderr if fails else done.stdout
+
+    file.write_text(TEAM)
+    assert team("import", str(file)) == f"{file}: mine has version 1\n"
+    first = TEAM
+    file.write_text(TEAM.replace("solo", "duet"))
+    (tmp_path / "other.yml").write_text(TEAM.replace("mine", "other"))
+    assert team("import", str(tmp_path)).splitlines() == [
+        f"{file}: mine has version 2",
+        f"{tmp_path / 'other.yml'}: other has version 1",
+    ]
+    assert team("export", "mine", "--version", "1") == first
+    assert team("export", "filed") == TEAM.replace("mine", "filed")
+    assert json.loads(team("show", "mine"))["agents"][0]["name"] == "duet"
+    assert team("archive", "other") == "other is archived.\n"
+    rows = {row["name"]: row for row in map(json.loads, team("list", "--json").splitlines())}
+    assert (rows["mine"]["version"], rows["mine"]["agents"], rows["mine"]["marks"]) == (2, ["duet"], [])
+    assert rows["other"]["marks"] == ["archived"]
+    assert "version" not in rows["filed"]
+
+    # A name is one team's: what is a file's is not imported, and a file that comes later hides what was imported.
+    file.write_text(TEAM.replace("mine", "filed"))
+    assert "'filed' is a team that comes with the hub or out of a file" in team("import", str(file), fails=True)
+    (tmp_path / "own" / "mine.yaml").write_text(TEAM)
+    assert "[version 2; hidden by a file of the same name]" in team("list")
+    file.write_text(TEAM.replace("clock", "hammer"))
+    assert f"{file}:4:31: agents[0].tools[0]: there is no tool 'hammer'" in team("import", str(file), fails=True)
+    assert "no such organisation" in team("import", str(tmp_path / "other.yml"), "--org", "nowhere", fails=True)
+    assert "no such team" in team("archive", "nobody", fails=True)

@@ -44,7 +44,8 @@ class Tenant:
         return {
             column.name: self._value(column)
             for column in table.columns
-            if column.identity is None and (column.primary_key or not (column.nullable or column.server_default))
+            if column.identity is None
+            and (column.primary_key or column.name == "org_id" or not (column.nullable or column.server_default))
         }
 
     def _value(self, column: Column[Any]) -> object:
@@ -55,6 +56,8 @@ class Tenant:
                 return self.session
             case "user_id":
                 return self.person
+            case "org_id":
+                return self.org
         match column.type:
             case Uuid():
                 return new_id()
@@ -291,6 +294,7 @@ OWN_WORK = {
     ("organisations", "remove"),  # where somebody is at home next is looked for everywhere
     ("seats", "check"),  # the operator seats programs of any organisation
     ("seats", "speakers"),
+    *(("teams", verb) for verb in ("put", "archive", "get", "versions", "all")),  # an administrator's
 }
 
 

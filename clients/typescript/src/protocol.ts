@@ -182,10 +182,12 @@ export interface RunQueued {
   data: RunQueuedData;
 }
 
+/** `team_version` is that of a team which was imported; the run keeps it. */
 export interface RunStartedData {
   team: string;
   attempt: number;
   node: string;
+  team_version?: number | null;
 }
 
 export interface RunStarted {
@@ -704,11 +706,13 @@ export interface AgentResult {
   display_name: string;
 }
 
+/** `version` is that of a team which was imported; null for one that comes with the hub or out of a file. */
 export interface TeamResult {
   name: string;
   description: string;
   model: string;
   agents: AgentResult[];
+  version?: number | null;
 }
 
 /** One message of a transcript; `run` is null where it belongs to none. */

@@ -18,10 +18,11 @@ ENDINGS = (".yaml", ".yml")
 
 @dataclass(frozen=True, slots=True)
 class TeamFile:
-    """A file and the team in it. `file` is the name that problems carry."""
+    """A file and the team in it. `file` is the name that problems carry, `source` what it holds."""
 
     file: str
     spec: TeamSpec
+    source: bytes
 
 
 def all_teams(folder: Path | None, names: Names) -> list[TeamSpec]:
@@ -48,7 +49,8 @@ def in_folder(folder: Path, names: Names) -> list[TeamFile]:
 
 def read_file(path: Path, names: Names) -> TeamFile:
     """The team in a file. Raises FileError."""
-    return TeamFile(str(path), parse(file_bytes(path), str(path), names))
+    source = file_bytes(path)
+    return TeamFile(str(path), parse(source, str(path), names), source)
 
 
 def parse(text: bytes, file: str, names: Names) -> TeamSpec:
@@ -69,7 +71,7 @@ def _all(files: Iterator[tuple[str, bytes]], names: Names) -> list[TeamFile]:
             continue
         if (other := next((known.file for known in teams if known.spec.name == spec.name), None)) is not None:
             problems.append(Problem(file, Place(1, 1), "name", f"{other} has a team {spec.name!r}, too"))
-        teams.append(TeamFile(file, spec))
+        teams.append(TeamFile(file, spec, text))
     if problems:
         raise FileError(problems)
     return teams

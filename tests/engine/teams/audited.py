@@ -1,12 +1,16 @@
-"""Reads specs from stdin, one JSON text a line, and runs those that are taken, as a hub would, under an audit hook.
+"""Reads specs from stdin, one JSON text a line, and runs those that are taken, as a hub would, under an audit hook:
+out of files, and with the address of a database as an argument also imported by an administrator.
 
-Prints how many it read and how many it took; ends with 3 at the first event that data has no business with.
+Prints how many it read, how many it took and how many were imported; ends with 3 at the first event that data has no
+business with.
 """
 
 import asyncio
 import json
 import os
 import sys
+from collections.abc import MutableMapping
+from typing import TYPE_CHECKING, Any
 
 from hub.domain.team import TeamSpec
 from hub.engine import catalog
@@ -17,8 +21,12 @@ from hub.engine.teams.rules import Names
 from hub.engine.tools.registry import Tools
 from tests.engine import driving
 
+if TYPE_CHECKING:
+    from hub.app import Worker
+
 NAMES = Names(models=["scripted"], tools=["clock"])
 WARM = "name: w\ndescription: d\nkind: selector\nagents: [{name: a, tools: [clock]}, {name: b}]\n"
+REFUSED = 20  # of the texts that are no teams, are imported, too: each is several statements
 FORBIDDEN = (
     "import", "exec", "compile", "open", "os.", "subprocess.", "socket.", "shutil.", "ctypes.", "pickle.", "marshal.",
     "code.", "urllib.", "webbrowser.", "tempfile.", "glob.", "mmap.", "pty.", "signal.", "builtins.input",
@@ -51,24 +59,79 @@ async def talk(spec: TeamSpec) -> None:
     assert told.texts
 
 
+async def request(worker: "Worker", key: str, text: str) -> int:
+    """The status of an import, asked of the API in this process: there is no socket but the database's."""
+    headers = [(b"host", b"127.0.0.1"), (b"authorization", f"Bearer {key}".encode())]
+    scope = {"type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "PUT", "scheme": "http",
+             "path": "/v1/teams/crew", "raw_path": b"/v1/teams/crew", "query_string": b"", "root_path": "",
+             "headers": headers, "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 80), "state": {}}  # fmt: skip
+    answered: list[int] = []
+
+    async def receive() -> dict[str, object]:
+        return {"type": "http.request", "body": text.encode("utf-8", "surrogatepass"), "more_body": False}
+
+    async def send(message: MutableMapping[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            answered.append(message["status"])
+
+    await worker.api(scope, receive, send)
+    (status,) = answered
+    return status
+
+
+async def imported(dsn: str, key: str, lines: list[str], guard: Guard) -> int:
+    """How many of the texts became the team `crew`, which then talked as the worker had it."""
+    from hub.app import Worker  # here: all of a hub is more than the other uses of this file need
+    from tests.conftest import settings_for
+
+    worker = Worker(settings_for(dsn, "redis://127.0.0.1:1", database_pool=2), "test:1:audited", asyncio.TaskGroup())
+    taken = 0
+
+    async def offer_to_hub(text: str) -> None:
+        nonlocal taken
+        status = await request(worker, key, text)
+        assert status in (200, 400), status
+        if status == 200:
+            spec = worker.catalog.get("crew")
+            assert spec is not None
+            told, _ = await driving.whole_run(worker.catalog.engine(spec), spec, "/script turns=2 tokens=1 tool=clock")
+            assert told.texts
+            taken += 1
+
+    try:
+        for warm in ("", "a: !x 1", "name: x\nmodel: gpt", WARM, WARM.replace("name: w", "name: crew")):
+            await offer_to_hub(warm)
+        guard.armed, taken = True, 0
+        for line in lines:
+            await offer_to_hub(json.loads(line))
+    finally:
+        guard.armed = False
+        await worker.close()
+    return taken
+
+
 def main() -> None:
     guard = Guard()
     sys.addaudithook(guard)
+    imports = 0
     with asyncio.Runner() as runner:  # its loop opens sockets: before the hook is armed
         for warm in ("", "a: !x 1", "a: [", "a: \x00", "name: x\nmodel: gpt", WARM):
             if (spec := offer(warm)) is not None:  # the libraries import lazily, too
                 runner.run(talk(spec))
         lines = sys.stdin.read().splitlines()
         guard.armed = True
-        taken = 0
+        taken: list[str] = []
         try:
             for line in lines:
                 if (spec := offer(json.loads(line))) is not None:
                     runner.run(talk(spec))
-                    taken += 1
+                    taken.append(line)
         finally:
             guard.armed = False
-    sys.stdout.write(f"{len(lines)} {taken}")
+        others = [line for line in lines if line not in taken][:REFUSED]
+        for dsn, key in [sys.argv[1:]] if sys.argv[1:] else []:
+            imports = runner.run(imported(dsn, key, [*taken, *others], guard))
+    sys.stdout.write(f"{len(lines)} {len(taken)} {imports}")
 
 
 if __name__ == "__main__":
