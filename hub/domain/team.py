@@ -48,6 +48,15 @@ class SeatKind(StrEnum):
     HUMAN = "human"
 
 
+class Speaker(StrEnum):
+    """What speaks as an agent: a model, a program over the wire, a person, or a runnable of the operator's."""
+
+    MODEL = "model"
+    BOT = "bot"
+    HUMAN = "human"
+    RUNNABLE = "runnable"
+
+
 @dataclass(frozen=True, slots=True)
 class Seat:
     """A place in a team that is taken by a program over the wire, or by a person, and not by a model. Times are in
@@ -132,6 +141,12 @@ class TeamSpec:
     def agent(self, name: str) -> AgentSpec | None:
         """The agent of that name."""
         return next((agent for agent in self.agents if agent.name == name), None)
+
+    def speaker(self, agent: AgentSpec) -> Speaker:
+        """What speaks as this agent of the team."""
+        if self.kind is TeamKind.RUNNABLE or agent.runnable is not None:
+            return Speaker.RUNNABLE
+        return Speaker(agent.seat.kind.value) if agent.seat is not None else Speaker.MODEL
 
 
 @dataclass(frozen=True, slots=True)

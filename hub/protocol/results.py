@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import orjson
 
@@ -160,8 +160,11 @@ class InputResult(Wire):
 
 
 class AgentResult(Wire):
+    """`kind` is what speaks as the agent: a model, a program over the wire, a person who is asked, or a runnable."""
+
     name: str
     display_name: str
+    kind: Literal["model", "bot", "human", "runnable"] = "model"
 
 
 class TeamResult(Wire):

@@ -247,8 +247,10 @@ async def test_teams(hub: Door) -> None:
         listed = (await rest.get("/v1/teams")).json()
         teams = {team["name"]: team for team in listed["items"]}
         assert {"scripted", "scripted-autogen", "scripted-tools", "duo", "startup"} <= set(teams)
-        assert set(teams["duo"]) == {"name", "description", "model", "agents"}
-        assert all(set(agent) == {"name", "display_name"} for team in teams.values() for agent in team["agents"])
+        assert set(teams["duo"]) == {"name", "description", "model", "agents", "version"}
+        assert all(
+            set(agent) == {"name", "display_name", "kind"} for team in teams.values() for agent in team["agents"]
+        )
         assert listed["next"] is None
     async with hub.rest() as stranger:
         problem(await stranger.get("/v1/teams"), 401, "unauthenticated")

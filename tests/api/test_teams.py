@@ -107,6 +107,17 @@ async def test_workers_see_a_team_that_nobody_told_them_of(two_workers: tuple[Do
         await until_offered(rest, name, None)
 
 
+async def test_who_speaks_is_told(two_workers: tuple[Door, Door], dsn: str) -> None:
+    name = fresh("mixed")
+    agents = [{"name": "solo"}, {"name": "probe", "kind": "bot"}, {"name": "boss", "kind": "human"}]
+    async with await administrator(two_workers[0], dsn) as admin:
+        assert (await admin.post("/v1/teams", content=team(name, agents=agents))).status_code == 201
+        shown = (await offered(admin))[name]["agents"]
+    assert [(agent["name"], agent["kind"]) for agent in shown] == [
+        ("solo", "model"), ("probe", "bot"), ("boss", "human")
+    ]  # fmt: skip
+
+
 async def test_what_is_no_team_is_refused_with_its_place(two_workers: tuple[Door, Door], dsn: str) -> None:
     hub, _ = two_workers
     name = fresh("bad")

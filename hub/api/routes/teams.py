@@ -56,7 +56,10 @@ async def teams(caller: Caller, wired: Wired) -> Page[TeamResult]:
             name=spec.name,
             description=spec.description,
             model=wired.catalog.model_name(spec),
-            agents=[AgentResult(name=agent.name, display_name=agent.display_name) for agent in spec.agents],
+            agents=[
+                AgentResult(name=agent.name, display_name=agent.display_name, kind=spec.speaker(agent).value)
+                for agent in spec.agents
+            ],
             version=wired.catalog.version(spec.name),
         )
         for spec in await wired.sessions.teams(caller)

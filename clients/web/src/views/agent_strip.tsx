@@ -1,5 +1,5 @@
 import type { Conversation } from "../store/conversation.ts";
-import { Avatar, lane } from "./avatar.tsx";
+import { Avatar, lane, SPEAKERS } from "./avatar.tsx";
 
 const WORDS = { thinking: "thinking", writing: "writing", calling: "using a tool", idle: "" };
 
@@ -30,7 +30,7 @@ export function AgentStrip({ conversation }: { conversation: Conversation }) {
             >
               <Avatar name={agent.display_name} kind="agent" />
               <span class="name">{agent.display_name}</span>
-              <span class="doing">{WORDS[doing]}</span>
+              <span class="doing">{WORDS[doing] || SPEAKERS[agent.kind]}</span>
             </button>
           </li>
         );

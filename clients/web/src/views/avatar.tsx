@@ -22,3 +22,6 @@ export function Avatar({ name, kind, class: extra = "" }: { name: string; kind: 
     </span>
   );
 }
+
+/** What speaks as an agent, where it is no model. */
+export const SPEAKERS = { model: "", bot: "bot", human: "person", runnable: "program" };

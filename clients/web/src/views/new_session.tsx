@@ -1,7 +1,7 @@
 import { useSignal } from "@preact/signals";
 import type { TeamResult } from "agent-hub-client";
 import type { ComponentChildren } from "preact";
-import { Avatar, lane } from "./avatar.tsx";
+import { Avatar, lane, SPEAKERS } from "./avatar.tsx";
 import { TextBox } from "./composer.tsx";
 import { useApp, useWorkspace } from "./context.ts";
 import { Send } from "./icons.tsx";
@@ -75,6 +75,9 @@ export function NewSession({ opener }: { opener: ComponentChildren }) {
 }
 
 function TeamCard({ team, isChosen, onChoose }: { team: TeamResult; isChosen: boolean; onChoose: () => void }) {
+  const others = team.agents
+    .filter(({ kind }) => kind !== "model")
+    .map(({ display_name, kind }) => `${display_name} (${SPEAKERS[kind]})`);
   return (
     <label class="team-card">
       <input type="radio" name="team" value={team.name} checked={isChosen} onChange={onChoose} />
@@ -85,7 +88,10 @@ function TeamCard({ team, isChosen, onChoose }: { team: TeamResult; isChosen: bo
       </span>
       <span class="name">{team.name}</span>
       <span class="model">{team.model}</span>
-      <span class="description">{team.description}</span>
+      <span class="description">
+        {team.description}
+        {others.length > 0 && ` With ${others.join(", ")}.`}
+      </span>
     </label>
   );
 }
