@@ -13,7 +13,7 @@ import pytest
 from hub.embedded.lock import DataDirLock
 from tests.embedded.test_servers import until
 from tests.process.conftest import Command
-from tests.process.serving import ROOT, SECRET, Serving, environment, gone, serving
+from tests.process.serving import ROOT, SECRET, Serving, environment, gone, measured, serving
 
 pytestmark = pytest.mark.timeout(240)  # each hub is an interpreter of its own, on a busy machine
 
@@ -28,7 +28,7 @@ def kill_and_see_it_back(hub: Serving, name: str) -> None:
 def test_workers_come_back_users_are_made_beside_it_and_a_second_hub_is_refused(
     command: Command, data_dir: Path
 ) -> None:
-    with serving(data_dir, "--workers", "2") as hub:
+    with serving(data_dir, "--workers", "2", **measured()) as hub:
         assert hub.get("/readyz").status_code == 200
         made = command(
             "user", "create", "ann", "--password-stdin", "--json", stdin="correct horse\n", data_dir=data_dir
@@ -91,7 +91,7 @@ def test_a_signal_before_it_is_ready_ends_it_well(data_dir: Path) -> None:
     starting = subprocess.Popen(
         [sys.executable, "-m", "hub", "serve", "--port", "0", "--data-dir", str(data_dir)],
         cwd=ROOT,
-        env=environment(),
+        env=environment(**measured()),
         stdout=subprocess.PIPE,
         text=True,
     )
