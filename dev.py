@@ -8,6 +8,7 @@
     example crewai [QUESTION]    the same with a crew of CrewAI's, in an environment of its own (0.8 GB)
     faults [--minutes N --seed S] set up, break a hub in every way under load, say whether it was exact (--help)
     load SCENARIO [options]      set up, put Locust users on a hub and judge all they see (--help)
+    fuzz [minutes]               set up, ask the API random things, 5 minutes as each kind of caller
     check                        format, lint, types, import contracts, schema drift
     setup                        only set up what `run` needs: a virtual environment in .venv, locked dependencies
 
@@ -84,6 +85,8 @@ def main() -> int:
         return setup("dev") or faults(options)
     if command == "load":
         return setup("dev") or load(options)
+    if command == "fuzz":
+        return setup("dev") or fuzz(*options)
     if command == "check":
         return setup("dev") or check()
     print(__doc__)
@@ -380,6 +383,12 @@ def faults(options: list[str]) -> int:
 def load(options: list[str]) -> int:
     """A load scenario; 1 when anything was wrong."""
     return subprocess.run([str(PYTHON), "-m", "loadtests.run", *options], cwd=ROOT).returncode
+
+
+def fuzz(minutes: str = "5") -> int:
+    """Schemathesis, for so long with each kind of caller; 1 when an answer was not documented."""
+    command = [str(PYTHON), "-m", "pytest", "-q", "-s", "tests/api/fuzz_contract.py", f"--fuzz-minutes={minutes}"]
+    return subprocess.run(command, cwd=ROOT).returncode
 
 
 def check() -> int:

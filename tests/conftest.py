@@ -31,6 +31,7 @@ from tests.driver import Door
 
 # Their coverage is not measured: it would cost as much CPU again, and what they run others cover.
 UNMEASURED = (
+    "tests/api/test_contract.py",
     "tests/api/test_hostile_tokens.py",
     "tests/api/test_policy_matrix.py",
     "tests/faults/test_faults.py",
@@ -40,6 +41,10 @@ UNMEASURED = (
     "tests/web/",
 )
 _numbers = itertools.count(1)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--fuzz-minutes", type=float, default=5, help="tests/api/fuzz_contract.py: as each kind of caller")
 
 
 class Cluster:

@@ -1,9 +1,10 @@
 """Types that several routes share: pages, cursors, ids in paths, text in bodies."""
 
+import re
 from typing import Annotated, Generic, TypeVar
 
 from fastapi import Path, Query
-from pydantic import BaseModel, ConfigDict
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 
 from hub.protocol.events import Wire
 
@@ -11,6 +12,19 @@ T = TypeVar("T")
 
 NO_NUL = r"^[^\x00]*$"
 """Documents what `hub.protocol.text` checks: PostgreSQL cannot hold NUL."""
+
+
+def _written_out(moment: object) -> object:
+    if moment is not None and not (isinstance(moment, str) and re.match(r"\d{4}-\d\d-\d\d[Tt ]", moment)):
+        raise ValueError("a time with its zone as in RFC 3339, such as 2026-01-31T12:00:00Z")
+    return moment
+
+
+Moment = Annotated[AwareDatetime, BeforeValidator(_written_out)]
+"""A point in time; a bare number is none, for it says neither its unit nor its beginning."""
+
+Flag = Annotated[bool, Field(strict=True)]
+"""True or false, and nothing that could be taken for either."""
 
 
 class Body(BaseModel):

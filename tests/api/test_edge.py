@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+import time
 from collections.abc import AsyncGenerator
 from urllib.parse import urlsplit
 
@@ -74,6 +75,18 @@ async def test_a_body_of_another_type(hub: Door) -> None:
         for type_ in ("text/plain", "application/xml", "nonsense"):
             answer = await rest.post("/v1/sessions", content=b'{"team":"scripted"}', headers={"Content-Type": type_})
             problem(answer, 400, "bad_request")
+
+
+async def test_a_number_is_neither_a_time_nor_a_flag(hub: Door) -> None:
+    soon = round(time.time()) + 3600
+    async with somebody(hub) as rest:
+        for moment in (soon, str(soon)):
+            answer = await rest.post("/v1/api-keys", json={"name": "bot", "expires_at": moment})
+            problem(answer, 400, "bad_request")
+            problem(await rest.get("/v1/me/usage", params={"until": moment}), 400, "bad_request")
+        for flag in (0, "no"):
+            problem(await rest.post("/v1/auth/signout-all", json={"api_keys": flag}), 400, "bad_request")
+        assert (await rest.get("/v1/me/usage", params={"until": "2026-01-31T12:00:00Z"})).status_code == 200
 
 
 async def test_what_was_sent_does_not_come_back(hub: Door) -> None:

@@ -12,7 +12,7 @@ from hub.api.caller import Address, Caller, Wired
 from hub.api.openapi import problems
 from hub.api.routes.api_keys import KeyItem, key_item
 from hub.api.routes.me import Erased
-from hub.api.shapes import NO_NUL, Body, Cursor, Limit, Page
+from hub.api.shapes import NO_NUL, Body, Cursor, Flag, Limit, Page
 from hub.protocol.events import Wire
 from hub.protocol.frames import timestamp
 from hub.protocol.results import Empty
@@ -41,7 +41,7 @@ class UserItem(Wire):
 class SignOutUser(Body):
     """`api_keys`: revoke the user's API keys, too."""
 
-    api_keys: bool = False
+    api_keys: Flag = False
 
 
 async def page(caller: Caller, wired: Wired, limit: Limit = 50, cursor: Cursor = None) -> Page[UserItem]:

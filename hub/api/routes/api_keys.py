@@ -3,11 +3,11 @@
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path, Response
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
 from hub.api.caller import Address, Caller, Wired
 from hub.api.openapi import problems
-from hub.api.shapes import NO_NUL, Body, Cursor, Limit, Page
+from hub.api.shapes import NO_NUL, Body, Cursor, Limit, Moment, Page
 from hub.protocol.events import Wire
 from hub.protocol.frames import timestamp
 from hub.protocol.text import Name
@@ -25,7 +25,7 @@ class KeyBody(Body):
         ]
         | None
     ) = None
-    expires_at: AwareDatetime | None = None
+    expires_at: Moment | None = None
 
 
 class KeyAnswer(Wire):

@@ -7,7 +7,7 @@ from pydantic import ConfigDict, Field
 
 from hub.api.caller import Address, Caller, Wired
 from hub.api.openapi import problems
-from hub.api.shapes import NO_NUL, Body, Page
+from hub.api.shapes import NO_NUL, Body, Flag, Page
 from hub.auth.accounts import TokenPair
 from hub.auth.header import bearer_token
 from hub.auth.names import MAX_CHARACTERS, PATTERN
@@ -81,7 +81,7 @@ class PasswordBody(Body):
 class SignOutBody(Body):
     """`api_keys`: end the caller's API keys, too."""
 
-    api_keys: bool = False
+    api_keys: Flag = False
 
 
 class SignInItem(Wire):

@@ -14,6 +14,22 @@ AfterSeq = Annotated[int, Query(ge=0, lt=2**53, description="Events after this p
 EventLimit = Annotated[int, Query(ge=1, le=1000, description="How many at most.")]
 
 
+# One event of the stream, as its fields; what `data` holds stands in the log, too.
+_EVENT_SCHEMA = {
+    "type": "object",
+    "properties": {
+        "id": {"type": "string", "description": "The event's `seq`."},
+        "event": {"type": "string", "description": "The event's type."},
+        "data": {
+            "type": "string",
+            "contentMediaType": "application/json",
+            "contentSchema": {"$ref": "#/components/schemas/EventPage/properties/items/items"},
+        },
+    },
+    "required": ["id", "event", "data"],
+}
+
+
 class EventPage(Wire):
     """Events as they were sent over the socket. Ask again after the last one's `seq` until it is `last_seq`."""
 
@@ -72,7 +88,7 @@ def router() -> APIRouter:
     page: dict[int | str, dict[str, Any]] = {200: {"model": EventPage}}
     routes.add_api_route("", events, methods=["GET"], responses=page | problems(400, 401, 403, 404))
     flow: dict[int | str, dict[str, Any]] = {
-        200: {"content": {EVENT_STREAM: {"schema": {"type": "string"}}}, "description": "The events."}
+        200: {"content": {EVENT_STREAM: {"schema": _EVENT_SCHEMA}}, "description": "The events."}
     }
     routes.add_api_route(
         "/stream",

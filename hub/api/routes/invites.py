@@ -3,11 +3,11 @@
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path, Response
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
 from hub.api.caller import Address, Caller, Wired
 from hub.api.openapi import problems
-from hub.api.shapes import NO_NUL, Body, Cursor, Limit, Page, SessionPath
+from hub.api.shapes import NO_NUL, Body, Cursor, Limit, Moment, Page, SessionPath
 from hub.domain.session import Role
 from hub.protocol.events import SessionData
 from hub.protocol.frames import timestamp
@@ -22,7 +22,7 @@ class InviteBody(Body):
 
     role: Literal["editor", "approver", "viewer"]
     max_uses: Annotated[int, Field(ge=1, le=MAX_USES, strict=True)] = 1
-    expires_at: AwareDatetime | None = None
+    expires_at: Moment | None = None
 
 
 class AcceptBody(Body):

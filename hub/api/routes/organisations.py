@@ -8,7 +8,7 @@ from pydantic import Field
 from hub.api.caller import Address, Caller, Wired
 from hub.api.openapi import problems
 from hub.api.routes.members import UserPath
-from hub.api.shapes import NO_NUL, Body, Cursor, Limit, Page
+from hub.api.shapes import NO_NUL, Body, Cursor, Flag, Limit, Page
 from hub.auth.names import PATTERN
 from hub.domain.organisation import Organisation, OrgMember, OrgRole
 from hub.protocol.frames import timestamp
@@ -25,14 +25,14 @@ class OrganisationBody(Body):
     """`guests`: people who do not belong to it may be invited to its sessions."""
 
     name: OrganisationName
-    guests: bool = False
+    guests: Flag = False
 
 
 class OrganisationPatch(Body):
     """What is absent (or null) stays as it is."""
 
     name: OrganisationName | None = None
-    guests: bool | None = None
+    guests: Flag | None = None
 
 
 class OrganisationMemberBody(Body):

@@ -5,12 +5,12 @@ from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Query
-from pydantic import AfterValidator, AwareDatetime
+from pydantic import AfterValidator
 
 from hub.api.caller import Caller, Wired
 from hub.api.openapi import problems
 from hub.api.routes.admin import UserPath
-from hub.api.shapes import SessionPath
+from hub.api.shapes import Moment, SessionPath
 from hub.domain.usage import Spent
 from hub.protocol.frames import timestamp
 from hub.protocol.results import ModelUsageResult, SessionUsageResult, SpentResult, UserUsageResult
@@ -25,9 +25,9 @@ def _in_reach(moment: datetime) -> datetime:
     return moment
 
 
-Moment = Annotated[AwareDatetime, AfterValidator(_in_reach)]
-Since = Annotated[Moment | None, Query(description="From when on; without it, 30 days before `until`.")]
-Until = Annotated[Moment | None, Query(description="Until before when; without it, now.")]
+Past = Annotated[Moment, AfterValidator(_in_reach)]
+Since = Annotated[Past | None, Query(description="From when on; without it, 30 days before `until`.")]
+Until = Annotated[Past | None, Query(description="Until before when; without it, now.")]
 
 
 async def of_session(session: SessionPath, caller: Caller, wired: Wired) -> SessionUsageResult:
