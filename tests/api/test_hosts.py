@@ -39,22 +39,22 @@ async def status(hub: Door, path: str, *lines: str) -> int:
     ],
 )
 async def test_a_malformed_host_is_refused(hub: Door, lines: tuple[str, ...]) -> None:
-    assert await status(hub, "/openapi.json", *lines) == 400
+    assert await status(hub, "/docs/start.js", *lines) == 400
     assert await status(hub, "/healthz", *lines) in (200, 400)  # the parser refuses some before anybody sees them
 
 
 @pytest.mark.parametrize("host", ["a.example", "A.Example:8000", "a.example.", "[::1]:8000", "127.0.0.1"])
 async def test_any_other_host_will_do_unless_there_is_a_list(hub: Door, host: str) -> None:
-    assert await status(hub, "/openapi.json", f"Host: {host}") == 200
+    assert await status(hub, "/docs/start.js", f"Host: {host}") == 200
 
 
 async def test_a_hub_with_a_list_goes_by_these_names_only(dsn: str, redis_url: str) -> None:
     settings = settings_for(dsn, redis_url, allowed_hosts="hub.example,*.hub.example")
     async with running_worker(settings) as hub:
         for host in ("hub.example", "HUB.example:443", "eu.hub.example", "a.b.hub.example."):
-            assert await status(hub, "/openapi.json", f"Host: {host}") == 200, host
+            assert await status(hub, "/docs/start.js", f"Host: {host}") == 200, host
         for host in ("evil.example", "hub.example.evil", "evilhub.example", "127.0.0.1", ".hub.example.x"):
-            assert await status(hub, "/openapi.json", f"Host: {host}") == 400, host
+            assert await status(hub, "/docs/start.js", f"Host: {host}") == 400, host
         assert await status(hub, "/readyz", "Host: 10.0.0.7:8000") == 200  # a probe knows the address only
         async with hub.rest() as rest:
             problem(await rest.get("/v1/teams"), 400, "bad_request")
@@ -71,7 +71,7 @@ async def test_who_forges_where_it_comes_from_is_counted_where_it_is(dsn: str, r
     async with running_worker(settings) as hub:
         host, statuses, began = hub.url.removeprefix("http://"), [], time.monotonic()
         for name in ("X-Forwarded-For", "Forwarded", "X-Real-IP", "CF-Connecting-IP"):
-            statuses += [await status(hub, "/openapi.json", f"Host: {host}", f"{name}: {value}") for value in FORGED]
+            statuses += [await status(hub, "/docs/start.js", f"Host: {host}", f"{name}: {value}") for value in FORGED]
         comes_back = (time.monotonic() - began) / 60  # on a machine that stands still
         assert len(FORGED) <= statuses.count(200) <= len(FORGED) + comes_back
         assert statuses.count(200) + statuses.count(429) == len(statuses)
@@ -83,10 +83,10 @@ async def test_a_trusted_proxy_is_believed(dsn: str, redis_url: str) -> None:
     )
     async with running_worker(settings) as hub:
         host, began = f"Host: {hub.url.removeprefix('http://')}", time.monotonic()
-        assert await status(hub, "/openapi.json", host, "X-Forwarded-For: 203.0.113.1") == 200
-        assert await status(hub, "/openapi.json", host, "X-Forwarded-For: 203.0.113.2") == 200
+        assert await status(hub, "/docs/start.js", host, "X-Forwarded-For: 203.0.113.1") == 200
+        assert await status(hub, "/docs/start.js", host, "X-Forwarded-For: 203.0.113.2") == 200
         # What the client itself has written stands to the left of what the proxy has added.
-        again = await status(hub, "/openapi.json", host, "X-Forwarded-For: 198.51.100.5, 203.0.113.2")
+        again = await status(hub, "/docs/start.js", host, "X-Forwarded-For: 198.51.100.5, 203.0.113.2")
         assert again == 429 or time.monotonic() - began >= 60
 
 
@@ -97,5 +97,5 @@ async def test_an_ipv6_network_counts_as_one(dsn: str, redis_url: str) -> None:
     async with running_worker(settings) as hub:
         host, began = f"Host: {hub.url.removeprefix('http://')}", time.monotonic()
         forwarded = ("2001:db8:1:2::1", "2001:db8:1:2:ffff::9", "2001:db8:1:3::1", "::ffff:192.0.2.1", "192.0.2.1")
-        got = [await status(hub, "/openapi.json", host, f"X-Forwarded-For: {address}") for address in forwarded]
+        got = [await status(hub, "/docs/start.js", host, f"X-Forwarded-For: {address}") for address in forwarded]
         assert got == [200, 429, 200, 200, 429] or time.monotonic() - began >= 60

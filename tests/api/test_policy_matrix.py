@@ -267,7 +267,10 @@ async def world(cluster: Cluster, valkey_server: str) -> AsyncIterator[World]:
     dsn = await cluster.clone()
     async with running_worker(settings_for(dsn, valkey_server)) as door:
         async with door.rest() as rest:
-            made = World(door, (await rest.get("/openapi.json")).json())
+            # On a busy machine the first who asks may be told to come again: it is written then.
+            while (document := await rest.get("/openapi.json")).status_code == 503:
+                pass
+            made = World(door, document.json())
         await made.populate(dsn)
         yield made
     await cluster.drop(dsn)
