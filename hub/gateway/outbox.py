@@ -7,8 +7,9 @@ ends the connection.
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+from hub.gateway.text_frame import text_frame
 from hub.protocol.frames import TEXT_FIELD, encoded_text
 
 MAX_ITEMS = 4_096
@@ -62,8 +63,8 @@ class _Merged:
 class Outbox:
     """The way out of one connection.
 
-    `write` takes one batch and returns whether it may get more at once; after False nothing is written until `resume`
-    is called. `overflow` is called once, when the bounds are exceeded; the outbox is closed then.
+    `write` takes one WebSocket frame and returns whether it may get more at once; after False nothing is written until
+    `resume` is called. `overflow` is called once, when the bounds are exceeded; the outbox is closed then.
     """
 
     __slots__ = (
@@ -110,6 +111,15 @@ class Outbox:
             self._scheduled = True
             self._loop.call_soon(self._scheduled_flush)
 
+    def pass_on(self, wire: bytes, pieces: Sequence[bytes], message: str, index: int) -> None:
+        """The same as `put` for each of these frames, which are the deltas of the message from `index` on. `wire` has
+        all of them as one WebSocket frame, shared by everybody who has nothing else pending."""
+        if self._items is None and not self._blocked:
+            self._blocked = not self._write(wire)
+        elif not self.closed:
+            for at, piece in enumerate(pieces, index):
+                self.put(Frame(piece, message, at))
+
     def flush(self) -> None:
         """Write what is pending, as far as the transport takes it now."""
         while self._items and not self._blocked:
@@ -120,7 +130,7 @@ class Outbox:
             else:  # by far the most frequent
                 data = first.data
             self.pending_bytes -= size
-            self._blocked = not self._write(data)
+            self._blocked = not self._write(text_frame(data))
             self._merging = None
         if not self._items:
             self._items = None
@@ -139,8 +149,9 @@ class Outbox:
 
     def resume(self) -> None:
         """The transport takes more."""
-        self._blocked = False
-        self.flush()
+        if not self.closed:
+            self._blocked = False
+            self.flush()
 
     async def room(self) -> None:
         """Wait until the outbox is under its soft bound, or closed.
@@ -156,7 +167,7 @@ class Outbox:
 
     def close(self) -> None:
         """Drop what is pending and take nothing more."""
-        self.closed = True
+        self.closed = self._blocked = True
         self._items = self._merging = None
         self.pending_bytes = 0
         self._wake()

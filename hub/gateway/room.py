@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Sequence
 
 from hub.domain.ids import SessionId
 from hub.gateway.open_stream import OpenStream
-from hub.gateway.outbox import Frame, Outbox
+from hub.gateway.outbox import BATCH_BYTES, Frame, Outbox
+from hub.gateway.text_frame import text_frame
 from hub.protocol.frames import LoggedEvent
 from hub.relay import envelope
 from hub.relay.envelope import Envelope, Kind
@@ -18,7 +19,7 @@ RING_BYTES = 262_144
 STASH_FRAMES = 64
 EARLY_ENVELOPES = 256
 REMEMBERED_ENDS = 256
-SAMPLED = 16
+BATCH_FRAMES = 128  # deltas that are passed on together, at most
 
 logger = logging.getLogger(__name__)
 
@@ -31,12 +32,14 @@ class Room:
     What comes from Redis may be lost, doubled or out of order. A durable event is shown exactly when it is the next
     one; later ones wait in the stash. When something is missing the room says so through `on_need`: then
     `needs_log` asks for `absorb`, and `needs_text` for `restore`.
+
+    Deltas that come together are passed on together, as one WebSocket frame made once: `on_batch` is told of the first
+    of them, and `pass_on` is to be called when no more come at the moment. Without `on_batch` each goes at once.
     """
 
     def __init__(
-        self, session: SessionId, on_need: Callable[[], None], on_sample: Callable[[bytes], None] | None = None
+        self, session: SessionId, on_need: Callable[[], None], on_batch: Callable[["Room"], None] | None = None
     ) -> None:
-        """`on_sample` gets the frame of one delta in `SAMPLED`, when it was put into the outboxes."""
         self.session = session
         self.started = False
         self.last_seq = 0
@@ -44,7 +47,10 @@ class Room:
         self.rejected = 0  # payloads that were no envelopes, or held no frame
         self.misrouted = 0  # envelopes of other sessions
         self._on_need = on_need
-        self._on_sample = on_sample
+        self._on_batch = on_batch
+        self._batch: list[bytes] = []  # shown, and not passed on yet: deltas of one message, from `_batch_index` on
+        self._batch_index = 0
+        self._batch_message = ""
         self._target = 0  # the log is known to reach up to here
         self._check_log = False  # it may reach further
         self._followers: tuple[
@@ -64,6 +70,7 @@ class Room:
     def attach(self, outbox: Outbox) -> None:
         """From now on `outbox` gets what the room shows; first the open messages as far as they were shown. The
         caller has seen to it, in the same step of the loop, that it got every event up to `last_seq`."""
+        self.pass_on()
         for stream in self._streams.values():
             if (snapshot := stream.snapshot()) is not None:
                 outbox.put(snapshot)
@@ -85,8 +92,13 @@ class Room:
     def receive(self, payload: bytes) -> None:
         """A payload of the session's channel."""
         writing = self._writing
-        if writing is not None and (frame := envelope.frame_after(writing.next_header(), payload)) is not None:
-            self._next_delta(writing, Frame(frame, writing.message, writing.index))
+        if writing is not None and (frame := writing.follow(payload)) is not None:
+            batch = self._batch
+            batch.append(frame)
+            if len(batch) == 1:
+                self._begin_batch(writing)
+            elif len(batch) >= BATCH_FRAMES:
+                self.pass_on()
             return
         try:
             item = envelope.parse(payload)
@@ -97,6 +109,32 @@ class Room:
                 self._accept(item)
             else:
                 self._misrouted()
+
+    def _begin_batch(self, writing: OpenStream) -> None:
+        self._batch_index = writing.index - 1
+        self._batch_message = writing.message
+        if self._on_batch is not None:
+            self._on_batch(self)
+        else:
+            self.pass_on()
+
+    def pass_on(self) -> bytes | None:
+        """Gives the followers the deltas that have come, and the caller the first of them, if there are any."""
+        batch = self._batch
+        if not batch:
+            return None
+        self._batch = []
+        wire = batch[0] if len(batch) == 1 else b"\n".join(batch)
+        if len(wire) < BATCH_BYTES or len(batch) == 1:
+            wire = text_frame(wire)
+            for outbox in self._followers:
+                outbox.pass_on(wire, batch, self._batch_message, self._batch_index)
+        else:  # pieces are far longer than tokens: an outbox has its own way with them
+            for at, piece in enumerate(batch, self._batch_index):
+                frame = Frame(piece, self._batch_message, at)
+                for outbox in self._followers:
+                    outbox.put(frame)
+        return batch[0]
 
     def _misrouted(self) -> None:
         self.misrouted += 1
@@ -230,6 +268,7 @@ class Room:
             self._check_log = self.needs_text = True
 
     def _put(self, frame: Frame) -> None:
+        self.pass_on()  # came before it
         for outbox in self._followers:
             outbox.put(frame)
 
@@ -238,17 +277,6 @@ class Room:
             self._on_need()
 
     # ---- open messages
-
-    def _next_delta(self, stream: OpenStream, delta: Frame) -> None:
-        """Nearly every token comes here: nothing about it is new but the token."""
-        try:
-            stream.take(delta)
-        except _NO_FRAME:
-            self.rejected += 1
-        else:
-            self._put(delta)
-            if self._on_sample is not None and delta.index % SAMPLED == 0:
-                self._on_sample(delta.data)
 
     def _delta(self, item: Envelope) -> None:
         if self._is_over(item.message, item.seq):
@@ -261,6 +289,8 @@ class Room:
             if was_lost:
                 self._show_held(stream)
             self._writing = stream if not stream.lost else None
+            if self._writing is not None:
+                stream.expect(frame)
         elif stream.lost:
             self._writing = None
             self._need_text()

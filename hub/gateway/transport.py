@@ -1,7 +1,7 @@
 """uvicorn's WebSocket protocol class, hardened: caps on what a peer may send, deadlines on what it must take.
 
 The application gets it as `scope["state"]["transport"]`. Handshake and first accept go through ASGI; from then on the
-connection writes finished frames with `send_frames` and ends with `end`, both without waiting.
+connection writes finished frames with `send_frame` and ends with `end`, both without waiting.
 
 Facts about uvicorn 0.54 and websockets 17 that this class answers: a peer that stops reading is never dropped,
 fragments are not counted, pongs are queued without bound, a request line over 8 KiB is never answered, a close frame
@@ -13,7 +13,6 @@ import asyncio
 import fcntl
 import logging
 import socket
-import struct
 import sys
 import termios
 from asyncio.transports import BaseTransport
@@ -34,8 +33,6 @@ MAX_CONTROL_FRAMES = 512  # pings and pongs between two heartbeats
 READ_SLICE = 8_192  # parsed at once: at most some 1,300 frames before others get their turn
 AFTERWARDS_S = 0.25  # between two slices of what comes after our close frame: a flood may be long
 SEND_BUFFER = 262_144  # of the kernel; by itself it takes about 4 MB before a stalled peer is noticed
-
-_TEXT_FRAME = 0x81
 
 
 class _QuietHandshakes(logging.LoggerAdapter[logging.Logger]):
@@ -69,6 +66,7 @@ class HubWebSocket(WebSocketsSansIOProtocol):
         self.conn.max_message_size = MAX_FRAME_BYTES
         self.on_writable: Callable[[], None] | None = None
         self.on_stalled: Callable[[], None] | None = None
+        self._flowing = True  # as `writable` says, without a call
         self._unparsed = b""
         self._parse_scheduled = False
         self._discarding = False
@@ -92,12 +90,14 @@ class HubWebSocket(WebSocketsSansIOProtocol):
             # Else every handshake that the application refuses is logged as its error: anybody could fill the log.
             self.handshake_complete = True
 
-    def send_frames(self, payload: bytes) -> bool:
-        """Send one text frame. Returns whether more may follow at once; `on_writable` is called when it may again."""
-        if self.close_sent or self.transport.is_closing():
+    def send_frame(self, frame: bytes) -> bool:
+        """Send one WebSocket frame. Returns whether more may follow at once; `on_writable` is called when it may
+        again."""
+        transport = self.transport
+        if self.close_sent or transport.is_closing():
             return False
-        self.transport.write(_frame_head(len(payload)) + payload)
-        return self.writable.is_set() and not self.transport.is_closing()
+        transport.write(frame)
+        return self._flowing
 
     def end(self, code: Close, reason: str = "") -> None:
         """Close with this code. What was written before goes out first, if the peer takes it soon."""
@@ -116,11 +116,13 @@ class HubWebSocket(WebSocketsSansIOProtocol):
 
     def pause_writing(self) -> None:
         super().pause_writing()
+        self._flowing = False
         self._watch_progress(self._untaken())
 
     def resume_writing(self) -> None:
         self._cancel_stall_timer()
         super().resume_writing()
+        self._flowing = True
         if self.on_writable is not None and not self.close_sent:
             self.on_writable()
 
@@ -292,12 +294,3 @@ class HubWebSocket(WebSocketsSansIOProtocol):
         if self._stall_timer is not None:
             self._stall_timer.cancel()
             self._stall_timer = None
-
-
-def _frame_head(length: int) -> bytes:
-    """The head of an unmasked, final text frame."""
-    if length < 126:
-        return bytes((_TEXT_FRAME, length))
-    if length < 65_536:
-        return struct.pack("!BBH", _TEXT_FRAME, 126, length)
-    return struct.pack("!BBQ", _TEXT_FRAME, 127, length)

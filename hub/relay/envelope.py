@@ -57,18 +57,14 @@ def durable(event: LoggedEvent) -> bytes:
 
 def delta(session: SessionId, message: str, index: int, seq: int, frame: bytes) -> bytes:
     """The payload of one `message.delta`."""
-    return delta_header(session, message, index, seq) + frame
+    before, after = delta_header(session, message, seq)
+    return b"%b%d%b%b" % (before, index, after, frame)
 
 
-def delta_header(session: SessionId, message: str, index: int, seq: int) -> bytes:
-    """What comes before the frame of one `message.delta`: with `frame_after` a room knows the one it waits for."""
-    return f"{session} D {message} {index} 1 {seq}\n".encode()
-
-
-def frame_after(header: bytes, payload: bytes) -> bytes | None:
-    """The frame, when this is the header of the payload."""
-    frame = payload.removeprefix(header)
-    return frame if len(frame) < len(payload) and frame.startswith(b"{") else None
+def delta_header(session: SessionId, message: str, seq: int) -> tuple[bytes, bytes]:
+    """What stands before and after the index in front of the frames of a message: a room knows by them the one that it
+    waits for."""
+    return f"{session} D {message} ".encode(), f" 1 {seq}\n".encode()
 
 
 def snapshot(session: SessionId, message: str, index: int, seq: int, frame: bytes) -> bytes:

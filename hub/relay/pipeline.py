@@ -190,12 +190,13 @@ class Pipeline:
         for command in unwanted:
             command.on_reply(Withdrawn("it was not wanted any more"))
 
-    def _replied(self, reply: Reply) -> None:
-        self._replies += 1
-        if self._in_flight:
-            self._in_flight.popleft().on_reply(reply)
-            if not self._in_flight and (self._pending or self._due):
-                self._flush_soon()
+    def _replied(self, replies: Callable[[], Reply]) -> None:
+        while (reply := replies()) is not False:
+            self._replies += 1
+            if self._in_flight:
+                self._in_flight.popleft().on_reply(reply)
+                if not self._in_flight and (self._pending or self._due):
+                    self._flush_soon()
 
     def _give_up(self) -> None:
         self._wire = None

@@ -65,6 +65,7 @@ class Subscriber:
         self._quiet_s = quiet_s
         self._own = keys.worker(os.urandom(8).hex())
         self._channels: dict[bytes, _Channel] = {}
+        self._after_read: Callable[[], None] | None = None
         self._wire: Wire | None = None
         self._replies = 0
         self._messages = 0
@@ -98,12 +99,21 @@ class Subscriber:
             if self._wire is not None:
                 self._wire.write(encode(b"UNSUBSCRIBE", subscription.channel))
 
+    def after_read(self, call: Callable[[], None]) -> None:
+        """`call` is called whenever the listeners have got all the messages that came together."""
+        self._after_read = call
+
     def deliver(self, channel: bytes, payload: bytes) -> None:
         """Gives a message to this worker's listeners, as if Redis had brought it."""
         entry = self._channels.get(channel)
         if entry is not None:
             for listener in entry.listeners:
                 listener.on_message(payload)
+            self._read_ended()
+
+    def _read_ended(self) -> None:
+        if self._after_read is not None:
+            self._after_read()
 
     async def run(self) -> None:
         """Keeps the connection, for ever."""
@@ -116,7 +126,7 @@ class Subscriber:
             else:
                 backoff = 0.05
                 self.reconnects += 1
-                wire.listen(self._received)
+                wire.listen(self._received, self._read_ended)
                 self._wire = wire
                 try:
                     self._subscribe_all(wire)
@@ -133,20 +143,28 @@ class Subscriber:
         for i in range(0, len(names), CHANNELS_PER_COMMAND):
             wire.write(encode(b"SUBSCRIBE", *names[i : i + CHANNELS_PER_COMMAND]))
 
-    def _received(self, reply: Reply) -> None:
-        self._replies += 1
-        if not isinstance(reply, list) or len(reply) != 3:
-            return
-        kind, channel, value = reply
-        if kind == b"message":
-            self._messages += 1
-            self.deliver(channel, value)
-        elif kind == b"subscribe" and (entry := self._channels.get(channel)) is not None:
-            self.gaps += entry.confirmed.done()
-            if not entry.confirmed.done():
-                entry.confirmed.set_result(None)
-            for listener in entry.listeners:
-                listener.on_gap()
+    def _received(self, replies: Callable[[], Reply]) -> None:
+        find = self._channels.get
+        while (reply := replies()) is not False:
+            self._replies += 1
+            if not isinstance(reply, list) or len(reply) != 3:
+                continue
+            kind, channel, value = reply
+            entry = find(channel)
+            if kind == b"message":
+                self._messages += 1
+                if entry is not None:
+                    for listener in entry.listeners:
+                        listener.on_message(value)
+            elif kind == b"subscribe" and entry is not None:
+                self._confirmed(entry)
+
+    def _confirmed(self, entry: _Channel) -> None:
+        self.gaps += entry.confirmed.done()
+        if not entry.confirmed.done():
+            entry.confirmed.set_result(None)
+        for listener in entry.listeners:
+            listener.on_gap()
 
     async def _watch(self, wire: Wire) -> None:
         """Returns when the connection has ended, or delivers nothing any more."""

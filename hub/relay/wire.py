@@ -10,9 +10,17 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import hiredis
 
 CONNECT_TIMEOUT_S = 3.0
+# Parsed at a time: hiredis moves all that it still holds to the front again and again. A read of 256 KiB in one piece
+# costs 0.7 us for each message, in pieces of this size 0.15.
+SLICE_BYTES = 16_384
 
 Reply = object
 """What hiredis makes of a reply: bytes, int, None, list, or a `hiredis.ReplyError` (as a value)."""
+
+
+OnReplies = Callable[[Callable[[], Reply]], None]
+"""Takes replies one by one from what it is given, until that returns False. Called for thousands of messages a second,
+so not once for each of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +56,11 @@ class Address:
 
 
 class Wire(asyncio.Protocol):
-    """One connection. `on_reply` gets every reply in order; `closed` is done when the connection has ended."""
+    """One connection. `on_replies` gets every reply in order; `closed` is done when the connection has ended."""
 
-    def __init__(self, on_reply: Callable[[Reply], None]) -> None:
-        self._on_reply = on_reply
+    def __init__(self, on_replies: OnReplies) -> None:
+        self._on_replies = on_replies
+        self._after_read: Callable[[], None] | None = None
         self._reader = hiredis.Reader()
         self._transport: asyncio.Transport | None = None
         self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -66,21 +75,25 @@ class Wire(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
-    def listen(self, on_reply: Callable[[Reply], None]) -> None:
-        """From now on `on_reply` gets the replies."""
-        self._on_reply = on_reply
+    def listen(self, on_replies: OnReplies, after_read: Callable[[], None] | None = None) -> None:
+        """From now on `on_replies` gets the replies; `after_read` is called when it has got all that came together."""
+        self._on_replies = on_replies
+        self._after_read = after_read
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports are none of asyncio's classes.
         self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
-        self._reader.feed(data)
+        reader, size = self._reader, len(data)
         try:
-            while (reply := self._reader.gets()) is not False:
-                self._on_reply(reply)
+            for start in range(0, size, SLICE_BYTES):
+                reader.feed(data, start, min(SLICE_BYTES, size - start))
+                self._on_replies(reader.gets)
         except hiredis.ProtocolError:
             self.abort()
+        if self._after_read is not None:
+            self._after_read()
 
     def connection_lost(self, _exc: Exception | None) -> None:
         if not self.closed.done():
@@ -104,9 +117,10 @@ async def connect(address: Address) -> Wire:
     """
     answer: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
 
-    def until_pong(reply: Reply) -> None:
-        if not answer.done() and (reply == b"PONG" or isinstance(reply, hiredis.ReplyError)):
-            answer.set_result(None if reply == b"PONG" else str(reply))
+    def until_pong(replies: Callable[[], Reply]) -> None:
+        while (reply := replies()) is not False:
+            if not answer.done() and (reply == b"PONG" or isinstance(reply, hiredis.ReplyError)):
+                answer.set_result(None if reply == b"PONG" else str(reply))
 
     wire = Wire(until_pong)
     try:

@@ -29,6 +29,15 @@ ALPHA = AgentAuthor(name="alpha", display_name="Alpha")
 PAGE = 3
 
 
+def payload_of(frame: bytes) -> bytes:
+    """What is in a text frame of a server that is one whole frame."""
+    assert frame[0] == 0x81
+    short = frame[1]
+    size, at = {126: (int.from_bytes(frame[2:4]), 4), 127: (int.from_bytes(frame[2:10]), 10)}.get(short, (short, 2))
+    assert len(frame) == at + size
+    return frame[at:]
+
+
 @dataclass
 class Message:
     """What the run has written: piece `i` is the delta `i`."""
@@ -52,6 +61,7 @@ class Client:
         self.texts: dict[str, str] = {}
         self.over: set[str] = set()
         self.frames: list[dict[str, Any]] = []
+        self.wire: list[bytes] = []
         self.reading = True
         self.overflowed = False
         self.outbox = Outbox(self._write, self._overflow, max_bytes=max_bytes)
@@ -62,8 +72,9 @@ class Client:
         if self.follower is not None:
             self.follower.close()
 
-    def _write(self, data: bytes) -> bool:
-        for line in data.split(b"\n"):
+    def _write(self, frame: bytes) -> bool:
+        self.wire.append(frame)
+        for line in payload_of(frame).split(b"\n"):
             self._take(json.loads(line))
         return self.reading
 
@@ -113,7 +124,8 @@ class _Read:
 
 
 class World:
-    def __init__(self, tasks: asyncio.TaskGroup) -> None:
+    def __init__(self, tasks: asyncio.TaskGroup, *, batching: bool = False) -> None:
+        """With `batching` deltas are passed on by `room.pass_on` only, as at the end of a read from Redis."""
         self.tasks = tasks
         self.session = SessionId(new_id())
         self.run = RunId(new_id())
@@ -123,12 +135,15 @@ class World:
         self.bus: list[bytes] = []
         self.reads: list[_Read] = []
         self.clients: list[Client] = []
-        self.room = Room(self.session, self._needed)
+        self.room = Room(self.session, self._needed, self._batched if batching else None)
         self.repairing = False
         self.needed = False
 
     def _needed(self) -> None:
         self.needed = True
+
+    def _batched(self, room: Room) -> None:
+        """It tells so of the first delta."""
 
     def start(self) -> None:
         self.room.start(len(self.log), self.snapshots())
@@ -158,9 +173,9 @@ class World:
     def live(self) -> list[Message]:
         return [message for message in self.messages.values() if not message.ended]
 
-    def write(self, message: Message) -> None:
+    def write(self, message: Message, size: int = 0) -> None:
         index = len(message.pieces)
-        message.pieces.append(f"{index} ")
+        message.pieces.append(f"{index} " + "x" * size)
         frames = DeltaFrames(self.session, self.run, message.id, 0, ALPHA.name, ALPHA.display_name)
         if self.kept.get(message.id, 0) == index:
             payload = envelope.delta(

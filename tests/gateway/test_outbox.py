@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hub.domain.ids import RunId, SessionId
 from hub.gateway.outbox import BATCH_BYTES, MAX_ITEMS, SOFT_BYTES, Frame, Outbox
 from hub.protocol.frames import DeltaFrames
+from tests.gateway.room_world import payload_of
 
 MAX_BYTES = 1_000_000
 
@@ -24,10 +25,10 @@ class Way:
         self.overflows = 0
         self.outbox = Outbox(self.write, self.overflow, max_bytes=max_bytes)
 
-    def write(self, payload: bytes) -> bool:
+    def write(self, frame: bytes) -> bool:
         assert self.room > 0, "written although the transport said no"
         self.room -= 1
-        self.batches.append(payload)
+        self.batches.append(payload_of(frame))
         return self.room > 0
 
     def overflow(self) -> None:

@@ -9,16 +9,16 @@ import pytest
 
 from hub.domain.ids import new_id
 from hub.gateway.open_stream import MAX_HELD
-from hub.gateway.outbox import SOFT_BYTES, Frame
-from hub.gateway.room import EARLY_ENVELOPES, REMEMBERED_ENDS, RING_FRAMES, STASH_FRAMES
+from hub.gateway.outbox import BATCH_BYTES, SOFT_BYTES, Frame
+from hub.gateway.room import BATCH_FRAMES, EARLY_ENVELOPES, REMEMBERED_ENDS, RING_FRAMES, STASH_FRAMES
 from hub.relay import envelope
 from tests.gateway.room_world import Client, Message, World
 
 
 @asynccontextmanager
-async def world(events: int = 0) -> AsyncIterator[World]:
+async def world(events: int = 0, *, batching: bool = False) -> AsyncIterator[World]:
     async with asyncio.TaskGroup() as tasks:
-        one = World(tasks)
+        one = World(tasks, batching=batching)
         for _ in range(events):
             one.say()
         one.bus.clear()
@@ -555,6 +555,113 @@ async def test_a_snapshot_from_redis_waits_for_the_events_before_it() -> None:
         assert client.frames == []
         await answer_all(one)
         assert kinds(client) == ["message.redacted", "message.snapshot"]
+
+
+# ---- what comes together
+
+
+async def test_deltas_that_come_together_are_one_frame_made_once_for_everybody() -> None:
+    async with world(1, batching=True) as one:
+        clients = [one.join(1), one.join(1)]
+        message = one.open()
+        for _ in range(9):  # the first one is looked at in earnest, and tells what the others are like
+            one.write(message)
+        await deliver(one)
+        assert [len(client.frames) for client in clients] == [1, 1]
+        one.room.pass_on()
+        first, second = (client.wire for client in clients)
+        assert len(first) == 2
+        assert first[1] is second[1]
+        assert [client.texts[message.id] for client in clients] == [message.text(9)] * 2
+
+
+async def test_what_comes_between_deltas_stays_between_them() -> None:
+    async with world(1, batching=True) as one:
+        client = one.join(1)
+        message = one.open()
+        for _ in range(3):
+            one.write(message)
+        one.say()
+        one.write(message)
+        await deliver(one)
+        one.room.pass_on()
+        assert kinds(client) == [*["message.delta"] * 3, "message.redacted", "message.delta"]
+
+
+async def test_who_joins_between_deltas_gets_each_of_them_once() -> None:
+    async with world(1, batching=True) as one:
+        early = one.join(1)
+        message = one.open()
+        for _ in range(3):
+            one.write(message)
+        await deliver(one)
+        late = one.join(1)
+        one.write(message)
+        await deliver(one)
+        one.room.pass_on()
+        await passes()
+        assert kinds(late) == ["message.snapshot", "message.delta"]
+        assert early.texts == late.texts == {message.id: message.text(4)}
+
+
+async def test_one_that_lags_gets_the_deltas_of_a_batch_merged() -> None:
+    async with world(1, batching=True) as one:
+        slow, fast = one.join(1), one.join(1)
+        slow.reading = False
+        message = one.open()
+        for _ in range(8):
+            one.write(message)
+        await deliver(one)
+        one.room.pass_on()
+        slow.reading = True
+        slow.outbox.resume()
+        assert [len(client.frames) for client in (slow, fast)] == [2, 8]
+        assert slow.texts == fast.texts == {message.id: message.text(8)}
+
+
+async def test_a_batch_is_bounded() -> None:
+    async with world(1, batching=True) as one:
+        client = one.join(1)
+        message = one.open()
+        for _ in range(101):  # those with a new number of digits are looked at in earnest
+            one.write(message)
+        await deliver(one)
+        assert len(client.frames) == 101
+        for _ in range(BATCH_FRAMES + 2):
+            one.write(message)
+        await deliver(one)
+        assert len(client.frames) == 101 + BATCH_FRAMES
+        one.room.pass_on()
+        assert client.texts == {message.id: message.text(101 + BATCH_FRAMES + 2)}
+
+
+async def test_long_pieces_are_not_one_frame() -> None:
+    async with world(1, batching=True) as one:
+        client = one.join(1)
+        message = one.open()
+        for _ in range(4):
+            one.write(message, 40_000)
+        await deliver(one)
+        one.room.pass_on()
+        await passes()
+        assert client.texts == {message.id: message.text(4)}
+        assert all(len(frame) < BATCH_BYTES for frame in client.wire)
+
+
+async def test_a_frame_that_is_none_is_not_passed_on_although_it_is_the_next() -> None:
+    async with world(1, batching=True) as one:
+        client = one.join(1)
+        message = one.open()
+        one.write(message)
+        one.write(message)
+        await deliver(one)
+        one.write(message)
+        payload = one.bus.pop()
+        for junk in (payload[:-1], payload.replace(b',"text":"', b',"text" "'), payload.partition(b"{")[0] + b"{}"):
+            one.room.receive(junk)
+        one.room.pass_on()
+        assert len(client.frames) == 2
+        assert one.room.rejected == 3
 
 
 async def test_ended_messages_are_remembered_in_bounds() -> None:

@@ -25,7 +25,7 @@ class RoomMachine(RuleBasedStateMachine):
 
     async def _main(self) -> None:
         async with asyncio.TaskGroup() as tasks:
-            self.world = World(tasks)
+            self.world = World(tasks, batching=True)
             await self.end.wait()
 
     def _run(self, coroutine: Coroutine[Any, Any, None]) -> None:
@@ -60,7 +60,12 @@ class RoomMachine(RuleBasedStateMachine):
 
     @rule()
     def time_passes(self) -> None:
+        self.read_ends()
         self._settle()
+
+    @rule()
+    def read_ends(self) -> None:
+        self._do(self.world.room.pass_on)
 
     # ---- the run
 
@@ -182,7 +187,7 @@ class RoomMachine(RuleBasedStateMachine):
     def teardown(self) -> None:
         """In the end everything is repaired: then every client has everything."""
         try:
-            self._settle()
+            self.time_passes()
             for client in self.world.clients:
                 client.reading = True
                 self._do(client.outbox.resume)

@@ -22,6 +22,7 @@ from hub.protocol.frames import DeltaFrames, LoggedEvent, NewEvent, now_ms
 from hub.relay import envelope, keys
 from hub.store import log, sessions, users
 from hub.store.database import Store
+from tests.gateway.room_world import payload_of
 from tests.relay.wiring import Relay, ask, eventually, own_valkey, relay
 
 ALPHA = AgentAuthor(name="alpha", display_name="Alpha")
@@ -39,8 +40,8 @@ class Watcher:
         self.outbox = Outbox(self._write, lambda: None, max_bytes=1_048_576)
         self.follower: Follower | None = None
 
-    def _write(self, data: bytes) -> bool:
-        for line in data.split(b"\n"):
+    def _write(self, frame: bytes) -> bool:
+        for line in payload_of(frame).split(b"\n"):
             self._take(json.loads(line))
         return True
 

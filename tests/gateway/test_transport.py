@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from hub.gateway.text_frame import text_frame
 from hub.gateway.transport import MAX_CONTROL_FRAMES, MAX_FRAGMENTS, HubWebSocket
 from hub.protocol.close import Close
 from tests.gateway.server import Raw, eventually, frame, serving
@@ -50,7 +51,7 @@ class App:
             peer.received.append(message.get("text", message.get("bytes")))
             await self.reading.wait()
             if str(message.get("text")).startswith("echo "):
-                peer.transport.send_frames(message["text"][5:].encode())
+                peer.transport.send_frame(text_frame(message["text"][5:].encode()))
         peer.received.append(message)
         peer.ended.set()
 
@@ -66,7 +67,7 @@ class Brisk(HubWebSocket):
 
 async def fill(transport: HubWebSocket) -> None:
     """Write until the transport takes no more."""
-    while transport.send_frames(b"x" * 60_000):  # noqa: ASYNC110 - the loop must turn for the kernel to be filled
+    while transport.send_frame(text_frame(b"x" * 60_000)):  # noqa: ASYNC110 - the loop must turn for the kernel to be filled
         await asyncio.sleep(0)
 
 
@@ -96,7 +97,7 @@ async def test_frames_of_every_length_class_come_back_whole(raw: Raw, app: App, 
 
 
 async def test_a_frame_larger_than_16_bits_of_length_is_sent_in_one_piece(raw: Raw, app: App) -> None:
-    app.peer.transport.send_frames(b"y" * 70_000)
+    app.peer.transport.send_frame(text_frame(b"y" * 70_000))
     assert await raw.receive() == (TEXT, b"y" * 70_000)
 
 
@@ -130,7 +131,7 @@ async def test_the_close_code_of_a_violation_arrives_behind_what_was_sent_before
     slow = await Raw.open(port, receive_buffer=4096)
     await eventually(lambda: bool(app.peers))
     for _ in range(5):
-        app.peer.transport.send_frames(b"x" * 60_000)
+        app.peer.transport.send_frame(text_frame(b"x" * 60_000))
     slow.send(frame(b"x" * 65_537) + frame(b"x" * 1_000_000))
     await app.peer.ended.wait()
     assert await slow.close_code() == Close.TOO_LARGE
@@ -221,14 +222,14 @@ async def test_a_peer_that_reads_slowly_but_steadily_stays(port: int, app: App) 
     async with asyncio.timeout(10):
         while not app.peer.writable:
             await slow.reader.read(65_536)
-    assert transport.send_frames(b"more") is True
+    assert transport.send_frame(text_frame(b"more")) is True
     await slow.leave()
 
 
 async def test_closing_arrives_behind_what_was_sent_before(raw: Raw, app: App) -> None:
-    app.peer.transport.send_frames(b"last words")
+    app.peer.transport.send_frame(text_frame(b"last words"))
     app.peer.transport.end(Close.DRAINING, "bye")
-    assert not app.peer.transport.send_frames(b"too late")
+    assert not app.peer.transport.send_frame(text_frame(b"too late"))
     app.peer.transport.end(Close.POLICY)  # the first code counts
     assert await raw.receive() == (TEXT, b"last words")
     assert await raw.receive() == (CLOSE, b"\x0f\xa0bye")
@@ -269,7 +270,7 @@ async def test_nothing_is_written_after_the_connection_is_lost(raw: Raw, app: Ap
     transport = app.peer.transport
     await raw.leave()
     await eventually(lambda: transport.disconnected)
-    assert not transport.send_frames(b"nobody")
+    assert not transport.send_frame(text_frame(b"nobody"))
     transport.end(Close.NORMAL)
     transport.ping()
 
