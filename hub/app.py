@@ -78,6 +78,7 @@ from hub.runs.expiry import Expiry
 from hub.runs.lease import LeaseKeeper
 from hub.runs.teams import ImportedTeams
 from hub.sessions.accounting import Accounting
+from hub.sessions.attachments import Attachments, Quotas
 from hub.sessions.budgeting import SessionBudgets
 from hub.sessions.control import Control
 from hub.sessions.cutting import Cutting
@@ -187,7 +188,11 @@ class Worker:
         self.organisations = Organisations(self.store, self.broadcast)
         self.messages = Messages(self.store, self.broadcast, self.catalog, control, settings.limits)
         self.cutting = Cutting(self.store, self.broadcast, control)
-        self.forking = Forking(self.store)
+        self.forking = Forking(self.store, user_bytes=settings.attachment_bytes_per_user)
+        quotas = Quotas(
+            settings.attachment_bytes, settings.attachment_bytes_per_session, settings.attachment_bytes_per_user
+        )
+        self.attachments = Attachments(self.store, quotas)
         self.history = History(self.store, self.subscriber)
         self.exports = Exports(self.store)
         self.erasure = Erasure(self.store, self.broadcast, control)
@@ -323,6 +328,7 @@ class Worker:
                 budgets=self.budgets,
                 control=self.control,
                 inputs=self.inputs,
+                attachments=self.attachments,
                 catalog=self.catalog,
                 teams=self.teams,
                 readiness=self.readiness,

@@ -56,6 +56,10 @@ class Settings(BaseSettings):
     sweep_s: Annotated[float, Field(gt=0)] = 600
     heartbeat_s: Annotated[int, Field(ge=1, le=300)] = 25
 
+    attachment_bytes: Annotated[int, Field(ge=0, le=104_857_600)] = 10_485_760
+    attachment_bytes_per_session: Annotated[int, Field(ge=0)] = 104_857_600
+    attachment_bytes_per_user: Annotated[int, Field(ge=0)] = 524_288_000
+
     commands_per_minute: Annotated[int, Field(ge=1)] = 120
     command_burst: Annotated[int, Field(ge=1)] = 20
     address_requests_per_minute: Annotated[int, Field(ge=1)] = 60_000

@@ -39,6 +39,7 @@ RESULTS: tuple[type[BaseModel], ...] = (
     results.RunResult,
     results.TeamResult,
     results.TranscriptMessage,
+    results.AttachmentResult,
     results.SearchHit,
 )
 

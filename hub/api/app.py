@@ -18,6 +18,7 @@ from hub.api.rate_limit import AddressLimit
 from hub.api.routes import (
     admin,
     api_keys,
+    attachments,
     auth,
     budgets,
     calls,
@@ -71,6 +72,7 @@ def build(services: Services, *, static: Path = STATIC) -> FastAPI:
         organisations,
         invites,
         messages,
+        attachments,
         events,
         transcript,
         exports,

@@ -1,6 +1,7 @@
 """Bounds on what a request may send: its size, and the time it takes."""
 
 import asyncio
+import re
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -9,7 +10,13 @@ from hub.domain.errors import BadRequest, TooLarge
 MAX_BODY_BYTES = 262_144
 BODY_TIMEOUT_S = 15.0
 
+_UPLOAD = re.compile(r"/v1/sessions/[^/]+/attachments")
 _WITH_BODY = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+
+
+def is_upload(scope: Scope) -> bool:
+    """Whether the body is an attachment: it is read as it comes, under its own bounds (`hub.sessions.attachments`)."""
+    return scope["method"] == "POST" and _UPLOAD.fullmatch(scope["path"]) is not None
 
 
 class BodyLimit:
@@ -21,7 +28,7 @@ class BodyLimit:
         self._timeout_s = timeout_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["method"] not in _WITH_BODY:
+        if scope["type"] != "http" or scope["method"] not in _WITH_BODY or is_upload(scope):
             await self._app(scope, receive, send)
             return
         if _declared_length(scope) > self._max_bytes:

@@ -4,7 +4,9 @@ import asyncio
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from hub.api.body import is_upload
 from hub.domain.errors import Unavailable
+from hub.sessions.attachments import UPLOAD_S
 
 ANSWER_S = 4.0  # as for commands over WebSocket: whoever asks hears within 5 s
 FORK_S = 10.0  # a fork copies a conversation; to try again would make another
@@ -22,9 +24,13 @@ class RequestDeadline:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        is_fork = scope["method"] == "POST" and scope["path"].endswith("/fork")
+        answer_s = self._answer_s
+        if scope["method"] == "POST" and scope["path"].endswith("/fork"):
+            answer_s = FORK_S
+        elif is_upload(scope):
+            answer_s += UPLOAD_S
         try:
-            async with asyncio.timeout(FORK_S if is_fork else self._answer_s) as deadline:
+            async with asyncio.timeout(answer_s) as deadline:
 
                 async def begun(message: Message) -> None:
                     if not deadline.expired():

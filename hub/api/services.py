@@ -13,6 +13,7 @@ from hub.auth.sign_ins import SignIns
 from hub.auth.tickets import Tickets
 from hub.engine.catalog import Catalog
 from hub.sessions.accounting import Accounting
+from hub.sessions.attachments import Attachments
 from hub.sessions.budgeting import SessionBudgets
 from hub.sessions.control import Control
 from hub.sessions.cutting import Cutting
@@ -69,6 +70,7 @@ class Services:
     budgets: SessionBudgets
     control: Control
     inputs: Inputs
+    attachments: Attachments
     catalog: Catalog
     teams: Teams
     readiness: Callable[[], Awaitable[Readiness]]

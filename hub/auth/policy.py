@@ -134,6 +134,8 @@ ROUTES: Mapping[str, Rule] = {
     "POST /v1/sessions/{id}/messages": Action.SEND,
     "PATCH /v1/sessions/{id}/messages/{message}": Action.EDIT,
     "POST /v1/sessions/{id}/messages/{message}/regenerate": Action.REGENERATE,
+    "POST /v1/sessions/{id}/attachments": Action.SEND,
+    "GET /v1/sessions/{id}/attachments/{attachment}": Action.READ,
     "GET /v1/sessions/{id}/events": Action.READ,
     "GET /v1/sessions/{id}/events/stream": Action.READ,
     "GET /v1/sessions/{id}/transcript": Action.READ,

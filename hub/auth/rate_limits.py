@@ -12,6 +12,7 @@ COSTLY_ROUTES = frozenset(
     {
         "GET /v1/search",
         "GET /v1/sessions/{id}/transcript",
+        "POST /v1/sessions/{id}/attachments",
         "POST /v1/sessions/{id}/fork",
     }
 )

@@ -12,6 +12,7 @@ UserId = NewType("UserId", str)
 OrganisationId = NewType("OrganisationId", str)
 CallId = NewType("CallId", str)
 RequestId = NewType("RequestId", str)
+AttachmentId = NewType("AttachmentId", str)
 
 
 def uuid7() -> uuid.UUID:

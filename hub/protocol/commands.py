@@ -26,6 +26,18 @@ class TextPart(BaseModel):
     text: MessageText
 
 
+class AttachmentPart(BaseModel):
+    """Something that the author has uploaded to the session (`POST /v1/sessions/{id}/attachments`)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    type: Literal["attachment"]
+    id: Id
+
+
+Part = TextPart | AttachmentPart
+"""A piece of a message's content."""
+
+
 class Auth(Command):
     """Authenticate, as first frame, or replace the credential of the open connection (same user)."""
 
@@ -72,7 +84,7 @@ class MessageSend(Command):
     session: Id
     client_id: Key
     text: MessageText | None = None
-    parts: Annotated[list[TextPart], Field(min_length=1, max_length=32)] | None = None
+    parts: Annotated[list[Part], Field(min_length=1, max_length=32)] | None = None
     to: Name | None = None
     on_busy: OnBusy | None = None
 
@@ -89,7 +101,7 @@ class MessageSend(Command):
         """The text, or the text of the parts."""
         if self.text is not None:
             return self.text
-        return "\n".join(part.text for part in self.parts or ())
+        return "\n".join(part.text for part in self.parts or () if isinstance(part, TextPart))
 
 
 class MessageEdit(Command):

@@ -2,15 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import orjson
 
+from hub.domain.attachment import Attachment
 from hub.domain.calls import Approval, InputRequest
 from hub.domain.run import Run
 from hub.domain.session import Member, Session
 from hub.protocol.events import (
     ForkedFromData,
+    Optional,
     Person,
     PresenceData,
     SessionCreatedData,
@@ -223,7 +225,7 @@ class BudgetResult(Wire):
 
 
 class TranscriptMessage(Wire):
-    """One message of a transcript; `run` is null where it belongs to none."""
+    """One message of a transcript; `run` is null where it belongs to none. `parts` is there when it has attachments."""
 
     message: str
     seq: int
@@ -231,6 +233,19 @@ class TranscriptMessage(Wire):
     author: dict[str, Any]
     text: str
     status: str
+    created_at: str
+    parts: Annotated[list[dict[str, Any]] | None, Optional] = None
+
+
+class AttachmentResult(Wire):
+    """What was uploaded. `sha256` is in lower-case hex, `size` in bytes."""
+
+    id: str
+    session: str
+    name: str
+    media_type: str
+    size: int
+    sha256: str
     created_at: str
 
 
@@ -318,3 +333,15 @@ def run_result(run: Run) -> RunResult:
         created_at=timestamp(run.created_at),
         finished_at=timestamp(run.finished_at) if run.finished_at else None,
     )
+
+
+def attachment_part(attachment: Attachment) -> dict[str, object]:
+    """An attachment as part of a message."""
+    return {
+        "type": "attachment",
+        "id": attachment.id,
+        "name": attachment.name,
+        "media_type": attachment.media_type,
+        "size": attachment.size,
+        "sha256": attachment.sha256.hex(),
+    }

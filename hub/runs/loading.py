@@ -8,6 +8,7 @@ from hub.domain.errors import Unavailable
 from hub.domain.ids import MessageId, UserId
 from hub.domain.run import ClaimedRun
 from hub.domain.team import TeamSpec
+from hub.engine.attached import note
 from hub.engine.base import Input
 from hub.relay.open_messages import OpenMessage, OpenMessages
 from hub.store import calls, messages, pending, turns
@@ -94,7 +95,8 @@ def as_input(message: PendingInput, team: TeamSpec) -> Input:
     source = _UNSAFE.sub("_", message.author_name).strip("_")[:48] or "user"
     if any(source == agent.name for agent in team.agents):
         source = f"user_{source}"
-    return Input(source, message.text)
+    notes = [note(part) for part in message.parts if part["type"] == "attachment"]
+    return Input(source, "\n".join([message.text, *notes] if message.text else notes) if notes else message.text)
 
 
 async def _shown(open_messages: OpenMessages, run: ClaimedRun) -> list[OpenMessage]:

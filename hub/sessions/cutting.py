@@ -35,7 +35,8 @@ class Cutting:
         self._control = control
 
     async def edit(self, principal: Principal, session: str, message: str, text: str) -> SeqRunResult:
-        """Put `text` in the place of a message of the caller's own, cut the conversation there and run again.
+        """Put `text` in the place of a message of the caller's own, cut the conversation there and run again. What was
+        attached to it stays.
 
         The same edit again gives the same answer and does nothing. Raises `BadRequest` for an agent's message,
         `Forbidden` for another user's, `Conflict` for one that is void, `TooLarge` when too much would be cut.
@@ -55,6 +56,7 @@ class Cutting:
             place = target.place
             cut = await self._cut(db, principal, id_, place.seq, "edited")
             message_id = MessageId(new_id())
+            kept = [part for part in target.parts if part["type"] == "attachment"]
             new = NewMessage(
                 id=message_id,
                 run=RunId(new_id()),
@@ -62,6 +64,7 @@ class Cutting:
                 author=principal.user,
                 author_name=principal.name,
                 text=text,
+                parts=kept,
                 client_id=message_id,
                 to=place.to,
                 replaces=place.message,
@@ -70,7 +73,7 @@ class Cutting:
                 message=message_id,
                 author=UserAuthor(id=principal.user, name=principal.name),
                 text=text,
-                parts=[],
+                parts=kept,
                 client_id=message_id,
                 to=place.to,
                 replaces=place.message,

@@ -108,6 +108,10 @@ class Erasure:
         more = True
         while more:
             more = await self._take_words(session, user)
+        more = True
+        while more:
+            async with self._store.transaction() as db:
+                more = await erasing.drop_attachments(db, session, user)
         async with self._store.statements() as db:
             end = await erasing.last_seq(db, session)
             await erasing.empty_answers(db, session, user)

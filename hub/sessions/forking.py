@@ -9,23 +9,26 @@ from hub.protocol.events import MemberAddedData
 from hub.protocol.frames import NewEvent
 from hub.protocol.results import session_created
 from hub.sessions.access import reach, session_id
-from hub.store import audit, forking, log, sessions
+from hub.sessions.attachments import too_large
+from hub.store import attachments, audit, forking, log, sessions
 from hub.store.database import Db, Store
 from hub.store.forking import Fork
 
 
 class Forking:
-    """Forks of sessions, at any place of their log."""
+    """Forks of sessions, at any place of their log. `user_bytes` is how much of attachments a user may be charged for:
+    who forks is, for the copies."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, *, user_bytes: int) -> None:
         self._store = store
+        self._user_bytes = user_bytes
 
     async def fork(self, principal: Principal, session: str, at_seq: int) -> Session:
         """A new session of the caller's with the same team, whose log holds the messages that counted at `at_seq`; the
         agents know exactly these. It belongs to the same organisation.
 
-        Raises `Forbidden` for guests of the organisation, and `BadRequest` for a place that the session has not
-        reached.
+        Raises `Forbidden` for guests of the organisation, `BadRequest` for a place that the session has not reached,
+        and `TooLarge` when the caller has no room for its attachments.
         """
         source = session_id(session)
         id_ = SessionId(new_id())
@@ -35,8 +38,9 @@ class Forking:
                 raise BadRequest("at_seq is in the future", details={"last_seq": found.last_seq})
             await self._open(db, principal, found, at_seq, id_)
             fork = await forking.begin(db, source, at_seq, id_)
+            has_attachments = await attachments.any_in(db, source)
             after = await forking.copy(db, fork, 0)
-            if after is None:
+            if after is None and not has_attachments:
                 await forking.show(db, fork)
                 return await _seen(db, principal, id_)
             await forking.hide(db, fork)
@@ -70,9 +74,20 @@ class Forking:
         while after is not None:
             async with self._store.transaction(person=principal.user, session=fork.source) as db:
                 after = await forking.copy(db, fork, after)
+        await self._copy_attachments(principal, fork)
         async with self._store.transaction(person=principal.user) as db:
             await forking.show(db, fork)
             return await _seen(db, principal, fork.fork)
+
+    async def _copy_attachments(self, principal: Principal, fork: Fork) -> None:
+        async with self._store.transaction(person=principal.user, session=fork.source) as db:
+            copied = await attachments.fork(db, fork.source, fork.fork, principal.user)
+            if copied and await attachments.charged(db, principal.user) > self._user_bytes:
+                raise too_large("user_quota", self._user_bytes)
+        more = bool(copied)
+        while more:
+            async with self._store.transaction(person=principal.user, session=fork.source) as db:
+                more = await attachments.fork_content(db, fork.source, fork.fork)
 
 
 async def _seen(db: Db, principal: Principal, session: SessionId) -> Session:

@@ -112,6 +112,7 @@ class History:
                     run=row.run,
                     author=row.author,
                     text=row.text,
+                    parts=row.parts if any(part["type"] == "attachment" for part in row.parts) else None,
                     status=row.status,
                     created_at=timestamp(row.created_at),
                 )

@@ -1,24 +1,24 @@
 """Saying something in a session: the beginning of every run."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import orjson
 
 from hub.auth.policy import Action, require_role, require_scope
 from hub.domain.budget import Budgets, BudgetScope, Limit, stacked
 from hub.domain.errors import BadRequest, BudgetExceeded, Busy, IdempotencyConflict
-from hub.domain.ids import MessageId, RunId, new_id
+from hub.domain.ids import AttachmentId, MessageId, RunId, SessionId, UserId, new_id, parse_id
 from hub.domain.principal import Principal
 from hub.domain.session import OnBusy, Session
 from hub.engine.catalog import Catalog
 from hub.protocol.events import MessageCreatedData, RunQueuedData, UserAuthor
 from hub.protocol.frames import NewEvent
-from hub.protocol.results import SendResult
+from hub.protocol.results import SendResult, attachment_part
 from hub.relay.broadcast import Broadcast
 from hub.runs.control import RunControl, Stops
 from hub.sessions.access import session_id
-from hub.store import budgets, runs, sending
+from hub.store import attachments, budgets, runs, sending
 from hub.store.budgets import Subject
 from hub.store.database import Db, Store
 from hub.store.sending import Before, NewMessage, SentMessage
@@ -58,7 +58,8 @@ class Messages:
         turn, or else a run is queued for it when that one ends.
 
         The same `client_id` of the same author with the same body gives the same answer again and writes nothing;
-        with another body: `IdempotencyConflict`. Raises `Busy` when the policy is `reject` and a run is under way, and
+        with another body: `IdempotencyConflict`. Raises `BadRequest` for an attachment that is not the author's own in
+        this session, `Busy` when the policy is `reject` and a run is under way, and
         `BudgetExceeded` when there is nothing left for a run.
         """
         id_ = session_id(session)
@@ -78,6 +79,7 @@ class Messages:
             if steers is None:
                 await self._check_budgets(db, principal, before)
             stops = await self._make_room(db, before, policy)
+            shown = await described(db, id_, principal.user, parts)
             message = NewMessage(
                 id=MessageId(new_id()),
                 run=RunId(new_id()) if steers is None else None,
@@ -86,7 +88,7 @@ class Messages:
                 author=principal.user,
                 author_name=principal.name,
                 text=text,
-                parts=parts,
+                parts=shown,
                 client_id=client_id,
                 body_hash=body,
                 to=to,
@@ -95,7 +97,7 @@ class Messages:
                 message=message.id,
                 author=UserAuthor(id=principal.user, name=principal.name),
                 text=text,
-                parts=list(parts),
+                parts=shown,
                 client_id=client_id,
                 to=to,
                 steers=steers,
@@ -158,6 +160,26 @@ class Messages:
             case OnBusy.INTERRUPT:
                 live = await runs.get(db, before.busy) if before.busy_is_live else None
                 return await self._control.stop(db, live, "interrupted") if live is not None else Stops()
+
+
+async def described(
+    db: Db, session: SessionId, author: UserId, parts: Sequence[Mapping[str, object]]
+) -> list[dict[str, object]]:
+    """The parts with what everybody is to know of the attachments among them. Raises `BadRequest` for one that is not
+    the author's own in this session."""
+    wanted = [str(part["id"]) for part in parts if part["type"] == "attachment"]
+    ids = [AttachmentId(parsed) for one in wanted if (parsed := parse_id(one)) is not None]
+    found = await attachments.send(db, session, ids, author) if ids else {}
+    shown: list[dict[str, object]] = []
+    for part in parts:
+        if part["type"] != "attachment":
+            shown.append(dict(part))
+            continue
+        one = found.get(AttachmentId(str(part["id"]).lower()))
+        if one is None:
+            raise BadRequest("no such attachment of yours in this session", details={"attachment": part["id"]})
+        shown.append(attachment_part(one))
+    return shown
 
 
 def _digest(text: str, parts: Sequence[dict[str, str]], to: str | None) -> bytes:

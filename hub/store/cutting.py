@@ -3,7 +3,9 @@
 All of it under the session's lock. The log keeps everything; `messages.voided_seq` says what counts no more.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import text as sql
 
@@ -13,7 +15,8 @@ from hub.store.pending import RETOLD
 
 # The message that an agent's one answers is the input of its run; in a fork, where the run is unknown, the user's last.
 _FIND = sql("""
-    SELECT m.id::text, m.seq, m.author_kind, m.author_id, m.text, m.to_agent, m.voided_seq IS NOT NULL AS is_void,
+    SELECT m.id::text, m.seq, m.author_kind, m.author_id, m.text, m.parts, m.to_agent,
+           m.voided_seq IS NOT NULL AS is_void,
            a.id::text AS answered, a.seq AS answered_seq, a.to_agent AS answered_to,
            n.seq AS successor_seq, n.text AS successor_text, n.queued_run::text AS successor_run
     FROM messages m
@@ -88,11 +91,13 @@ class Replacement:
 @dataclass(frozen=True, slots=True)
 class Target:
     """A message somebody wants to cut at. `author` is None for an agent's, and `answered` the user's message to which
-    an agent's one belongs, if there is any. `replacement` is set when the message is void because it was edited."""
+    an agent's one belongs, if there is any. `parts` are what it holds beside its text. `replacement` is set when the
+    message is void because it was edited."""
 
     place: Place
     author: str | None
     is_void: bool
+    parts: Sequence[dict[str, Any]]
     answered: Place | None
     replacement: Replacement | None
 
@@ -109,7 +114,9 @@ async def find(db: Db, session: SessionId, message: MessageId) -> Target | None:
         run = RunId(row.successor_run) if row.successor_run is not None else None
         replacement = Replacement(row.successor_seq, row.successor_text, run)
     author = row.author_id if row.author_kind == "user" else None
-    return Target(Place(MessageId(row.id), row.seq, row.to_agent), author, row.is_void, answered, replacement)
+    return Target(
+        Place(MessageId(row.id), row.seq, row.to_agent), author, row.is_void, row.parts, answered, replacement
+    )
 
 
 async def said_from(db: Db, session: SessionId, seq: int, *, limit: int) -> list[MessageId]:

@@ -86,6 +86,18 @@ _ANSWERED = text("""
     WHERE session_id = CAST(:session AS uuid) AND resolved_by = CAST(:user AS uuid) AND answer IS NOT NULL
 """)
 
+_UPLOADED = text("""
+    WITH gone AS (
+        DELETE FROM attachments WHERE session_id = CAST(:session AS uuid) AND id = ANY(ARRAY(
+            SELECT id FROM attachments
+            WHERE session_id = CAST(:session AS uuid) AND user_id = CAST(:user AS uuid) LIMIT 20))
+        RETURNING id),
+    content AS (
+        DELETE FROM attachment_pieces p USING gone
+        WHERE p.session_id = CAST(:session AS uuid) AND p.attachment_id = gone.id)
+    SELECT FROM gone
+""")
+
 _BY = f"""jsonb_build_object('by', data::jsonb->'by' || '{{"name":"{ERASED}"}}')"""
 _APPROVERS = f"""jsonb_build_object('approved_by', (
     SELECT jsonb_agg(CASE p->>'id' WHEN :user THEN p || '{{"name":"{ERASED}"}}' ELSE p END)
@@ -160,11 +172,23 @@ _END = text("""
 """)
 
 # Whose foreign keys lead to it come first; each has an index that begins with the session's id.
-_PURGED = ("input_requests", "tool_calls", "tool_results", "checkpoints", "messages", "events", "runs", "invites")
+_PURGED = (
+    "attachment_pieces",
+    "attachments",
+    "input_requests",
+    "tool_calls",
+    "tool_results",
+    "checkpoints",
+    "messages",
+    "events",
+    "runs",
+    "invites",
+)
+_LARGE = ("attachment_pieces", "tool_results", "checkpoints")
 _PURGE = tuple(
     text(f"""DELETE FROM {table} WHERE ctid = ANY(ARRAY(
         SELECT ctid FROM {table} WHERE session_id = CAST(:session AS uuid) LIMIT {limit}))""")
-    for table, limit in ((table, 100 if table in ("tool_results", "checkpoints") else 1_000) for table in _PURGED)
+    for table, limit in ((table, 100 if table in _LARGE else 1_000) for table in _PURGED)
 )
 _PURGE_ROW = text("DELETE FROM sessions WHERE id = CAST(:session AS uuid) AND deleted_at IS NOT NULL")
 _PURGE_BUDGETS = text("DELETE FROM budgets WHERE subject = CAST(:session AS uuid)")
@@ -216,6 +240,11 @@ async def empty_answers(db: Db, session: SessionId, user: UserId) -> None:
     """Take away what their runs asked people, and what they answered to others."""
     await db.execute(_ASKED, {"session": session, "user": user})
     await db.execute(_ANSWERED, {"session": session, "user": user})
+
+
+async def drop_attachments(db: Db, session: SessionId, user: UserId) -> bool:
+    """Remove some of what they have uploaded; whether there may be more."""
+    return bool((await db.execute(_UPLOADED, {"session": session, "user": user})).rowcount)
 
 
 async def last_seq(db: Db, session: SessionId) -> int:

@@ -47,8 +47,8 @@ def _by_id(kind: str, table: str, of: str, columns: str, *, limit: int = PAGE, k
     return Section(kind, _lines(columns, table, key, of, "uuid"), _FIRST_ID, limit)
 
 
-def _by_number(kind: str, table: str, of: str, columns: str, *, key: str) -> Section:
-    return Section(kind, _lines(columns, table, key, of, "bigint"), "0")
+def _by_number(kind: str, table: str, of: str, columns: str, *, key: str, limit: int = PAGE) -> Section:
+    return Section(kind, _lines(columns, table, key, of, "bigint"), "0", limit)
 
 
 _IN_SESSION = "session_id = CAST(:of AS uuid)"
@@ -59,6 +59,10 @@ _RUN = f"""id AS run, session_id AS session, status, team, team_version, attempt
     to_agent AS "to", requested_by, turn AS turns, prompt_tokens, completion_tokens, cost_micros, reason, error,
     {_time("created_at")} AS created_at,
     {_time("started_at")} AS started_at, {_time("finished_at")} AS finished_at"""
+_ATTACHMENT = f"""session_id AS session, id AS attachment, user_id AS "user", name, media_type, size,
+    encode(sha256, 'hex') AS sha256, {_time("created_at")} AS created_at, {_time("sent_at")} AS sent_at"""
+_PIECE = """session_id AS session, attachment_id AS attachment, number,
+    translate(encode(content, 'base64'), E'\\n', '') AS base64"""
 _AUDIT = f"""{_time("at")} AS at, actor, action, object, address, detail"""
 
 SESSION: tuple[Section, ...] = (
@@ -91,6 +95,8 @@ SESSION: tuple[Section, ...] = (
         key="seq",
     ),
     _by_id("run", "runs", _IN_SESSION, _RUN),
+    _by_id("attachment", "attachments", f"{_IN_SESSION} AND sha256 IS NOT NULL", _ATTACHMENT),
+    _by_number("attachment_content", "attachment_pieces", _IN_SESSION, _PIECE, key="id", limit=LARGE_PAGE),
     _by_id(
         "tool_result",
         "tool_results",
@@ -183,6 +189,16 @@ IN_SESSION: tuple[Section, ...] = (
         f"""session_id AS session, id AS message, seq, text, parts, to_agent AS "to", client_id,
             voided_seq IS NOT NULL AS void, {_time("created_at")} AS created_at""",
         key="seq",
+    ),
+    _by_id("attachment", "attachments", f"{_MINE} AND user_id = CAST(:of AS uuid) AND sha256 IS NOT NULL", _ATTACHMENT),
+    _by_number(
+        "attachment_content",
+        """(SELECT p.* FROM attachment_pieces p JOIN attachments a ON a.session_id = p.session_id
+            AND a.id = p.attachment_id AND a.user_id = CAST(:of AS uuid)) AS found""",
+        _MINE,
+        _PIECE,
+        key="id",
+        limit=LARGE_PAGE,
     ),
     _by_id(
         "answer",

@@ -29,7 +29,7 @@ INSERT_AGENTS = """
 _INSERT_AGENTS = sql(INSERT_AGENTS)
 
 _TRANSCRIPT = sql("""
-    SELECT id::text, seq, run_id::text, author_kind, author_id, author_name, text, status, created_at
+    SELECT id::text, seq, run_id::text, author_kind, author_id, author_name, text, parts, status, created_at
     FROM messages
     WHERE session_id = CAST(:session AS uuid) AND seq > :after AND voided_seq IS NULL
     ORDER BY seq LIMIT :limit
@@ -78,6 +78,7 @@ class TranscriptRow:
     run: RunId | None
     author: dict[str, str]
     text: str
+    parts: list[dict[str, Any]]
     status: str
     created_at: datetime
 
@@ -134,6 +135,7 @@ async def transcript(db: Db, session: SessionId, *, after_seq: int, limit: int) 
             run=RunId(row.run_id) if row.run_id else None,
             author=author_of(row),
             text=row.text,
+            parts=row.parts,
             status=row.status,
             created_at=row.created_at,
         )

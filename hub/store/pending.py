@@ -6,8 +6,9 @@ agents. Messages that wait in the queue for a run of their own are not given to 
 before and is told again, because its state was taken back, comes first and in the order in which it was heard.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import text
 
@@ -18,7 +19,7 @@ from hub.store.transaction import Row
 RETOLD = 400  # messages a team is told again, at most, when its state was taken back: as many as engines keep
 
 PENDING = """
-    SELECT m.id::text, m.seq, m.state_seq, m.author_kind, m.author_id, m.author_name, m.text,
+    SELECT m.id::text, m.seq, m.state_seq, m.author_kind, m.author_id, m.author_name, m.text, m.parts,
            m.steers IS NOT NULL AND m.steered IS NULL AS steering
     FROM messages m
     WHERE m.session_id = CAST(:session AS uuid) AND NOT m.in_state AND m.voided_seq IS NULL
@@ -58,6 +59,7 @@ class PendingInput:
     author_id: str
     author_name: str
     text: str
+    parts: Sequence[Mapping[str, Any]]
     steering: bool
 
 
@@ -76,6 +78,7 @@ def pending_of(rows: Iterable[Row]) -> list[PendingInput]:
             row.author_id,
             row.author_name,
             row.text,
+            row.parts,
             row.steering,
         )
         for row in rows

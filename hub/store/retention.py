@@ -39,6 +39,20 @@ _EXPIRED = tuple(
     )
 )
 
+# What was uploaded and never sent, and what never came to its end.
+_UNSENT = text("""
+    WITH gone AS (
+        DELETE FROM attachments WHERE ctid = ANY(ARRAY(
+            SELECT ctid FROM attachments
+            WHERE sent_at IS NULL AND created_at <= clock_timestamp() - CASE WHEN sha256 IS NULL
+                THEN interval '1 hour' ELSE interval '1 day' END
+            LIMIT 20 FOR UPDATE SKIP LOCKED))
+        RETURNING session_id, id),
+    content AS (
+        DELETE FROM attachment_pieces p USING gone WHERE p.session_id = gone.session_id AND p.attachment_id = gone.id)
+    SELECT FROM gone
+""")
+
 _ADDRESSES = text(f"""
     UPDATE audit SET address = NULL WHERE id = ANY(ARRAY(
         SELECT id FROM audit WHERE address IS NOT NULL AND at <= {_BEFORE} LIMIT {BATCH} FOR UPDATE SKIP LOCKED))
@@ -60,8 +74,8 @@ async def unused(db: Db, *, age_s: float, after: SessionId | None) -> tuple[list
 
 
 async def expire(db: Db) -> int:
-    """Remove some tokens, links and keys that have been good for nothing for a while; how many."""
-    counts: Sequence[int] = [(await db.execute(statement)).rowcount for statement in _EXPIRED]
+    """Remove some tokens, links, keys and attachments that have been good for nothing for a while; how many."""
+    counts: Sequence[int] = [(await db.execute(statement)).rowcount for statement in (*_EXPIRED, _UNSENT)]
     return sum(counts)
 
 

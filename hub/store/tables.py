@@ -279,6 +279,40 @@ class TeamRow(Base):
     archived_at: Mapped[datetime | None]
 
 
+class AttachmentRow(Base):
+    """What was uploaded to a session. A fork has a copy under the same id. `charged_to` is whose quota it counts for,
+    `user_id` whose it is. `size` is what may come until `sha256` says that all is there. What no message has got
+    (`sent_at`) goes after a day."""
+
+    __tablename__ = "attachments"
+    __table_args__ = (
+        Index(None, "charged_to"),
+        Index("ix_attachments_unsent", "created_at", postgresql_where=sql("sent_at IS NULL")),
+    )
+    session_id: Mapped[str] = mapped_column(_UUID, ForeignKey("sessions.id", ondelete="CASCADE"), primary_key=True)
+    id: Mapped[str] = mapped_column(_UUID, primary_key=True)
+    user_id: Mapped[str] = mapped_column(_UUID, ForeignKey("users.id"))
+    charged_to: Mapped[str] = mapped_column(_UUID, ForeignKey("users.id"))
+    name: Mapped[str]
+    media_type: Mapped[str]
+    size: Mapped[int] = mapped_column(BigInteger)
+    sha256: Mapped[bytes | None]
+    created_at: Mapped[datetime] = mapped_column(server_default=_NOW)
+    sent_at: Mapped[datetime | None]
+
+
+class AttachmentPieceRow(Base):
+    """A piece of an attachment's content."""
+
+    __tablename__ = "attachment_pieces"
+    __table_args__ = (Index(None, "session_id", "attachment_id", "number", unique=True),)
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    session_id: Mapped[str] = mapped_column(_UUID, ForeignKey("sessions.id", ondelete="CASCADE"))
+    attachment_id: Mapped[str] = mapped_column(_UUID)
+    number: Mapped[int]
+    content: Mapped[bytes]
+
+
 class RunRow(Base):
     """`cancel_reason` set means: asked to stop. `turn` is the number of finished turns. `team_version` is that of an
     imported team, from the first claim on."""

@@ -19,6 +19,7 @@ IN_THE_LOG = "what is said and decided stands in the session's log, with who did
 OF_A_RUN = "it is about the work of a run, whose events stand in the session's log, and gives nobody a right"
 PASSING = "nothing is stored"
 UNTRACED = {
+    "POST /v1/sessions/{id}/attachments": "only a message shows it to anybody, and stands in the session's log",
     "POST /v1/auth/tickets": "a ticket lives for 30 s, and stands for a sign-in that is in the trail",
     "POST /v1/sessions/{id}/messages": IN_THE_LOG,
     "PATCH /v1/sessions/{id}/messages/{message}": IN_THE_LOG,

@@ -39,6 +39,7 @@ NOTHING_THERE = {"run.cancel", "run.pause", "run.resume", "input.respond", "sess
     "DELETE /v1/sessions/{id}/invites/{invite}",
     "POST /v1/invites/accept",
     "GET /v1/sessions/{id}/calls/{call}",
+    "GET /v1/sessions/{id}/attachments/{attachment}",
     *("GET /v1/teams/{name}", "GET /v1/teams/{name}/versions", "DELETE /v1/teams/{name}"),
     *("turn.delta", "turn.complete", "turn.decline"),
 }
@@ -90,6 +91,7 @@ BODIES: dict[str, Any] = {
     "POST /v1/sessions/{id}/fork": lambda: {"at_seq": 1},
     "POST /v1/sessions/{id}/messages": lambda: {"text": "/script turns=1 tokens=1"},
     "PATCH /v1/sessions/{id}/messages/{message}": lambda: {"text": "/script turns=1 tokens=1 seed=2"},
+    "POST /v1/sessions/{id}/attachments": lambda: {"content": "what is in the file"},
     "POST /v1/teams": lambda: team_file(fresh("matrix")),
     "PUT /v1/teams/{name}": lambda: team_file("matrix"),
 }
@@ -430,6 +432,8 @@ async def test_routes(world: World, part: int) -> None:
                     url = path.replace("{id}", quote(id_)).replace("{user}", world.names["spare"])
                     url = url.replace("{request}", WRONG_IDS["unknown"]).replace("{invite}", WRONG_IDS["unknown"])
                     url = url.replace("{message}", own["message"]).replace("{name}", "matrix")
+                    url = url.replace("{attachment}", WRONG_IDS["unknown"])
+                    url += "?name=matrix.json" if path.endswith("/attachments") else ""
                     wanted = caller.may(rule, about)
                     if route == "DELETE /v1/admin/users/{id}" and wanted == "allowed":  # others are still needed
                         await world.door.register(name := fresh("erased"))

@@ -283,6 +283,7 @@ async def test_who_works_for_a_person_sees_that_persons_organisations(dsn: str, 
 BACKGROUND = {"retention", "erasure"}
 # For whom these work is not the caller, and why.
 OWN_WORK = {
+    ("attachments", "_give_up"),  # of somebody who may have lost their rights meanwhile
     ("accounting", "of_user"),  # an administrator asks about anybody
     *(("budgeting", f"{verb}_{noun}") for verb in ("of", "set_for") for noun in ("user", "organisation")),
     ("exporting", "user"),

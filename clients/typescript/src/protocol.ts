@@ -717,7 +717,7 @@ export interface TeamResult {
   version?: number | null;
 }
 
-/** One message of a transcript; `run` is null where it belongs to none. */
+/** One message of a transcript; `run` is null where it belongs to none. `parts` is there when it has attachments. */
 export interface TranscriptMessage {
   message: string;
   seq: number;
@@ -725,6 +725,18 @@ export interface TranscriptMessage {
   author: Record<string, unknown>;
   text: string;
   status: string;
+  created_at: string;
+  parts?: Record<string, unknown>[] | null;
+}
+
+/** What was uploaded. `sha256` is in lower-case hex, `size` in bytes. */
+export interface AttachmentResult {
+  id: string;
+  session: string;
+  name: string;
+  media_type: string;
+  size: number;
+  sha256: string;
   created_at: string;
 }
 
@@ -781,6 +793,12 @@ export interface SessionLeave {
   session: string;
 }
 
+/** Something that the author has uploaded to the session (`POST /v1/sessions/{id}/attachments`). */
+export interface AttachmentPart {
+  type: "attachment";
+  id: string;
+}
+
 /** A piece of a message's content. */
 export interface TextPart {
   type: "text";
@@ -794,7 +812,7 @@ export interface MessageSend {
   session: string;
   client_id: string;
   text?: string;
-  parts?: TextPart[];
+  parts?: (TextPart | AttachmentPart)[];
   to?: string;
   on_busy?: OnBusy;
 }

@@ -11,7 +11,7 @@ from hub.api.shapes import NO_NUL, Body, SessionPath
 from hub.domain.errors import BadRequest
 from hub.domain.ids import new_id
 from hub.domain.session import OnBusy
-from hub.protocol.commands import MessageSend, TextPart
+from hub.protocol.commands import MessageSend, Part
 from hub.protocol.results import SendResult, SeqRunResult
 from hub.protocol.text import Key, MessageText, Name
 
@@ -28,7 +28,7 @@ class MessageBody(Body):
     (here or in the header `Idempotency-Key`) a repeated request is a second message."""
 
     text: DocumentedText | None = None
-    parts: Annotated[list[TextPart], Field(min_length=1, max_length=32)] | None = None
+    parts: Annotated[list[Part], Field(min_length=1, max_length=32)] | None = None
     client_id: DocumentedKey | None = None
     to: Annotated[Name, Field(json_schema_extra={"pattern": NO_NUL})] | None = None
     on_busy: OnBusy | None = None

@@ -71,6 +71,9 @@ async def _markdown(messages: AsyncGenerator[TranscriptMessage]) -> AsyncGenerat
         author = message.author.get("display_name") or message.author.get("name") or "?"
         note = "" if message.status == "complete" else f" ({message.status})"
         yield f"## {_heading(str(author))}{note}\n\n_{message.created_at}_\n\n{message.text}\n\n"
+        for part in message.parts or ():
+            if part["type"] == "attachment":
+                yield f"- {_heading(part['name'])} ({part['media_type']}, {part['size']:,} bytes)\n\n"
 
 
 def _heading(name: str) -> str:
