@@ -77,7 +77,7 @@ async def test_a_body_of_another_type(hub: Door) -> None:
             problem(answer, 400, "bad_request")
 
 
-async def test_a_number_is_neither_a_time_nor_a_flag(hub: Door) -> None:
+async def test_numbers_times_and_flags_are_not_taken_for_each_other(hub: Door) -> None:
     soon = round(time.time()) + 3600
     async with somebody(hub) as rest:
         for moment in (soon, str(soon)):
@@ -86,6 +86,10 @@ async def test_a_number_is_neither_a_time_nor_a_flag(hub: Door) -> None:
             problem(await rest.get("/v1/me/usage", params={"until": moment}), 400, "bad_request")
         for flag in (0, "no"):
             problem(await rest.post("/v1/auth/signout-all", json={"api_keys": flag}), 400, "bad_request")
+        budgets = f"/v1/sessions/{await open_session(rest)}/budgets"
+        for limit, status in ((False, 400), ("5", 400), (5, 200), (0.5, 200)):
+            set_ = await rest.put(budgets, json={"scope": "run", "quantity": "cost", "limit": limit})
+            assert set_.status_code == status, set_.text
         assert (await rest.get("/v1/me/usage", params={"until": "2026-01-31T12:00:00Z"})).status_code == 200
 
 

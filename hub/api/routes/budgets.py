@@ -17,7 +17,7 @@ from hub.sessions.budgeting import BudgetState
 Quantities = Literal["tokens", "cost", "turns", "tool_calls", "seconds"]
 Number = Annotated[
     float | None,
-    Field(ge=0, le=9_000_000_000, allow_inf_nan=False, description="null takes back what was set."),
+    Field(ge=0, le=9_000_000_000, allow_inf_nan=False, strict=True, description="null takes back what was set."),
 ]
 OrganisationPath = Annotated[
     Storable, Path(alias="id", description="The organisation's id or name.", json_schema_extra={"pattern": NO_NUL})
