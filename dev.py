@@ -9,7 +9,8 @@
     faults [--minutes N --seed S] set up, break a hub in every way under load, say whether it was exact (--help)
     load SCENARIO [options]      set up, put Locust users on a hub and judge all they see (--help)
     fuzz [minutes]               set up, ask the API random things, 5 minutes as each kind of caller
-    check                        format, lint, types, import contracts, schema drift
+    audit [renew]                set up, ask for advisories on all that is locked; write licences and SBOM anew
+    check                        format, lint, types, import contracts, supply chain, schema drift
     setup                        only set up what `run` needs: a virtual environment in .venv, locked dependencies
 
 Variables HUB_* are passed on to the hub.
@@ -41,6 +42,7 @@ ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 CREW = ROOT / ".venv-crewai"
+AUDIT = ROOT / ".venv-audit"
 STATE = VENV / "agent-hub.json"
 DATA_DIR = Path(os.environ.get("HUB_DATA_DIR", ROOT / ".hub")).absolute()
 NO_MODEL = "THE LOCAL MODEL IS NOT INSTALLED: AGENTS ANSWER WITH A SCRIPT, WITHOUT ANY INTELLIGENCE"
@@ -56,6 +58,7 @@ CHECKS = {
     "lint": ["ruff", "check", "."],
     "types": ["mypy"],
     "imports": ["lint-imports"],
+    "supply chain": ["python", "-m", "supplychain", "check"],
     "schemas": [
         "pytest",
         "-q",
@@ -87,6 +90,8 @@ def main() -> int:
         return setup("dev") or load(options)
     if command == "fuzz":
         return setup("dev") or fuzz(*options)
+    if command == "audit":
+        return setup("dev") or audit(options)
     if command == "check":
         return setup("dev") or check()
     print(__doc__)
@@ -283,7 +288,7 @@ def example(options: list[str]) -> int:
             return code
     elif name == "crewai":
         asking = [str(CREW / "bin" / "python"), "-m", "examples.crewai.crew"]
-        if code := setup("app") or setup_crewai():
+        if code := setup("app") or setup_apart("crewai", CREW, "0.8 GB"):
             return code
     else:
         return complain("the examples are langgraph and crewai: python3 dev.py example langgraph [QUESTION]")
@@ -302,19 +307,19 @@ def example(options: list[str]) -> int:
                 hub.terminate()
 
 
-def setup_crewai() -> int:
-    """Make .venv-crewai hold requirements/crewai.txt: its pins and the hub's do not go together."""
-    python, stamp = CREW / "bin" / "python", CREW / "agent-hub.json"
-    if stamp.exists() and stamp.read_text() == digest("crewai"):
+def setup_apart(name: str, folder: Path, size: str) -> int:
+    """Make an environment of its own hold requirements/`name`.txt, whose pins and the hub's do not go together."""
+    python, stamp = folder / "bin" / "python", folder / "agent-hub.json"
+    if stamp.exists() and stamp.read_text() == digest(name):
         return 0
-    say("installing CrewAI in .venv-crewai (0.8 GB); this happens once …")
+    say(f"installing {name} in {folder.name} ({size}); this happens once …")
     uv = shutil.which("uv")
     making = [uv, "venv", "--quiet", "--clear", "--python", sys.executable] if uv else [sys.executable, "-m", "venv"]
-    if code := subprocess.run([*making, str(CREW)]).returncode:
+    if code := subprocess.run([*making, str(folder)]).returncode:
         return code
-    if code := install("crewai", uv, python).wait():
+    if code := install(name, uv, python).wait():
         return code
-    stamp.write_text(digest("crewai"))
+    stamp.write_text(digest(name))
     return 0
 
 
@@ -389,6 +394,16 @@ def fuzz(minutes: str = "5") -> int:
     """Schemathesis, for so long with each kind of caller; 1 when an answer was not documented."""
     command = [str(PYTHON), "-m", "pytest", "-q", "-s", "tests/api/fuzz_contract.py", f"--fuzz-minutes={minutes}"]
     return subprocess.run(command, cwd=ROOT).returncode
+
+
+def audit(options: list[str]) -> int:
+    """Ask for advisories, with tools in an environment of their own; 1 when there is one, or nothing was checked."""
+    command = [str(PYTHON), "-m", "supplychain"]
+    if options == ["renew"]:
+        return subprocess.run([*command, "renew"], cwd=ROOT).returncode
+    if code := setup_apart("audit", AUDIT, "0.1 GB"):
+        return code
+    return subprocess.run([*command, "audit", "--tools", str(AUDIT / "bin"), *options], cwd=ROOT).returncode
 
 
 def check() -> int:
