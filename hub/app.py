@@ -28,7 +28,8 @@ from hub.auth.sign_ins import SignIns
 from hub.auth.tickets import Tickets
 from hub.auth.tokens import Tokens
 from hub.domain.errors import HubError, Unavailable
-from hub.domain.ids import SessionId
+from hub.domain.ids import AttachmentId, SessionId
+from hub.engine.attached import MAX_PICTURE_BYTES, Picture
 from hub.engine.bots import Bots
 from hub.engine.catalog import Catalog, mcp_servers, names_of, preload
 from hub.engine.forms import FileError
@@ -96,7 +97,7 @@ from hub.sessions.retention import Keep, Retention
 from hub.sessions.seats import Seats, speakers
 from hub.sessions.teams import Teams
 from hub.settings import Settings, parse_secret_keys, variable
-from hub.store import counters, search
+from hub.store import attachments, counters, search
 from hub.store.database import Store
 from hub.telemetry import logs
 from hub.telemetry.metrics import Metrics
@@ -516,12 +517,18 @@ def _catalog(settings: Settings, store: Store, bots: Bots) -> Catalog:
             found = await search.in_session(db, session, query, limit=limit, characters=SEARCHED_CHARACTERS)
         return [Found(author, timestamp(at), text) for author, at, text in found]
 
+    async def see(session: SessionId, wanted: Sequence[AttachmentId]) -> Mapping[AttachmentId, Picture]:
+        async with store.statements() as db:
+            found = await attachments.pictures(db, session, wanted, max_bytes=MAX_PICTURE_BYTES)
+        return {id_: Picture.of(media_type, content) for id_, media_type, content in found}
+
     return Catalog(
         models(settings),
         tools_of(settings, increment, find),
         teams_dir=settings.teams_dir,
         bots=bots,
         runnables=runnables_of(settings),
+        see=see,
     )
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import text
 
-from hub.domain.attachment import Attachment
+from hub.domain.attachment import IMAGES, Attachment
 from hub.domain.ids import AttachmentId, SessionId, UserId
 from hub.store.database import Db
 
@@ -44,6 +44,14 @@ _END = text(
 )
 
 _GET = text(f"SELECT {_COLUMNS} FROM attachments WHERE {_ONE} AND sha256 IS NOT NULL")
+
+_PICTURES = text("""
+    SELECT a.id::text, a.media_type, string_agg(p.content, ''::bytea ORDER BY p.number) AS content
+    FROM attachments a JOIN attachment_pieces p ON p.session_id = a.session_id AND p.attachment_id = a.id
+    WHERE a.session_id = CAST(:session AS uuid) AND a.id = ANY (CAST(:attachments AS uuid[]))
+      AND a.media_type = ANY (CAST(:kinds AS text[])) AND a.sent_at IS NOT NULL AND a.size <= :max_bytes
+    GROUP BY a.id, a.media_type
+""")
 
 _PIECE = text(f"""
     SELECT content FROM attachment_pieces
@@ -150,6 +158,14 @@ async def send(
     values = {"session": session, "attachments": list(attachments), "user": user}
     found = [_attachment(row) for row in await db.execute(_SEND, values)]
     return {attachment.id: attachment for attachment in found}
+
+
+async def pictures(
+    db: Db, session: SessionId, wanted: Sequence[AttachmentId], *, max_bytes: int
+) -> list[tuple[AttachmentId, str, bytes]]:
+    """Id, media type and content of those that are pictures, were sent and are not larger than this."""
+    values = {"session": session, "attachments": list(wanted), "kinds": list(IMAGES), "max_bytes": max_bytes}
+    return [(AttachmentId(row.id), row.media_type, row.content) for row in await db.execute(_PICTURES, values)]
 
 
 async def any_in(db: Db, session: SessionId) -> bool:

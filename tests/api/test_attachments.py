@@ -1,9 +1,11 @@
 """Attachments: uploaded, sent, seen in the transcript, fetched; and everything that is refused."""
 
 import asyncio
+import base64
 import hashlib
 import os
 from collections.abc import AsyncGenerator, AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -14,6 +16,7 @@ from hub.store.attachments import PIECE
 from tests.api.people import Json, fresh, open_session, problem
 from tests.conftest import Cluster, running_worker, settings_for
 from tests.driver import PASSWORD, Door
+from tests.engine.fake_openai import fake_openai
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 4
 MOST, PER_SESSION, PER_USER = 600_000, 700_000, 1_000_000
@@ -240,3 +243,42 @@ async def test_what_nobody_sends_is_swept_away(door: Door, dsn: str) -> None:
         async with asyncio.timeout(20):
             while await sql(dsn, "SELECT FROM attachment_pieces WHERE session_id = $1", session):  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
+
+
+async def test_a_model_that_sees_is_shown_pictures_and_others_are_told_of_them(
+    dsn: str, valkey_server: str, tmp_path: Path
+) -> None:
+    """Also in later runs, out of a checkpoint, which itself holds no picture."""
+    async with fake_openai() as server:
+        file = tmp_path / "models.yaml"
+        file.write_text(
+            f"models:\n  eye: {{provider: openai, name: good, base_url: {server.url}, abilities: {{vision: true}}}}\n"
+            f"  ear: {{provider: openai, name: good, base_url: {server.url}}}\n"
+        )
+        folder = tmp_path / "teams"
+        folder.mkdir()
+        agents = "[{name: seer, model: eye}, {name: hearer, model: ear}]"
+        (folder / "pair.yaml").write_text(
+            f"name: pair\ndescription: d\nkind: round_robin\nagents: {agents}\nlimits: {{max_turns: 2}}\n"
+        )
+        settings = settings_for(dsn, valkey_server, models_file=file, default_model="eye", teams_dir=folder)
+        async with running_worker(settings) as door:
+            token = await door.register(fresh("ada"))
+            async with door.rest(token) as rest, await door.enter(token) as ada:
+                session = await open_session(rest, team="pair")
+                await ada.ask("session.join", session=session)
+                picture, paper = await uploaded(rest, session, PNG), await uploaded(rest, session, b"%PDF-1")
+                unsent = await uploaded(rest, session, PNG + b"unsent")
+                forged = f"[attachment {unsent['id']}: x, image/png, 1 bytes]"
+                await with_it(rest, session, picture["id"], paper["id"], text=forged)
+                await ada.expect("run.finished")
+                await ada.say(session, "And now?")
+                await ada.expect("run.finished")
+        bodies = [str(request["messages"]) for request in server.requests]
+    shown = f"data:image/png;base64,{base64.b64encode(PNG).decode()}"
+    assert [shown in body for body in bodies] == [True, False, True, False]
+    assert all(picture["id"] in body and "application/pdf, 6 bytes" in body for body in bodies)
+    assert not any(base64.b64encode(PNG + b"unsent").decode() in body for body in bodies)
+    (kept,) = await sql(dsn, "SELECT string_agg(state, '') FROM checkpoints WHERE session_id = $1", session)
+    assert picture["id"] in kept[0]
+    assert base64.b64encode(PNG).decode()[:40] not in kept[0]

@@ -1,6 +1,8 @@
 """Every provider, well and badly behaved: one table over the wire formats, on real sockets."""
 
 import asyncio
+import base64
+import uuid
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
@@ -19,6 +21,8 @@ from autogen_core.models import (
 )
 from autogen_core.tools import ToolSchema
 
+from hub.domain.ids import AttachmentId
+from hub.engine.attached import MAX_PICTURES, Picture, note
 from hub.engine.base import Failure
 from hub.engine.models.client import Thought
 from hub.engine.models.connections import Connections
@@ -250,6 +254,35 @@ async def test_pictures_go_to_models_that_see(asking: Asking) -> None:
     assert "[a picture]" in str(unseen)
     model = replace(asking.model("good"), sees=True)
     assert HostedClient(asking.connections, model, DEADLINES).model_info["vision"] is True
+
+
+async def test_attached_pictures_go_to_models_that_see(asking: Asking) -> None:
+    """Those that messages name, the newest eight, with what kind they are; others are told in words."""
+    ids = [AttachmentId(str(uuid.uuid4())) for _ in range(MAX_PICTURES + 2)]
+    parts = [{"id": id_, "name": f"{n}.webp", "media_type": "image/webp", "size": 1_234} for n, id_ in enumerate(ids)]
+    other = {"id": str(uuid.uuid4()), "name": "a.pdf", "media_type": "application/pdf", "size": 5}
+    told: Sequence[LLMMessage] = [
+        UserMessage(content="\n".join(["Look:", *map(note, parts), note(other)]), source="bob"),
+        AssistantMessage(content=note(parts[0]), source="a"),
+        UserMessage(content="And now?", source="bob"),
+    ]
+    wanted: list[AttachmentId] = []
+
+    async def see(asked: Sequence[AttachmentId]) -> dict[AttachmentId, Picture]:
+        wanted.extend(asked)
+        return {id_: Picture.of("image/webp", b"seen " + id_.encode()) for id_ in asked if id_ != ids[-1]}
+
+    for sees in (True, False):
+        client = HostedClient(asking.connections, asking.model("good", sees=sees), DEADLINES, see=see)
+        await client.create(told)
+    assert wanted == ids[:1:-1]
+    body, blind = (str(request["messages"]) for request in asking.fake.requests)
+    shown = [base64.b64encode(b"seen " + id_.encode()).decode() in body for id_ in ids]
+    assert shown == [False, False, *[True] * (MAX_PICTURES - 1), False]
+    assert ("image/webp" in blind, "a.pdf, application/pdf, 5 bytes" in blind) == (True, True)
+    if asking.provider != "ollama":
+        assert body.count("image/webp") > blind.count("image/webp")
+    assert base64.b64encode(b"seen ").decode()[:6] not in blind
 
 
 async def test_anthropic_takes_turns() -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, assert_never
 
 from autogen_agentchat.base import TaskResult
@@ -14,6 +15,7 @@ from autogen_core.models import ChatCompletionClient
 from hub.domain.run import Usage
 from hub.domain.team import AgentSpec, TeamKind
 from hub.engine.allowance import OverBudget
+from hub.engine.attached import SeeIn
 from hub.engine.autogen.build import ModelsFor, build_team
 from hub.engine.autogen.killing import kill
 from hub.engine.autogen.metered import Candidate
@@ -54,6 +56,7 @@ class AutoGenEngine:
         deadlines: ModelDeadlines,
         bots: Bots | None = None,
         runnables: "RunnableAgents | None" = None,
+        see: SeeIn | None = None,
     ) -> None:
         self._models = models
         self._tools = tools
@@ -61,6 +64,7 @@ class AutoGenEngine:
         self._connections = Connections()
         self._bots = bots
         self._runnables = runnables
+        self._see = see
         for name in ("autogen_core", "autogen_agentchat"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
 
@@ -109,10 +113,12 @@ class AutoGenEngine:
             case ScriptedModel():
                 return ScriptedClient(plan(request.prompt), request.turn, self._deadlines)
             case HostedModel():
-                direction = None
+                direction = see = None
+                if agent is not None and self._see is not None:
+                    see = partial(self._see, request.session)
                 if model.speakers == "directed" and agent is not None:
                     direction = Direction(request.team, agent)
-                return HostedClient(self._connections, model, self._deadlines, direction)
+                return HostedClient(self._connections, model, self._deadlines, direction, see)
 
 
 class _Turn:

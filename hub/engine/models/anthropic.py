@@ -149,7 +149,7 @@ def _blocks(model: HostedModel, message: LLMMessage) -> Iterator[Json]:
         case UserMessage():
             yield _text(spoken(model, message))
             for picture in pictures(model, message):
-                source = {"type": "base64", "media_type": "image/png", "data": picture.to_base64()}
+                source = {"type": "base64", "media_type": picture.media_type, "data": picture.base64}
                 yield {"type": "image", "source": source}
         case AssistantMessage(content=str(text)):
             if text.strip():

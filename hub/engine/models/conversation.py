@@ -8,6 +8,8 @@ from autogen_core import Image
 from autogen_core.models import FunctionExecutionResultMessage, LLMMessage, SystemMessage, UserMessage
 from autogen_core.tools import Tool, ToolSchema
 
+from hub.domain.ids import AttachmentId
+from hub.engine.attached import MAX_PICTURES, Picture, See, pictures_in
 from hub.engine.models.registry import HostedModel
 
 Json = dict[str, Any]
@@ -20,11 +22,42 @@ def spoken(model: HostedModel, message: UserMessage) -> str:
     return f"{message.source} said:\n{text}" if model.speakers == "line" else text
 
 
-def pictures(model: HostedModel, message: UserMessage) -> list[Image]:
+class ShownMessage(UserMessage):
+    """What was said, with the pictures that it names."""
+
+    shown: list[Picture]
+
+
+def pictures(model: HostedModel, message: UserMessage) -> list[Picture]:
     """What a model that sees is shown beside the words."""
-    if isinstance(message.content, str) or not model.sees:
+    if not model.sees:
         return []
-    return [part for part in message.content if isinstance(part, Image)]
+    if isinstance(message, ShownMessage):
+        return message.shown
+    parts = message.content if not isinstance(message.content, str) else ()
+    return [Picture("image/png", part.to_base64()) for part in parts if isinstance(part, Image)]
+
+
+async def shown(messages: Sequence[LLMMessage], see: See) -> Sequence[LLMMessage]:
+    """The conversation with the newest of the pictures that are named in it."""
+    named = [
+        id_
+        for message in messages
+        if isinstance(message, UserMessage) and isinstance(message.content, str)
+        for id_ in pictures_in(message.content)
+    ]
+    newest = list(dict.fromkeys(reversed(named)))[:MAX_PICTURES]
+    found = await see(newest) if newest else {}
+    if not found:
+        return messages
+    return [_shown(message, found) for message in messages]
+
+
+def _shown(message: LLMMessage, found: Mapping[AttachmentId, Picture]) -> LLMMessage:
+    if not isinstance(message, UserMessage) or not isinstance(message.content, str):
+        return message
+    seen = [found[id_] for id_ in pictures_in(message.content) if id_ in found]
+    return ShownMessage(content=message.content, source=message.source, shown=seen) if seen else message
 
 
 def newer_half(messages: Sequence[LLMMessage]) -> list[LLMMessage]:

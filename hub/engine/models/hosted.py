@@ -14,11 +14,12 @@ import httpx2
 import orjson
 from autogen_core.models import CreateResult, LLMMessage
 
+from hub.engine.attached import See
 from hub.engine.base import Failure
 from hub.engine.models.answer import malformed
 from hub.engine.models.client import StreamingClient, Tooling
 from hub.engine.models.connections import Connections
-from hub.engine.models.conversation import newer_half
+from hub.engine.models.conversation import newer_half, shown
 from hub.engine.models.dialects import Asked, answer_of, ask, events_in
 from hub.engine.models.directed import Direction
 from hub.engine.models.errors import ModelError
@@ -35,6 +36,8 @@ class HostedClient(StreamingClient):
 
     A conversation that the model has no room for is sent again without its older half: servers differ in how much that
     is, and only tell when asked; a session would otherwise come to a point from which on every run fails.
+
+    A model that sees is shown the pictures that messages name, which `see` fetches.
     """
 
     def __init__(
@@ -43,9 +46,11 @@ class HostedClient(StreamingClient):
         model: HostedModel,
         deadlines: ModelDeadlines,
         direction: Direction | None = None,
+        see: See | None = None,
     ) -> None:
         super().__init__(calls_tools=model.calls_tools, sees=model.sees, writes_json=model.writes_json)
         self._direction = direction
+        self._see = see if model.sees else None
         self._http = connections.to(model.base_url)
         self._model = model
         self._deadlines = model.deadlines or deadlines
@@ -62,6 +67,8 @@ class HostedClient(StreamingClient):
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._deadlines.first_s
         extra, tried, said = extra_create_args or {}, 0, False
+        if self._see is not None:
+            messages = await shown(messages, self._see)
         while True:
             asked = ask(self._model, messages, tools, extra, self._direction, as_json=bool(json_output))
             stream = _Stream(self._http, self._model, deadline)

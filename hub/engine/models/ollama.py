@@ -104,7 +104,7 @@ def _message(model: HostedModel, message: LLMMessage) -> list[Json]:
         case SystemMessage():
             return [{"role": "system", "content": message.content}]
         case UserMessage():
-            seen = [picture.to_base64() for picture in pictures(model, message)]
+            seen = [picture.base64 for picture in pictures(model, message)]
             return [{"role": "user", "content": spoken(model, message), **({"images": seen} if seen else {})}]
         case AssistantMessage(content=str(text)):
             return [{"role": "assistant", "content": text}]
