@@ -20,8 +20,13 @@ from hub.api.services import Readiness, Services
 from hub.auth.accounts import Accounts
 from hub.auth.administration import Administration
 from hub.auth.api_keys import ApiKeys
+from hub.auth.attempts import Attempts
 from hub.auth.authenticator import Authenticator
 from hub.auth.keys import Key, key_set, pem_key, secret_key
+from hub.auth.oidc.options import ClaimRule, OidcOptions
+from hub.auth.oidc.people import People
+from hub.auth.oidc.provider import Provider
+from hub.auth.oidc.sign_in import OidcSignIn
 from hub.auth.passwords import Passwords
 from hub.auth.rate_limits import RateLimits
 from hub.auth.sign_ins import SignIns
@@ -182,6 +187,20 @@ class Worker:
             announce=self.broadcast.credentials_changed,
         )
 
+        self.oidc: OidcSignIn | None = None
+        self.provider: Provider | None = None
+        if (oidc := oidc_options(settings)) is not None:
+            self.provider = Provider(oidc)
+            self.oidc = OidcSignIn(
+                oidc,
+                self.provider,
+                People(self.store, oidc),
+                self.accounts,
+                Attempts(limits),
+                flows=TicketStore(self.redis, "oidc-flow"),
+                codes=TicketStore(self.redis, "oidc-code"),
+            )
+
         control = RunControl(self.broadcast, self.deltas)
         self.sessions = Sessions(self.store, self.broadcast, self.catalog, control)
         self.members = Members(self.store, self.broadcast)
@@ -311,6 +330,7 @@ class Worker:
                 authenticator=self.authenticator,
                 rate_limits=self.rate_limits,
                 accounts=self.accounts,
+                oidc=self.oidc,
                 api_keys=self.api_keys,
                 sign_ins=self.sign_ins,
                 administration=self.administration,
@@ -401,6 +421,8 @@ class Worker:
         await self.executor.release_all()
         await self.catalog.aclose()
         self.passwords.close()
+        if self.provider is not None:
+            await self.provider.close()
         await self.redis.close()
         await self.store.close()
 
@@ -438,6 +460,28 @@ def signing_keys(settings: Settings) -> dict[str, Key]:
         except (OSError, ValueError) as e:
             raise ValueError(f"the key file {path}: {getattr(e, 'strerror', None) or e}") from e
     return keys | {id_: secret_key(secret) for id_, secret in secrets.items()}
+
+
+def oidc_options(settings: Settings) -> OidcOptions | None:
+    """The OpenID provider of a hub with these settings; None without one. Raises `ValueError` with the reason."""
+    if settings.oidc_issuer is None:
+        return None
+    if settings.oidc_client_id is None:
+        raise ValueError("HUB_OIDC_CLIENT_ID is missing")
+    secret, required, admin = settings.oidc_client_secret, settings.oidc_required_claim, settings.oidc_admin_claim
+    by_itself = settings.oidc_registration
+    return OidcOptions(
+        issuer=settings.oidc_issuer,
+        client_id=settings.oidc_client_id,
+        client_secret=secret.get_secret_value() if secret is not None else None,
+        scopes=settings.oidc_scopes,
+        name=settings.oidc_name or "OpenID Connect",
+        registration_open=by_itself == "open" if by_itself is not None else settings.registration_open,
+        required=ClaimRule.parse(required) if required else None,
+        admin=ClaimRule.parse(admin) if admin else None,
+        public_url=settings.public_url,
+        known_hosts=bool(settings.allowed_hosts),
+    )
 
 
 async def _no_counters(_key: str) -> int:

@@ -32,6 +32,16 @@ class Settings(BaseSettings):
     allowed_origins: Annotated[tuple[str, ...], NoDecode] = ()
     allowed_hosts: Annotated[tuple[str, ...], NoDecode] = ()
     trusted_proxies: Annotated[tuple[str, ...], NoDecode] = ()
+    public_url: str | None = None
+
+    oidc_issuer: str | None = None
+    oidc_client_id: str | None = None
+    oidc_client_secret: SecretStr | None = None
+    oidc_scopes: Annotated[tuple[str, ...], NoDecode] = ("openid", "profile")
+    oidc_name: str | None = None
+    oidc_registration: Literal["open", "closed"] | None = None
+    oidc_required_claim: str | None = None
+    oidc_admin_claim: str | None = None
 
     teams_dir: Path | None = None
     tools: Annotated[tuple[str, ...], NoDecode] = ()
@@ -86,6 +96,11 @@ class Settings(BaseSettings):
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(v.strip() for v in value.split(",") if v.strip()) if isinstance(value, str) else value
+
+    @field_validator("oidc_scopes", mode="before")
+    @classmethod
+    def _split_scopes(cls, value: object) -> object:
+        return tuple(value.replace(",", " ").split()) if isinstance(value, str) else value
 
     @field_validator("budgets")
     @classmethod

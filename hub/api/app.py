@@ -31,6 +31,7 @@ from hub.api.routes import (
     me,
     members,
     messages,
+    oidc,
     organisations,
     runs,
     search,
@@ -65,6 +66,7 @@ def build(services: Services, *, static: Path = STATIC) -> FastAPI:
     include(app, docs.router(app, static / "swagger"))  # first: its `schema.json` is no team's name
     for routes in (
         auth,
+        oidc,
         me,
         api_keys,
         sessions,

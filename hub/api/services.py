@@ -8,6 +8,7 @@ from hub.auth.accounts import Accounts
 from hub.auth.administration import Administration
 from hub.auth.api_keys import ApiKeys
 from hub.auth.authenticator import Authenticator
+from hub.auth.oidc.sign_in import OidcSignIn
 from hub.auth.rate_limits import RateLimits
 from hub.auth.sign_ins import SignIns
 from hub.auth.tickets import Tickets
@@ -43,6 +44,7 @@ class Readiness:
 class Services:
     """Everything the routes call.
 
+    `oidc` is None on a hub without an OpenID provider.
     `metrics` gives the Prometheus text, `key_set` is the JWK set of the public keys. `stopping` is set when the worker
     drains: open event streams end then. `allowed_origins` are the pages of other origins that may call the API,
     `allowed_hosts` the names the hub goes by;
@@ -52,6 +54,7 @@ class Services:
     authenticator: Authenticator
     rate_limits: RateLimits
     accounts: Accounts
+    oidc: OidcSignIn | None
     api_keys: ApiKeys
     sign_ins: SignIns
     administration: Administration

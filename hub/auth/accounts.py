@@ -50,15 +50,30 @@ async def create_account(
     """
     cleaned = clean_name(name)
     password_hash = await passwords.hash(password) if password is not None else None
-    id_ = UserId(new_id())
     async with store.transaction() as db:
-        await users.create(db, id=id_, name=cleaned, password_hash=password_hash, is_admin=is_admin, org=org)
+        id_ = await add_account(db, cleaned, password_hash, is_admin=is_admin, org=org, address=address)
         created = await users.by_id(db, id_)
         assert created is not None
-        await audit.add(
-            db, actor=None, action="user.create", object=f"user:{id_}", address=address, detail={"admin": is_admin}
-        )
     return created
+
+
+async def add_account(
+    db: Db,
+    cleaned_name: str,
+    password_hash: str | None,
+    *,
+    is_admin: bool = False,
+    org: OrganisationId = FIRST_ORGANISATION,
+    address: str | None = None,
+    issuer: str | None = None,
+) -> UserId:
+    """A new account in this transaction; `issuer` is the OpenID provider that knows whose it is. Raises `Conflict`
+    when the name is taken, before anything is done."""
+    id_ = UserId(new_id())
+    await users.create(db, id=id_, name=cleaned_name, password_hash=password_hash, is_admin=is_admin, org=org)
+    detail = {"admin": is_admin} | ({"issuer": issuer} if issuer is not None else {})
+    await audit.add(db, actor=None, action="user.create", object=f"user:{id_}", address=address, detail=detail)
+    return id_
 
 
 class Accounts:
@@ -113,13 +128,26 @@ class Accounts:
         matches = await self._passwords.verify(password, usable.password_hash if usable else None)
         if usable is None or not matches:
             raise Unauthenticated("wrong name or password")
+        # While the hash was computed the password may have been changed, or the user suspended.
+        pair = await self.begin(usable.id, usable.auth_version, address=address)
+        if pair is None:
+            raise Unauthenticated("wrong name or password")
+        return pair
+
+    async def begin(
+        self, user: UserId, auth_version: int, *, address: str | None, issuer: str | None = None
+    ) -> TokenPair | None:
+        """Tokens of a new sign-in for who has been recognised, by `issuer` or by a password, when their credentials had
+        this version; None when they have ended since."""
         async with self._store.transaction() as db:
-            # While the hash was computed the password may have been changed, or the user suspended.
-            now = await users.by_id(db, usable.id, lock=True)
-            if now is None or now.disabled_at is not None or now.auth_version != usable.auth_version:
-                raise Unauthenticated("wrong name or password")
+            now = await users.by_id(db, user, lock=True)
+            if now is None or now.disabled_at is not None or now.auth_version != auth_version:
+                return None
             pair = await self._issue(db, now, new_id(), datetime.now(UTC) + self._refresh_life)
-            await audit.add(db, actor=now.id, action="user.sign_in", object=f"user:{now.id}", address=address)
+            detail = {"issuer": issuer} if issuer is not None else None
+            await audit.add(
+                db, actor=now.id, action="user.sign_in", object=f"user:{now.id}", address=address, detail=detail
+            )
         return pair
 
     async def change_password(

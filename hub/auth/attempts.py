@@ -35,6 +35,11 @@ class Attempts:
         """One new account."""
         await self._take(f"register:address:{_source(address)}", ADDRESS_PER_MINUTE, ADDRESS_BURST)
 
+    async def oidc(self, address: str | None) -> None:
+        """One sign-in with the OpenID provider that is begun: what it needs is kept for a while."""
+        name = f"oidc:address:{_source(address)}"
+        await self._take(name, ADDRESS_PER_MINUTE, ADDRESS_BURST, when_down="allow")  # keeping it will say so
+
     async def refresh(self, address: str | None) -> None:
         """One use of a refresh token."""
         per_minute, burst = ADDRESS_PER_MINUTE * 10, ADDRESS_BURST * 10  # no hashing, only a look-up

@@ -36,6 +36,7 @@ def bring_up(settings: Settings, services: Services) -> Settings:
         )
     check_addresses(settings)
     _check_keys(settings)
+    _check_oidc(settings)
     changes: dict[str, object] = {"registration": "open" if settings.registration_open else "closed"}
     with operator_errors():
         changes |= _model(settings, services)  # first: it loads while the others start
@@ -115,6 +116,13 @@ def _check_keys(settings: Settings) -> None:
             Tokens(keys, lifetime_s=settings.access_token_s)
     except ValueError as e:
         raise CannotStart(f"HUB_KEY_FILES or HUB_SECRET_KEYS: {e}.", ExitCode.USAGE) from e
+
+
+def _check_oidc(settings: Settings) -> None:
+    try:
+        app.oidc_options(settings)
+    except ValueError as e:
+        raise CannotStart(f"HUB_OIDC_…: {e}.", ExitCode.USAGE) from e
 
 
 def _require_schema(dsn: str) -> None:

@@ -46,9 +46,9 @@ def announced(session: SessionId) -> bytes:
     return f"hub:{{{session}}}:announced".encode()
 
 
-def ticket(digest: str) -> bytes:
-    """A one-time ticket."""
-    return f"hub:ticket:{digest}".encode()
+def ticket(kind: str, digest: str) -> bytes:
+    """A one-time ticket of one kind."""
+    return f"hub:{kind}:{digest}".encode()
 
 
 def limit(name: str) -> bytes:

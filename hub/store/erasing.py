@@ -26,7 +26,8 @@ _BURY = text(f"""
         WHERE id = CAST(:user AS uuid) AND erased_at IS NULL
         RETURNING id),
     keys AS (DELETE FROM api_keys k USING buried b WHERE k.user_id = b.id),
-    tokens AS (DELETE FROM refresh_tokens t USING buried b WHERE t.user_id = b.id)
+    tokens AS (DELETE FROM refresh_tokens t USING buried b WHERE t.user_id = b.id),
+    known AS (DELETE FROM identities i USING buried b WHERE i.user_id = b.id)
     SELECT id::text FROM buried
 """)
 
@@ -195,8 +196,8 @@ _PURGE_BUDGETS = text("DELETE FROM budgets WHERE subject = CAST(:session AS uuid
 
 
 async def bury(db: Db, user: UserId) -> bool:
-    """Nobody is this user any more: name, password, keys and sign-ins are gone; the name is free. False when it was so
-    already, or there is no such user."""
+    """Nobody is this user any more: name, password, keys, identities and sign-ins are gone; the name is free.
+    False when it was so already, or there is no such user."""
     return (await db.execute(_BURY, {"user": user})).scalar_one_or_none() is not None
 
 

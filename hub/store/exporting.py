@@ -132,6 +132,12 @@ USER: tuple[Section, ...] = (
             {_time("revoked_at")} AS revoked_at, {_time("last_used_at")} AS last_used_at""",
     ),
     _by_id(
+        "identity",
+        "identities",
+        _BY_USER,
+        f"""issuer, subject, {_time("created_at")} AS created_at, {_time("last_used_at")} AS last_used_at""",
+    ),
+    _by_id(
         "sign_in",
         """(SELECT user_id, family, min(created_at) AS created_at, max(created_at) AS used_at,
                    max(expires_at) AS expires_at, max(revoked_at) AS ended_at

@@ -20,6 +20,7 @@ from sqlalchemy import (
     MetaData,
     Sequence,
     Text,
+    UniqueConstraint,
     Uuid,
     func,
 )
@@ -123,6 +124,19 @@ class ApiKeyRow(Base):
     revoked_at: Mapped[datetime | None]
     last_used_at: Mapped[datetime | None]
     created_at: Mapped[datetime] = mapped_column(server_default=_NOW)
+
+
+class IdentityRow(Base):
+    """What an OpenID provider calls a user: who signs in as this `subject` of this `issuer` is them."""
+
+    __tablename__ = "identities"
+    __table_args__ = (UniqueConstraint("issuer", "subject"),)
+    id: Mapped[str] = mapped_column(_UUID, primary_key=True)
+    issuer: Mapped[str]
+    subject: Mapped[str]
+    user_id: Mapped[str] = mapped_column(_UUID, ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    created_at: Mapped[datetime] = mapped_column(server_default=_NOW)
+    last_used_at: Mapped[datetime] = mapped_column(server_default=_NOW)
 
 
 class RefreshTokenRow(Base):

@@ -36,6 +36,8 @@ _BY_ID_LOCKED = text(f"{_BY_ID.text} FOR SHARE")
 
 _SET_PASSWORD = text("UPDATE users SET password_hash = :password_hash WHERE id = CAST(:id AS uuid)")
 
+_SET_ADMIN = text("UPDATE users SET is_admin = :is_admin WHERE id = CAST(:id AS uuid)")
+
 _SET_SUSPENDED = text("""
     UPDATE users
     SET disabled_at = CASE WHEN CAST(:suspended AS boolean) THEN coalesce(disabled_at, clock_timestamp()) END
@@ -116,6 +118,11 @@ async def bump_auth_version(db: Db, user: UserId) -> int | None:
 async def set_password(db: Db, user: UserId, password_hash: str) -> None:
     """From now on this is the password's hash."""
     await db.execute(_SET_PASSWORD, {"id": user, "password_hash": password_hash})
+
+
+async def set_admin(db: Db, user: UserId, *, is_admin: bool) -> None:
+    """Whether the user administers the hub from now on."""
+    await db.execute(_SET_ADMIN, {"id": user, "is_admin": is_admin})
 
 
 async def set_suspended(db: Db, user: UserId, *, suspended: bool) -> None:

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
 import asyncpg
 import httpx2
@@ -14,6 +15,7 @@ from hub.auth.policy import COMMANDS, ROUTES
 from tests.api.people import Json, fresh, open_session
 from tests.conftest import Cluster, running_worker, settings_for
 from tests.driver import PASSWORD, Door, Person
+from tests.provider import OpenIdProvider, openid_provider
 
 IN_THE_LOG = "what is said and decided stands in the session's log, with who did it"
 OF_A_RUN = "it is about the work of a run, whose events stand in the session's log, and gives nobody a right"
@@ -54,6 +56,7 @@ class Stage:
     owner: httpx2.AsyncClient
     guest: httpx2.AsyncClient
     socket: Person
+    provider: OpenIdProvider
     ids: dict[str, str] = field(default_factory=dict)
 
     async def trail(self, after: int) -> list[Json]:
@@ -103,6 +106,14 @@ async def sign_in(stage: Stage) -> httpx2.Response:
         return await rest.post("/v1/auth/token", data=form)
 
 
+async def sign_in_by_provider(stage: Stage) -> httpx2.Response:
+    async with stage.door.rest() as rest:
+        begun = await rest.get("/v1/auth/oidc")
+        back = await rest.get(stage.provider.authorise(urlsplit(begun.headers["location"]).query))
+        code = back.headers["location"].partition("=")[2]
+        return await rest.post("/v1/auth/oidc/token", json={"code": code})
+
+
 async def end_sign_in(stage: Stage) -> httpx2.Response:
     _, rest = await stage.throwaway()
     async with rest:
@@ -136,6 +147,7 @@ LIMIT = {"quantity": "turns", "limit": 1000}
 TRACED: dict[str, tuple[str, Act]] = {
     "POST /v1/auth/register": ("user.create", register),
     "POST /v1/auth/token": ("user.sign_in", sign_in),
+    "POST /v1/auth/oidc/token": ("user.sign_in", sign_in_by_provider),
     "POST /v1/auth/revoke": ("user.sign_out", thrown("POST", "/v1/auth/revoke")),
     "POST /v1/auth/password": ("user.password", thrown("POST", "/v1/auth/password", PASSWORDS)),
     "POST /v1/auth/signout-all": ("user.sign_out_everywhere", thrown("POST", "/v1/auth/signout-all", {})),
@@ -218,7 +230,9 @@ NOBODY_YET = {"user.create"}
 async def stage(cluster: Cluster, valkey_server: str) -> AsyncIterator[Stage]:
     dsn = await cluster.clone()
     async with AsyncExitStack() as stack:
-        door = await stack.enter_async_context(running_worker(settings_for(dsn, valkey_server)))
+        provider = stack.enter_context(openid_provider())
+        settings = settings_for(dsn, valkey_server, **provider.settings)
+        door = await stack.enter_async_context(running_worker(settings))
         names = {who: fresh(who) for who in ("admin", "owner", "guest")}
         tokens = {who: await door.register(name) for who, name in names.items()}
         connection = await asyncpg.connect(dsn)
@@ -226,7 +240,7 @@ async def stage(cluster: Cluster, valkey_server: str) -> AsyncIterator[Stage]:
         await connection.close()
         admin, owner, guest = [await stack.enter_async_context(door.rest(tokens[who])) for who in names]
         socket = await stack.enter_async_context(await door.enter(tokens["owner"]))
-        made = Stage(door, admin, owner, guest, socket, {"guest": names["guest"]})
+        made = Stage(door, admin, owner, guest, socket, provider, {"guest": names["guest"]})
         made.ids |= {"session": await open_session(owner), "other": await open_session(owner)}
         yield made
     await cluster.drop(dsn)

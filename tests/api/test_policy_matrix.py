@@ -40,6 +40,7 @@ NOTHING_THERE = {"run.cancel", "run.pause", "run.resume", "input.respond", "sess
     "POST /v1/invites/accept",
     "GET /v1/sessions/{id}/calls/{call}",
     "GET /v1/sessions/{id}/attachments/{attachment}",
+    *("GET /v1/auth/oidc", "GET /v1/auth/oidc/callback", "POST /v1/auth/oidc/token"),  # there is no provider
     *("GET /v1/teams/{name}", "GET /v1/teams/{name}/versions", "DELETE /v1/teams/{name}"),
     *("turn.delta", "turn.complete", "turn.decline"),
 }
@@ -70,6 +71,7 @@ def team_file(name: str) -> Json:
 BODIES: dict[str, Any] = {
     "POST /v1/auth/register": lambda: {"name": fresh("matrix"), "password": PASSWORD},
     "POST /v1/auth/token": lambda: {"grant_type": "refresh_token", "refresh_token": "no such token"},
+    "POST /v1/auth/oidc/token": lambda: {"code": "no such code"},
     "POST /v1/auth/revoke": lambda: {"token": "no such token"},  # without one the caller would be signed out
     "POST /v1/auth/password": lambda: {"password": PASSWORD, "new_password": PASSWORD},
     "POST /v1/auth/signout-all": lambda: {},

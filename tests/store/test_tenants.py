@@ -25,7 +25,7 @@ from hub.store.tables import Base
 from tests.store.conftest import make_session
 
 # What belongs to no organisation. Accounts are the hub's: one may belong to several organisations.
-GLOBAL = {"users", "api_keys", "refresh_tokens", "audit", "counters"}
+GLOBAL = {"users", "api_keys", "refresh_tokens", "identities", "audit", "counters"}
 TABLES = [table for table in Base.metadata.sorted_tables if table.name not in GLOBAL]
 
 _numbers = itertools.count(1)

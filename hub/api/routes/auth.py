@@ -107,7 +107,7 @@ async def register(body: RegisterBody, wired: Wired, address: Address) -> Regist
 
 async def token(form: Annotated[TokenForm, Form()], wired: Wired, address: Address, response: Response) -> TokenAnswer:
     """Get an access token and a refresh token, for a name and password or for a refresh token (which is used up)."""
-    _not_stored(response)
+    not_stored(response)
     if form.grant_type == "refresh_token":
         if form.refresh_token is None:
             raise BadRequest("the grant refresh_token needs refresh_token")
@@ -116,7 +116,7 @@ async def token(form: Annotated[TokenForm, Form()], wired: Wired, address: Addre
         if form.username is None or form.password is None:
             raise BadRequest("the grant password needs username and password")
         pair = await wired.accounts.sign_in(form.username, form.password, address=address)
-    return _answer(pair)
+    return answer(pair)
 
 
 async def revoke(form: Annotated[RevokeForm, Form()], wired: Wired, address: Address, request: Request) -> Empty:
@@ -130,7 +130,7 @@ async def revoke(form: Annotated[RevokeForm, Form()], wired: Wired, address: Add
 
 async def ticket(caller: Caller, wired: Wired, request: Request, response: Response) -> Ticket:
     """Get a ticket for `GET /v1/ws?ticket=…`: it works once, within 30 s, and only from this call's Origin, if any."""
-    _not_stored(response)
+    not_stored(response)
     origin = request.headers.get("origin")
     return Ticket(ticket=await wired.tickets.mint(caller, origin=origin), expires_in=LIFETIME_S)
 
@@ -140,9 +140,9 @@ async def change_password(
 ) -> TokenAnswer:
     """Change the password. Every sign-in of the caller ends, with its tokens and connections; the answer begins a new
     one. API keys stay."""
-    _not_stored(response)
+    not_stored(response)
     pair = await wired.accounts.change_password(caller, body.password, body.new_password, address=address)
-    return _answer(pair)
+    return answer(pair)
 
 
 async def sign_out_everywhere(body: SignOutBody, caller: Caller, wired: Wired, address: Address) -> Empty:
@@ -176,11 +176,13 @@ async def end_sign_in(
     await wired.sign_ins.end(caller, sign_in, address=address)
 
 
-def _answer(pair: TokenPair) -> TokenAnswer:
+def answer(pair: TokenPair) -> TokenAnswer:
+    """A pair as the API shows it."""
     return TokenAnswer(access_token=pair.access_token, expires_in=pair.expires_in, refresh_token=pair.refresh_token)
 
 
-def _not_stored(response: Response) -> None:
+def not_stored(response: Response) -> None:
+    """Nobody between the hub and the caller keeps the response."""
     response.headers["cache-control"] = "no-store"
 
 
