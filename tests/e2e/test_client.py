@@ -2,6 +2,7 @@
 
 import asyncio
 import uuid
+from collections.abc import AsyncGenerator
 from datetime import UTC, datetime
 
 import pytest
@@ -25,6 +26,7 @@ from tests.driver import PASSWORD, Door
 from tests.e2e.restartable import restartable
 
 DEADLINE_S = 30.0
+PIXEL = b"\x89PNG\r\n\x1a\n"
 
 
 async def registered(url: str, name: str = "") -> str:
@@ -303,3 +305,23 @@ async def test_a_client_sees_what_was_used_and_sets_budgets(hub: Door) -> None:
         reached = [event for event in await until_finished(session) if isinstance(event, BudgetReached)]
         assert [(event.data.quantity, event.data.used) for event in reached] == [("turns", 3)]
         assert await client.rest.set_budget(session.id, "session", "turns", None) == []
+
+
+async def test_attachments_are_uploaded_sent_and_fetched(hub: Door) -> None:
+    async def paper() -> AsyncGenerator[bytes]:
+        yield b"# Ti"
+        yield b"tle"
+
+    async with await sign_in(hub) as client:
+        opened = await client.create_session("scripted")
+        picture = await client.rest.upload(opened.id, PIXEL, name="a.png", media_type="image/png")
+        text = await client.rest.upload(opened.id, paper(), name="b.md", media_type="text/markdown")
+        session = await client.join(opened.id, after_seq=0)
+        await session.send(attachments=[picture.id, text.id])
+        (said,) = [event for event in await until_finished(session) if isinstance(event, MessageCreated)]
+        assert [(part["id"], part["name"]) for part in said.data.parts] == [(picture.id, "a.png"), (text.id, "b.md")]
+        assert await client.rest.download(opened.id, picture.id) == PIXEL
+        assert await client.rest.download(opened.id, text.id) == b"# Title"
+        with pytest.raises(RequestFailed) as refused:
+            await client.rest.upload(opened.id, b"MZ\x00", name="c.exe")
+        assert refused.value.code == "bad_request"

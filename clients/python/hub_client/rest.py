@@ -1,7 +1,7 @@
 """The hub's REST interface, as far as a client of sessions needs it: sign-in, lists, export."""
 
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterable, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from types import TracebackType
@@ -13,6 +13,7 @@ import httpx2
 from hub.protocol.events import AnyDurableEvent, DurableEvent, Person, SessionData
 from hub.protocol.frames import parse_server_frame
 from hub.protocol.results import (
+    AttachmentResult,
     BudgetResult,
     InviteResult,
     MemberResult,
@@ -29,6 +30,7 @@ from hub.protocol.results import (
 from hub_client.errors import NotSignedIn, RequestFailed, Unreachable
 
 TIMEOUT_S = 10.0
+UPLOAD_TIMEOUT_S = 120.0  # and for downloads
 INVITE_MARK = "#invite="  # in the fragment, which browsers send to nobody
 
 
@@ -215,6 +217,26 @@ class Rest:
         answer = await self._signed("GET", f"/v1/sessions/{session}/transcript", params={"format": "json"})
         return [TranscriptMessage.model_validate(item) for item in answer.json()["messages"]]
 
+    async def upload(
+        self, session: str, content: bytes | AsyncIterable[bytes], *, name: str, media_type: str | None = None
+    ) -> AttachmentResult:
+        """Upload a picture, a PDF or a text, for a message to this session: `Session.send(attachments=[…])`. What no
+        message has within a day is gone.
+
+        Raises `RequestFailed`, among others `too_large`, and `bad_request` for a kind that is not taken.
+        """
+        path = f"/v1/sessions/{session}/attachments"
+        given: dict[str, str] = {"Content-Type": media_type} if media_type is not None else {}
+        answer = await self._signed(
+            "POST", path, params={"name": name}, content=content, headers=given, timeout=UPLOAD_TIMEOUT_S
+        )
+        return AttachmentResult.model_validate(answer.json())
+
+    async def download(self, session: str, attachment: str) -> bytes:
+        """The content of an attachment."""
+        path = f"/v1/sessions/{session}/attachments/{attachment}"
+        return (await self._signed("GET", path, timeout=UPLOAD_TIMEOUT_S)).content
+
     async def export(self, session: str, form: str) -> str:
         """The transcript as text: `json`, `jsonl` or `markdown`."""
         return (await self._signed("GET", f"/v1/sessions/{session}/transcript", params={"format": form})).text
@@ -229,10 +251,13 @@ class Rest:
         items: list[Any] = (await self._signed("GET", path, params=params)).json()["items"]
         return items
 
-    async def _signed(self, method: str, path: str, **request: Any) -> httpx2.Response:
+    async def _signed(
+        self, method: str, path: str, *, headers: Mapping[str, str] | None = None, **request: Any
+    ) -> httpx2.Response:
         if self._bearer is None:
             raise NotSignedIn("this call needs a sign-in")
-        return await self._ask(method, path, headers={"Authorization": f"Bearer {await self._bearer()}"}, **request)
+        signed = {"Authorization": f"Bearer {await self._bearer()}", **(headers or {})}
+        return await self._ask(method, path, headers=signed, **request)
 
     async def _ask(self, method: str, path: str, **request: Any) -> httpx2.Response:
         try:

@@ -1,21 +1,22 @@
 """A session as a client follows it: its events in order, each once, across reconnects."""
 
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Literal, Self
 
 from hub.domain.session import OnBusy
 from hub.protocol.commands import (
+    AttachmentPart,
     InputRespond,
     MessageEdit,
     MessageRegenerate,
     MessageSend,
+    Part,
     PresenceSet,
     RunCancel,
     RunPause,
     RunResume,
     SessionFork,
-    TextPart,
 )
 from hub.protocol.events import (
     AnyDurableEvent,
@@ -88,23 +89,26 @@ class Session:
         self,
         text: str | None = None,
         *,
-        parts: list[TextPart] | None = None,
+        parts: Sequence[Part] | None = None,
+        attachments: Sequence[str] = (),
         to: str | None = None,
         on_busy: OnBusy | None = None,
         client_id: str | None = None,
         timeout_s: float = SEND_TIMEOUT_S,
     ) -> SendResult:
         """Say something. When this returns, it is in the log, once: it is sent again after a lost connection.
+        `attachments` are ids of what this user has uploaded (`Rest.upload`).
 
         Raises `RequestFailed` (among others `busy` when `on_busy` is reject), `NoAnswer` after `timeout_s` seconds.
         """
+        attached: list[Part] = [AttachmentPart(type="attachment", id=id_) for id_ in attachments]
         reply = await self._hub.ask(
             MessageSend,
             repeatable=True,
             timeout_s=timeout_s,
             session=self.id,
             text=text,
-            parts=parts,
+            parts=[*(parts or ()), *attached] or None,
             to=to,
             on_busy=on_busy,
             client_id=client_id or uuid.uuid4().hex,

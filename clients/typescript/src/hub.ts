@@ -173,18 +173,23 @@ export class Hub {
     return this.command({ type: "session.create", team, ...options });
   }
 
-  /** Says something. Resolved: it is durable. With the same `clientId` it may be called again and is said once. */
+  /**
+   * Says something. Resolved: it is durable. With the same `clientId` it may be called again and is said once.
+   * `attachments`: ids of what `Rest.upload` has given; with them the text may be empty.
+   */
   send(
     session: string,
     text: string,
-    options: { clientId?: string; to?: string; onBusy?: OnBusy; timeoutMs?: number } = {},
+    options: { clientId?: string; to?: string; onBusy?: OnBusy; timeoutMs?: number; attachments?: string[] } = {},
   ): Promise<SendResult> {
     const command: Without<MessageSend, "id"> = {
       type: "message.send",
       session,
-      text,
       client_id: options.clientId ?? newClientId(),
     };
+    if (text !== "") command.text = text;
+    if (options.attachments?.length)
+      command.parts = options.attachments.map((id) => ({ type: "attachment" as const, id }));
     if (options.to !== undefined) command.to = options.to;
     if (options.onBusy !== undefined) command.on_busy = options.onBusy;
     return this.command(command, options.timeoutMs ?? null);

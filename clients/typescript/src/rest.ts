@@ -1,5 +1,6 @@
 import { HubError } from "./errors.ts";
 import type {
+  AttachmentResult,
   DurableEvent,
   MemberResult,
   RunResult,
@@ -35,10 +36,13 @@ export interface Account {
 interface Request {
   body?: unknown;
   form?: Record<string, string>;
+  content?: Blob;
+  timeoutMs?: number;
   token?: string;
 }
 
 const TIMEOUT_MS = 15_000;
+const UPLOAD_TIMEOUT_MS = 120_000; // and for downloads
 
 /** The hub's REST interface. Every method throws `HubError`. `token` is an access token or an API key. */
 export class Rest {
@@ -148,6 +152,18 @@ export class Rest {
     return this.#json("GET", `/v1/runs/${encodeURIComponent(run)}`, { token });
   }
 
+  /** Uploads a picture, a PDF or a text for a message to this session (`Hub.send` with `attachments`). */
+  upload(token: string, session: string, content: Blob, name: string): Promise<AttachmentResult> {
+    const path = `/v1/sessions/${encodeURIComponent(session)}/attachments?name=${encodeURIComponent(name)}`;
+    return this.#json("POST", path, { token, content });
+  }
+
+  /** The content of an attachment. */
+  async download(token: string, session: string, attachment: string): Promise<Blob> {
+    const path = `/v1/sessions/${encodeURIComponent(session)}/attachments/${encodeURIComponent(attachment)}`;
+    return (await this.#fetch("GET", path, { token, timeoutMs: UPLOAD_TIMEOUT_MS })).blob();
+  }
+
   async #json<T>(method: string, path: string, request: Request): Promise<T> {
     return (await (await this.#fetch(method, path, request)).json()) as T;
   }
@@ -156,10 +172,12 @@ export class Rest {
     const headers: Record<string, string> = {};
     if (request.token !== undefined) headers["authorization"] = `Bearer ${request.token}`;
     if (request.body !== undefined) headers["content-type"] = "application/json";
-    const body = request.form ? new URLSearchParams(request.form) : JSON.stringify(request.body);
+    // A blob brings its own type along.
+    const body = request.content ?? (request.form ? new URLSearchParams(request.form) : JSON.stringify(request.body));
     let response: Response;
     try {
-      const signal = AbortSignal.timeout(TIMEOUT_MS);
+      const usual = request.content ? UPLOAD_TIMEOUT_MS : TIMEOUT_MS;
+      const signal = AbortSignal.timeout(request.timeoutMs ?? usual);
       response = await fetch(this.#base + path, { method, headers, body, signal, cache: "no-store" });
     } catch {
       throw new HubError("unavailable", "The hub cannot be reached.", { retryable: true });
