@@ -9,6 +9,10 @@ from hub.domain.ids import OrganisationId
 TAKE_TURN = "take_turn"
 """The call by which a turn of a person is asked for: a question whose answer is what they say."""
 
+ORCHESTRATOR = "orchestrator"
+"""Who leads a magentic team, and is none of its agents."""
+
+MAX_STALLS = 3
 ACCEPT_S = 10.0
 SILENCE_S = 60.0
 
@@ -19,6 +23,7 @@ class TeamKind(StrEnum):
     SELECTOR = "selector"
     SWARM = "swarm"
     GRAPH = "graph"
+    MAGENTIC = "magentic"
     RUNNABLE = "runnable"
 
 
@@ -120,7 +125,8 @@ class TeamSpec:
     `max_turns` bounds a run, and `max_messages` what its agents say in it; `turn_timeout_s` bounds one turn in seconds
     of wall time. `stop_phrase` ends the run when an agent's message contains it. `edges` and `start` are those of a
     graph; without `start` it begins with the agents that no edge leads to. `budgets` are those of a run and of a
-    session. `runnable` is what speaks in a team of that kind.
+    session. `runnable` is what speaks in a team of that kind. A magentic team makes a new plan after `max_stalls` steps
+    without progress.
     """
 
     name: str
@@ -137,6 +143,7 @@ class TeamSpec:
     start: str | None = None
     budgets: tuple[Limit, ...] = ()
     runnable: str | None = None
+    max_stalls: int = MAX_STALLS
 
     def agent(self, name: str) -> AgentSpec | None:
         """The agent of that name."""

@@ -137,7 +137,7 @@ class Catalog:
 
                     self._langchain = LangChainEngine(self._runnables, self.tools)
                 return self._langchain
-            case TeamKind.ROUND_ROBIN | TeamKind.SELECTOR | TeamKind.SWARM | TeamKind.GRAPH:
+            case TeamKind.ROUND_ROBIN | TeamKind.SELECTOR | TeamKind.SWARM | TeamKind.GRAPH | TeamKind.MAGENTIC:
                 if self._autogen is None:
                     from hub.engine.autogen.engine import AutoGenEngine
 

@@ -103,6 +103,7 @@ class FakeOpenAi:
         try:
             while (body := await self._receive(reader)) is not None:
                 self.requests.append(body)
+                self.more.set()
                 await self._answer(body, writer)
         except (ConnectionError, asyncio.IncompleteReadError):
             self.closed += 1
@@ -182,12 +183,44 @@ class FakeOpenAi:
 
     def script(self, body: Json, mode: str) -> list[Json | str]:
         """Everything of an answer."""
+        if mode.startswith("leading") and (led := orchestrated(body, mode)) is not None:
+            return [delta(led), finish(), {"choices": [], "usage": USAGE}, "[DONE]"]
         answered = body["messages"][-1]["role"] == "tool"
         played = ANSWERS["good"] if answered and mode not in ("unwilling", "watching") else ANSWERS.get(mode)
         usage: list[Json | str] = []
         if body.get("stream_options") and mode != "no-usage":
             usage = [{"choices": [], "usage": USAGE} if mode not in ("early-usage", "timings") else {"choices": []}]
         return [*(played or ANSWERS["good"]), *usage, "[DONE]"]
+
+
+def orchestrated(body: Json, mode: str) -> str | None:
+    """What answers an orchestrator's question: each agent is asked once, in turn. None for any other question.
+
+    `leading-odd` first answers with no ledger, `leading-mad` never with one, `leading-stuck` sees no progress.
+    """
+    asked = str(body["messages"][-1]["content"])
+    if "pre-survey" in asked or "rewrite the following fact sheet" in asked:
+        return "FACTS"
+    if "bullet-point" in asked:
+        return "PLAN"
+    if "provide the final answer" in asked:
+        return "ANSWER"
+    if "not the JSON object" not in asked and "select from: " not in asked:
+        return None
+    if mode == "leading-mad" or (mode == "leading-odd" and "not the JSON object" not in asked):
+        return "I would say: alpha."
+    prompt = next(m["content"] for m in reversed(body["messages"]) if "select from: " in str(m["content"]))
+    names = prompt.split("select from: ")[1].split(")")[0].split(", ")
+    spoken = sum("Hello from fake" in str(message["content"]) for message in body["messages"])
+    done = mode != "leading-stuck" and spoken >= len(names)
+    answers = {
+        "is_request_satisfied": done,
+        "is_in_loop": False,
+        "is_progress_being_made": mode != "leading-stuck",
+        "next_speaker": names[spoken % len(names)],
+        "instruction_or_question": f"Do part {spoken}.",
+    }
+    return json.dumps({key: {"reason": "so", "answer": answer} for key, answer in answers.items()})
 
 
 @asynccontextmanager

@@ -20,6 +20,7 @@ NAMES = [
     "duo",
     "ops",
     "panel",
+    "project",
     "research",
     "review",
     "scripted",
@@ -51,12 +52,13 @@ async def test_every_team_talks_without_a_model(name: str) -> None:
     told, _ = await whole_run(teams.engine(team), team, "good morning")
     # A swarm's first agent answers; nothing lets the graph's checker pass the answer on.
     some = {"support": 1, "research": 5}.get(name, len(team.agents))
-    assert told.speakers == [agent.name for agent in team.agents][:some]
+    speakers = [agent.name for agent in team.agents][:some]
+    assert told.speakers == speakers + ["orchestrator"] * (name == "project")
     assert set(told.texts) == {"good morning"}
 
 
 def test_agents_have_names_that_providers_take() -> None:
-    for team in all_teams(None, Names(models=[], tools=["clock"])):
+    for team in all_teams(None, Names(models=[], tools=["calculator", "clock"])):
         for agent in team.agents:
             assert agent.name.isidentifier()
             assert agent.display_name

@@ -12,6 +12,7 @@ from hub.engine.autogen.agent import HubAgent
 from hub.engine.autogen.bot import BotClient
 from hub.engine.autogen.context import RecentContext
 from hub.engine.autogen.graph import HubGraph
+from hub.engine.autogen.magentic import ORCHESTRATING, HubMagentic, Lead
 from hub.engine.autogen.metered import Candidate, MeteredClient, SpeakingClient
 from hub.engine.autogen.person import PersonClient
 from hub.engine.autogen.seat import SeatClient
@@ -22,7 +23,7 @@ from hub.engine.autogen.workbench import SafeWorkbench
 from hub.engine.base import TurnRequest
 from hub.engine.bots import Bots
 from hub.engine.models.client import StreamingClient
-from hub.engine.models.registry import Model
+from hub.engine.models.registry import HostedModel, Model
 from hub.engine.tools.registry import Tools
 
 if TYPE_CHECKING:
@@ -44,12 +45,14 @@ def build_team(
     speaker: str | None = None,
     bots: Bots | None = None,
     runnables: "RunnableAgents | None" = None,
+    *,
+    is_last: bool = False,
 ) -> BaseGroupChat:
     """A team that ends after one turn of the agent whose turn it is. It is used once: state is loaded into it, and
     AutoGen's objects are not consistent after an error, a cancel or a timeout.
 
     `speaker` names the agent in whose turn it goes on; `bots` speak for agents with a seat, `runnables` for those
-    that name one.
+    that name one. `is_last` tells that the run has no turn after this one.
     ValueError for a kind of team that AutoGen does not make.
     """
     spec = request.team
@@ -81,6 +84,18 @@ def build_team(
             return Swarm(agents[first:] + agents[:first], max_turns=1)
         case TeamKind.GRAPH:
             return HubGraph(agents, spec)
+        case TeamKind.MAGENTIC:
+            lead = Lead(
+                MeteredClient(models_for(None), telling),
+                SpeakingClient(models_for(None), telling, ORCHESTRATING),
+                telling,
+                asks_model=isinstance(model, HostedModel),
+                begins=request.turn == 0 and not request.goes_on,
+                answers=is_last,
+                forced=speaker or (request.to if request.turn == 0 else None),
+                max_stalls=spec.max_stalls,
+            )
+            return HubMagentic(agents, lead)
         case TeamKind.SCRIPTED | TeamKind.RUNNABLE:
             raise ValueError(f"a {spec.kind} team is not AutoGen's")
         case _:

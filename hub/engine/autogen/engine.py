@@ -18,6 +18,7 @@ from hub.engine.allowance import OverBudget
 from hub.engine.attached import SeeIn
 from hub.engine.autogen.build import ModelsFor, build_team
 from hub.engine.autogen.killing import kill
+from hub.engine.autogen.magentic import MORE
 from hub.engine.autogen.metered import Candidate
 from hub.engine.autogen.state import Opened, begin_anew, give_floor, seal, unseal
 from hub.engine.autogen.telling import Telling
@@ -37,8 +38,6 @@ if TYPE_CHECKING:
     from hub.engine.langchain.agent import RunnableAgents
 
 MAX_DETAIL = 4_000
-MORE = "Maximum number of turns 1 reached."  # AutoGen's words for: the team would go on
-
 _SELF_ENDING = (TeamKind.SWARM, TeamKind.GRAPH)
 
 
@@ -143,7 +142,17 @@ class _Turn:
                 speaker, telling.asking.rounds = opened.asked.agent, opened.asked.rounds
             elif request.team.kind is TeamKind.SWARM and request.turn == 0 and request.to is None:
                 speaker = _last_to_speak(opened, request)
-            team = build_team(request, self._model, self._models_for, tools, telling, speaker, bots, runnables)
+            team = build_team(
+                request,
+                self._model,
+                self._models_for,
+                tools,
+                telling,
+                speaker,
+                bots,
+                runnables,
+                is_last=request.turn + 1 >= self._turns(),
+            )
             self.team = team
             if opened.team is not None:
                 if request.turn == 0 and not request.goes_on:
@@ -169,7 +178,7 @@ class _Turn:
         request, spec = self._request, self._request.team
         if spec.stop_phrase is not None and spec.stop_phrase in self._telling.last_text:
             return "stop_phrase"
-        if spec.kind is TeamKind.GRAPH and self._stopped != MORE:
+        if spec.kind in (TeamKind.GRAPH, TeamKind.MAGENTIC) and self._stopped != MORE:
             return "done"
         if request.turn + 1 >= self._turns():
             return "done"
@@ -182,13 +191,14 @@ class _Turn:
         if isinstance(self._model, ScriptedModel):
             script = plan(request.prompt)
             if script.turns is not None or spec.kind not in _SELF_ENDING:
-                return script.length(len(spec.agents), addressed=addressed)
+                speakers = len(spec.agents) + (spec.kind is TeamKind.MAGENTIC)  # whose orchestrator answers, too
+                return script.length(speakers, addressed=addressed)
         match spec.kind:
             case TeamKind.SWARM:
                 return spec.max_turns if self._telling.handed_to is not None else request.turn + 1
             case TeamKind.GRAPH:
                 return spec.max_turns
-            case TeamKind.ROUND_ROBIN | TeamKind.SELECTOR | TeamKind.SCRIPTED | TeamKind.RUNNABLE:
+            case TeamKind.ROUND_ROBIN | TeamKind.SELECTOR | TeamKind.MAGENTIC | TeamKind.SCRIPTED | TeamKind.RUNNABLE:
                 return 1 if addressed else spec.max_turns
             case _:
                 assert_never(spec.kind)

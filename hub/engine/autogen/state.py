@@ -148,6 +148,9 @@ def _prune_manager(state: dict[str, Any], spec: TeamSpec) -> None:
     """
     kept = KEPT_FOR_SELECTION if spec.kind is TeamKind.SELECTOR else 0
     thread = state["message_thread"]
+    if spec.kind is TeamKind.MAGENTIC:
+        state["message_thread"] = _recent(thread)
+        return
     state["message_thread"] = thread[-kept:] if kept else []
     if "current_speaker" in state:  # a swarm finds it in the conversation only, when the next turn begins
         handed = [message["target"] for message in thread if message["type"] == "HandoffMessage"]
@@ -171,6 +174,8 @@ def _said(team: Mapping[str, Any]) -> tuple[Said, ...]:
     """The conversation as the agent that knows most of it has it."""
     views = []
     for state in team["agent_states"].values():
+        if "earlier" in state:  # agents of a magentic team forget it with every plan
+            views.append(tuple(Said(source, text) for source, text in state["earlier"]))
         if "agent_state" in state:
             messages = state["agent_state"]["llm_context"]["messages"] + state["message_buffer"]
             spoken = [m for m in messages if m["type"] in _SPOKEN and isinstance(m["content"], str)]

@@ -7,6 +7,7 @@ from pydantic import Field, StringConstraints
 from hub.domain.budget import BudgetScope, Limit, Quantity, limit_of
 from hub.domain.team import (
     ACCEPT_S,
+    MAX_STALLS,
     SILENCE_S,
     TAKE_TURN,
     AgentSpec,
@@ -198,6 +199,10 @@ class LimitsForm(Form):
     stop_phrase: Annotated[Line | None, Field(description="A run ends when what an agent says holds these words.")] = (
         None
     )
+    max_stalls: Annotated[
+        int,
+        Field(ge=1, le=50, description="For kind magentic: steps without progress after which there is a new plan."),
+    ] = MAX_STALLS
 
 
 class SpendingForm(Form):
@@ -234,10 +239,11 @@ class TeamForm(Form):
     name: TeamName
     description: Annotated[Line, Field(description="One line for people who choose a team.")]
     kind: Annotated[
-        Literal["round_robin", "selector", "swarm", "graph", "runnable"],
+        Literal["round_robin", "selector", "swarm", "graph", "magentic", "runnable"],
         Field(
             description="Who speaks next. round_robin: the next in the list. selector: whom the model picks. swarm: "
-            "whom an agent hands the conversation to. graph: whom the edges lead to. runnable: what the operator's "
+            "whom an agent hands the conversation to. graph: whom the edges lead to. magentic: whom an orchestrator "
+            "asks, which plans, gives instructions and sums up. runnable: what the operator's "
             "code does, a graph of LangGraph's whose nodes may have the names of the agents.",
         ),
     ]
@@ -275,6 +281,7 @@ class TeamForm(Form):
             start=self.start,
             budgets=self.budgets.limits(),
             runnable=self.runnable,
+            max_stalls=self.limits.max_stalls,
         )
 
 

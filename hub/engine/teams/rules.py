@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from hub.domain.team import ORCHESTRATOR
 from hub.engine.forms import Complaint, unknown
 from hub.engine.teams.form import BOT_KEYS, MODEL_KEYS, SEAT_KEYS, AgentForm, MemoryForm, TeamForm
 from hub.engine.yaml_source import Path
@@ -50,6 +51,10 @@ def _of_kind(form: TeamForm, names: Names) -> Iterator[Complaint]:
         yield from _runnable((), form.runnable, names)
     elif form.runnable is not None:
         yield ("runnable",), "only a team or an agent of kind runnable has a runnable"
+    if form.kind == "magentic" and form.limits.max_turns < 2:
+        yield ("limits", "max_turns"), "a team of kind magentic has two turns or more: the last is the answer"
+    if form.kind != "magentic" and "max_stalls" in form.limits.model_fields_set:
+        yield ("limits", "max_stalls"), "only a team of kind magentic has max_stalls"
     for key in ("edges", "start"):
         if getattr(form, key) and form.kind != "graph":
             yield (key,), f"only a team of kind graph has {key}"
@@ -64,6 +69,8 @@ def _agents(form: TeamForm, names: Names) -> Iterator[Complaint]:
             yield (*path, "name"), f"another agent has the name {agent.name!r}, too"
         if agent.name in RESERVED_AGENTS:
             yield (*path, "name"), f"{agent.name!r} is no name for an agent: models know it as something else"
+        if agent.name == ORCHESTRATOR and form.kind == "magentic":
+            yield (*path, "name"), f"{ORCHESTRATOR!r} is who leads a team of kind magentic"
         taken.add(agent.name)
         if agent.model is not None:
             yield from unknown((*path, "model"), "model", agent.model, names.models)

@@ -12,7 +12,7 @@ from hub.engine.teams.files import all_teams, gallery, in_folder, parse, read_fi
 from hub.engine.teams.form import schema
 from hub.engine.teams.rules import Names
 
-NAMES = Names(models=["scripted", "openai"], tools=["clock", "counter"], effects=["counter"])
+NAMES = Names(models=["scripted", "openai"], tools=["calculator", "clock", "counter"], effects=["counter"])
 GOOD = """\
 name: crew
 description: Two people.
@@ -102,7 +102,11 @@ def test_an_agent_may_have_a_model_of_its_own() -> None:
         ("  max_turns: 3", "  max_turn: 3", "16:3: limits.max_turn: there is no such key; do you mean 'max_turns'?"),
         ("    goal:", "    gaol:", "8:5: agents[0].gaol: there is no such key; do you mean 'goal'?"),
         ("model: openai", "model: opneai", "4:1: model: there is no model 'opneai'; do you mean 'openai'?"),
-        ("[clock]", "[hammer]", "10:13: agents[0].tools[0]: there is no tool 'hammer'; there are: clock, counter"),
+        (
+            "[clock]",
+            "[hammer]",
+            "10:13: agents[0].tools[0]: there is no tool 'hammer'; there are: calculator, clock, counter",
+        ),
         ("name: second", "name: first_one", "11:5: agents[1].name: another agent has the name 'first_one', too"),
         ("name: second", "name: user", "11:5: agents[1].name: 'user' is no name"),
         ("name: second", "name: os.system", "11:5: agents[1].name: String should match"),
@@ -169,6 +173,14 @@ def test_a_place_for_a_program() -> None:
             "{from: a, to: b}\n  - {from: c, to: a, when: x}",
             "5:1: edges: the graph has no end",
         ),
+        (
+            GRAPH,
+            "kind: graph",
+            "kind: magentic\nlimits: {max_turns: 1}",
+            "4:10: limits.max_turns: a team of kind magentic",
+        ),
+        (GRAPH, "start: a", "limits: {max_stalls: 2}", "9:10: limits.max_stalls: only a team of kind magentic has"),
+        (SWARM.replace("swarm", "magentic"), "name: b", "name: orchestrator", "6:6: agents[1].name: 'orchestrator' is"),
         (GRAPH, "kind: graph", "kind: swarm", "5:1: edges: only a team of kind graph has edges"),
         (SWARM, "[b]", "[a]", "5:26: agents[0].handoffs[0]: there is no other agent 'a'; there are: b"),
         (SWARM, "swarm", "round_robin", "5:15: agents[0].handoffs: only agents of a swarm have handoffs"),
