@@ -59,6 +59,7 @@ class OpenIdProvider:
         self.names_itself: str | None = None
         self.sign: Callable[[Json, Json], str] = self.signed
         self.key = "one"
+        self.secret = SECRET
         self.public = True
         self.asked: Counter[str] = Counter()
         self.requests: list[dict[str, str]] = []
@@ -99,9 +100,9 @@ class OpenIdProvider:
         """The answer for a code: once, to who has the secret and the verifier."""
         if authorization is not None:
             id_, _, secret = base64.b64decode(authorization.removeprefix("Basic ")).decode().partition(":")
-            if (unquote(id_), unquote(secret)) != (CLIENT, SECRET):
+            if (unquote(id_), unquote(secret)) != (CLIENT, self.secret):
                 return 401, {"error": "invalid_client"}
-        elif (form.get("client_id"), form.get("client_secret")) != (CLIENT, None if self.public else SECRET):
+        elif (form.get("client_id"), form.get("client_secret")) != (CLIENT, None if self.public else self.secret):
             return 401, {"error": "invalid_client"}
         asked = self._codes.pop(form.get("code", ""), None)
         challenge = segment(hashlib.sha256(form.get("code_verifier", "").encode()).digest())

@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx2
 import pytest
@@ -14,6 +15,7 @@ from websockets.exceptions import InvalidStatus
 
 from tests.driver import Door
 from tests.process.serving import serving
+from tests.provider import CLIENT, OpenIdProvider, openid_provider
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -32,8 +34,12 @@ def canary(what: str) -> str:
 class Plot:
     """Everything that is planted, by what it is, and every error that came back."""
 
-    def __init__(self) -> None:
-        self.planted = {what: canary(what) for what in (*MODEL_KEYS, "password", "text", "title", "junk", "bad-token")}
+    def __init__(self, provider: OpenIdProvider) -> None:
+        self.provider = provider
+        self.planted = {
+            what: canary(what) for what in (*MODEL_KEYS, "password", "subject", "text", "title", "junk", "bad-token")
+        }
+        self.planted["client secret"] = canary("client-secret")
         self.errors: list[str] = []
 
     async def play(self, door: Door) -> str:
@@ -52,6 +58,7 @@ class Plot:
             await post("/v1/auth/register", json=account)  # taken
             await post("/v1/auth/register", json={**account, "extra": words["junk"]})
             await post("/v1/auth/token", data={"grant_type": "password", "username": "x", "password": words["junk"]})
+            await self.sign_in_by_provider(rest)
             form = {"grant_type": "password", "username": "ann", "password": words["password"]}
             pair = await post("/v1/auth/token", data=form)
             words["token"], words["refresh token"] = pair["access_token"], pair["refresh_token"]
@@ -73,6 +80,31 @@ class Plot:
                     await connect(door.ws_url + query, proxy=None)
             await self.take_away(rest, session)
             return (await rest.get("/metrics")).text
+
+    async def sign_in_by_provider(self, rest: httpx2.AsyncClient) -> None:
+        """Rightly, with a token that is refused, with another's code, and with nonsense."""
+        words, provider = self.planted, self.provider
+        for number, claims in enumerate(
+            ({"nonce": words["junk"]}, {"sub": words["subject"], "name": words["junk"][:60]})
+        ):
+            provider.claims = claims
+            begun = await rest.get("/v1/auth/oidc")
+            back = await rest.get(provider.authorise(urlsplit(begun.headers["location"]).query))
+            self.errors.append(back.headers["location"].partition("=")[2] if number == 0 else "")
+            words |= {f"{what} {number}": secret for what, secret in provider.seen.items()}
+        words["browser's secret"] = rest.cookies["hub-oidc"]
+        words["one-time code"] = back.headers["location"].partition("=")[2]
+        pair = (await rest.post("/v1/auth/oidc/token", json={"code": words["one-time code"]})).json()
+        words |= {"their token": pair["access_token"], "their refresh token": pair["refresh_token"]}
+        for path in (f"?state={words['junk']}&code={words['bad-token']}", f"?error={words['junk']}"):
+            self.errors.append((await rest.get(f"/v1/auth/oidc/callback{path}")).headers["location"])
+        self.errors.append((await rest.post("/v1/auth/oidc/token", json={"code": words["bad-token"]})).text)
+        begun = await rest.get("/v1/auth/oidc")
+        provider.answer = 400, json.dumps({"error": words["junk"], "error_description": words["junk"]}).encode()
+        self.errors.append(
+            (await rest.get(provider.authorise(urlsplit(begun.headers["location"]).query))).headers["location"]
+        )
+        rest.cookies.clear()
 
     async def take_away(self, rest: httpx2.AsyncClient, session: str) -> None:
         """Exports hold what was said, and go to whoever asked; who is refused, and who is erased, is told nothing."""
@@ -125,7 +157,13 @@ def files(data_dir: Path) -> Iterator[Path]:
 
 
 def test_what_is_secret_or_said_is_nowhere_but_in_the_database(data_dir: Path) -> None:
-    plot = Plot()
+    with openid_provider() as provider:
+        look(data_dir, Plot(provider))
+
+
+def look(data_dir: Path, plot: Plot) -> None:
+    """Play it on a hub of its own, and look everywhere."""
+    plot.provider.secret = plot.planted["client secret"]
     models = data_dir.with_name("models.yaml")
     models.write_text(MODELS)
     variables = {
@@ -136,6 +174,9 @@ def test_what_is_secret_or_said_is_nowhere_but_in_the_database(data_dir: Path) -
         "CLAUDE_KEY": plot.planted["other-model-key"],
         "HUB_OPENAI_BASE_URL": "http://127.0.0.1:1/v1",  # nobody listens: the error is the interesting part
         "HUB_OPENAI_API_KEY": plot.planted["model-key"],
+        "HUB_OIDC_ISSUER": plot.provider.url,
+        "HUB_OIDC_CLIENT_ID": CLIENT,
+        "HUB_OIDC_CLIENT_SECRET": plot.planted["client secret"],
     }
     with serving(data_dir, **variables) as hub:
         metrics = asyncio.run(plot.play(Door(hub.url)))
@@ -156,4 +197,7 @@ def test_what_is_secret_or_said_is_nowhere_but_in_the_database(data_dir: Path) -
     )
     assert plot.planted["text"].encode() in heap
     assert plot.planted["password"].encode() not in heap
+    assert plot.planted["subject"].encode() in heap
+    for what in ("client secret", "one-time code", "ID token 1", "verifier 1", "their refresh token"):
+        assert plot.planted[what].encode() not in heap, what
     assert plot.planted["API key"].split("_", 2)[2].encode() not in heap

@@ -33,6 +33,13 @@ export interface Account {
   name: string;
 }
 
+/** How one can sign in, beside name and password. */
+export interface SignInMethods {
+  password: true;
+  /** The OpenID provider; `/v1/auth/oidc` leads there. */
+  oidc: { name: string } | null;
+}
+
 interface Request {
   body?: unknown;
   form?: Record<string, string>;
@@ -59,6 +66,15 @@ export class Rest {
 
   signIn(name: string, password: string): Promise<Tokens> {
     return this.#json("POST", "/v1/auth/token", { form: { grant_type: "password", username: name, password } });
+  }
+
+  methods(): Promise<SignInMethods> {
+    return this.#json("GET", "/v1/auth/methods", {});
+  }
+
+  /** Tokens for the code that a browser has come back with from the OpenID provider; in that browser only, once. */
+  redeem(code: string): Promise<Tokens> {
+    return this.#json("POST", "/v1/auth/oidc/token", { body: { code } });
   }
 
   refresh(refreshToken: string): Promise<Tokens> {

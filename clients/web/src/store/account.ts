@@ -1,6 +1,9 @@
 import { signal } from "@preact/signals";
 import { HubError, type Account as User, type Rest, type Tokens } from "agent-hub-client";
 
+import { sentence, type Arrival } from "./arrival.ts";
+import { describe } from "./conversation.ts";
+
 const STORED = "agent-hub.account";
 const LOCK = "agent-hub.refresh";
 const EARLY_MS = 30_000; // a token is renewed this long before its end
@@ -32,7 +35,29 @@ export class Account {
   }
 
   async signIn(name: string, password: string): Promise<void> {
-    const tokens = await this.#rest.signIn(name, password);
+    await this.#begin(await this.#rest.signIn(name, password));
+  }
+
+  /**
+   * Goes on where the OpenID provider has sent the browser back. Whoever is signed in already stays who they are: a
+   * page elsewhere may send a browser to the provider, too.
+   */
+  async arrive(arrival: Arrival): Promise<void> {
+    if (this.state.value.kind === "signed-in") return;
+    if (arrival.kind === "failed") return this.#signedOut(sentence(arrival.reason));
+    try {
+      await this.#begin(await this.#rest.redeem(arrival.code));
+    } catch (error) {
+      this.#signedOut(describe(error));
+    }
+  }
+
+  /** The name of the OpenID provider that one can sign in with, if there is one. */
+  async provider(): Promise<string | null> {
+    return (await this.#rest.methods()).oidc?.name ?? null;
+  }
+
+  async #begin(tokens: Tokens): Promise<void> {
     const { id, name: known } = await this.#rest.me(tokens.access_token);
     const user = { id, name: known };
     this.#keep(tokens, user);

@@ -1,6 +1,7 @@
 import { computed, effect, signal, untracked } from "@preact/signals";
 import { Hub, Rest, type ConnectionState } from "agent-hub-client";
 import { Account } from "./account.ts";
+import { arrive } from "./arrival.ts";
 import { Conversation, describe } from "./conversation.ts";
 import { Router } from "./route.ts";
 import { Search } from "./search.ts";
@@ -11,6 +12,7 @@ const KEPT_OPEN = 6; // sessions that stay followed after one has turned to anot
 
 /** Everything behind the page, built once. */
 export class App {
+  readonly #arrival = arrive(); // before the router looks at the address
   readonly rest = new Rest(location.origin);
   readonly account = new Account(this.rest);
   readonly router = new Router();
@@ -36,6 +38,7 @@ export class App {
       untracked(() => workspace?.start());
       return () => untracked(() => workspace?.stop());
     });
+    if (this.#arrival) void this.account.arrive(this.#arrival);
     addEventListener("online", () => this.#woke());
     addEventListener("offline", () => {
       this.online.value = false;

@@ -1,4 +1,6 @@
 import { useSignal } from "@preact/signals";
+import { useEffect } from "preact/hooks";
+import { depart } from "../store/arrival.ts";
 import { describe } from "../store/conversation.ts";
 import { useApp } from "./context.ts";
 
@@ -9,6 +11,14 @@ export function SignIn() {
   const registering = useSignal(false);
   const busy = useSignal(false);
   const error = useSignal<string | null>(null);
+  const provider = useSignal<string | null>(null);
+  useEffect(() => {
+    // Without an answer there are still names and passwords.
+    account.provider().then(
+      (name) => (provider.value = name),
+      () => undefined,
+    );
+  }, []);
   const state = account.state.value;
   const notice = error.value ?? (state.kind === "signed-out" ? state.notice : null);
 
@@ -76,6 +86,11 @@ export function SignIn() {
         <button type="submit" class="primary" disabled={busy.value}>
           {busy.value ? "One moment…" : registering.value ? "Create account" : "Sign in"}
         </button>
+        {provider.value !== null && (
+          <a class="provider" href="/v1/auth/oidc" onClick={depart}>
+            Sign in with {provider.value}
+          </a>
+        )}
       </form>
     </main>
   );
