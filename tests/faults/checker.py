@@ -82,6 +82,7 @@ class _Checker:
         self._last_ok: float | None = None
         self._run_seen: dict[str, float] = {}
         self._attempts: dict[str, int] = {}
+        self._run_of: dict[str, str] = {}  # session → the run it was last told of
         self._handlers: dict[str, Callable[[Record], None]] = {
             "try": self._try,
             "ok": self._ok,
@@ -193,7 +194,10 @@ class _Checker:
     def _takeover(self, frame: Record, now: float) -> None:
         run = frame.get("run")
         if run is None:
+            if frame["type"] == "session.updated" and frame["data"]["status"] == "paused":
+                self._run_seen.pop(self._run_of.get(frame["session"], ""), None)  # it waits for people
             return
+        self._run_of[frame["session"]] = run
         if frame["type"] == "turn.superseded":
             return  # the takeover itself
         if frame["type"] == "run.started":
