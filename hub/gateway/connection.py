@@ -83,7 +83,7 @@ class Connection:
         self.principal = principal
         self.followers: dict[SessionId, Follower] = {}
         self.closing = False
-        self.outbox = Outbox(transport.send_frame, self._too_slow, max_bytes=options.outbox_bytes)
+        self.outbox = Outbox(transport.write, self._too_slow, max_bytes=options.outbox_bytes)
         self._answer = answer
         self._loop = asyncio.get_running_loop()
         self._limits = limits
@@ -97,7 +97,12 @@ class Connection:
         self._slowed = False
         self._warn_at: float | None = None
         self._credential_timer: asyncio.TimerHandle | None = None
-        transport.open(stall_s=options.stall_s, on_writable=self.outbox.resume, on_stalled=self._too_slow)
+        transport.open(
+            stall_s=options.stall_s,
+            on_full=self.outbox.hold,
+            on_writable=self.outbox.resume,
+            on_stalled=self._too_slow,
+        )
         self.renew(principal)
 
     # ---- what others may do with it

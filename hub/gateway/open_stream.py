@@ -9,6 +9,7 @@ from hub.relay import envelope
 from hub.relay.open_messages import OpenMessage
 
 MAX_HELD = 256  # deltas that wait behind a missing one; more are given up, for a snapshot has them too
+_FIELD = len(TEXT_FIELD)
 MAX_PIECES = 1_024  # then they are joined: many small objects take more memory than the text
 
 
@@ -22,12 +23,11 @@ class OpenStream:
     __slots__ = (
         "_before_index",
         "_behind_index",
+        "_field_at",
         "_frames",
         "_held",
-        "_next_header",
         "_pieces",
         "_session",
-        "_text_at",
         "index",
         "lost",
         "message",
@@ -44,41 +44,34 @@ class OpenStream:
         self._frames: DeltaFrames | None = None
         self._held: dict[int, Frame] = {}
         self._before_index, self._behind_index = envelope.delta_header(session, message, seq)
-        self._next_header = b""
-        self._text_at = 0  # in the payload that is expected next
+        self._field_at = 0  # where the text begins in the payload that is expected next
 
     # ---- the way of nearly every token
 
     def expect(self, delta: Frame) -> None:
         """Has `follow` know the delta that comes after this one, which was shown just now."""
-        self._next_header = self._header()
+        header = b"%b%d%b" % (self._before_index, self.index, self._behind_index)
         # As far behind the header as here: until an index grows by a digit.
-        self._text_at = len(self._next_header) + delta.data.find(TEXT_FIELD) + len(TEXT_FIELD)
+        self._field_at = len(header) + delta.data.find(TEXT_FIELD)
 
     def follow(self, payload: bytes) -> bytes | None:
         """The frame, when this is the payload of exactly the next delta, and built like the one before it: nothing is
         new about it but the text. It is part of the text then.
 
-        Half of what a token costs in a room was the parsing of what was known already. None is no judgement: the
+        Half of what a token cost in a room was the parsing of what was known already. None is no judgement: the
         payload is to be looked at in earnest.
         """
-        header, at = self._next_header, self._text_at
-        if not (
-            payload.startswith(header)
-            and payload.endswith(b'"}}')
-            and payload.startswith(TEXT_FIELD, at - len(TEXT_FIELD))
-        ):
+        # Made anew each time: kept from one token to the next it would have left the processor's cache meanwhile.
+        header = b"%b%d%b" % (self._before_index, self.index, self._behind_index)
+        at = self._field_at
+        if not (payload.startswith(header) and payload.startswith(TEXT_FIELD, at) and payload.endswith(b'"}}')):
             return None
         pieces = self._pieces
-        pieces.append(payload[at:-3])
+        pieces.append(payload[at + _FIELD : -3])
         if len(pieces) > MAX_PIECES:
             self._pieces = [b"".join(pieces)]
         self.index += 1
-        self._next_header = self._header()
         return payload[len(header) :]
-
-    def _header(self) -> bytes:
-        return b"%b%d%b" % (self._before_index, self.index, self._behind_index)
 
     # ---- the others
 

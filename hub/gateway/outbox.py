@@ -63,8 +63,8 @@ class _Merged:
 class Outbox:
     """The way out of one connection.
 
-    `write` takes one WebSocket frame and returns whether it may get more at once; after False nothing is written until
-    `resume` is called. `overflow` is called once, when the bounds are exceeded; the outbox is closed then.
+    `write` takes one WebSocket frame. After `hold`, which it may call itself, nothing is written until `resume` is
+    called. `overflow` is called once, when the bounds are exceeded; the outbox is closed then.
     """
 
     __slots__ = (
@@ -79,11 +79,13 @@ class Outbox:
         "_write",
         "closed",
         "pending_bytes",
+        "rooms",
     )
 
-    def __init__(self, write: Callable[[bytes], bool], overflow: Callable[[], None], *, max_bytes: int) -> None:
+    def __init__(self, write: Callable[[bytes], None], overflow: Callable[[], None], *, max_bytes: int) -> None:
         self.closed = False
         self.pending_bytes = 0  # not handed to the transport yet
+        self.rooms = 0  # that put into it
         self._write = write
         self._overflow = overflow
         self._max_bytes = max_bytes
@@ -113,9 +115,10 @@ class Outbox:
 
     def pass_on(self, wire: bytes, pieces: Sequence[bytes], message: str, index: int) -> None:
         """The same as `put` for each of these frames, which are the deltas of the message from `index` on. `wire` has
-        all of them as one WebSocket frame, shared by everybody who has nothing else pending."""
-        if self._items is None and not self._blocked:
-            self._blocked = not self._write(wire)
+        all of them as one WebSocket frame, shared by everybody who follows nothing else and has nothing pending."""
+        if self._items is None and not self._blocked and self.rooms == 1:
+            write = self._write  # called as an attribute that stands in a slot, it would be looked up by name
+            write(wire)
         elif not self.closed:
             for at, piece in enumerate(pieces, index):
                 self.put(Frame(piece, message, at))
@@ -130,7 +133,7 @@ class Outbox:
             else:  # by far the most frequent
                 data = first.data
             self.pending_bytes -= size
-            self._blocked = not self._write(text_frame(data))
+            self._write(text_frame(data))
             self._merging = None
         if not self._items:
             self._items = None
@@ -146,6 +149,10 @@ class Outbox:
             size += item.size
             joined += item.size + 1
         return b"\n".join(batch), size
+
+    def hold(self) -> None:
+        """The transport takes no more for now, or never again."""
+        self._blocked = True
 
     def resume(self) -> None:
         """The transport takes more."""

@@ -37,6 +37,31 @@ class Room:
     of them, and `pass_on` is to be called when no more come at the moment. Without `on_batch` each goes at once.
     """
 
+    __slots__ = (
+        "_batch",
+        "_batch_index",
+        "_batch_message",
+        "_check_log",
+        "_early",
+        "_ended",
+        "_followers",
+        "_on_batch",
+        "_on_need",
+        "_ring",
+        "_ring_bytes",
+        "_stash",
+        "_streams",
+        "_target",
+        "_void",
+        "_writing",
+        "last_seq",
+        "misrouted",
+        "needs_text",
+        "rejected",
+        "session",
+        "started",
+    )
+
     def __init__(
         self, session: SessionId, on_need: Callable[[], None], on_batch: Callable[["Room"], None] | None = None
     ) -> None:
@@ -48,7 +73,8 @@ class Room:
         self.misrouted = 0  # envelopes of other sessions
         self._on_need = on_need
         self._on_batch = on_batch
-        self._batch: list[bytes] = []  # shown, and not passed on yet: deltas of one message, from `_batch_index` on
+        # Shown, and not passed on yet: deltas of one message, from `_batch_index` on.
+        self._batch: list[bytes] | None = None
         self._batch_index = 0
         self._batch_message = ""
         self._target = 0  # the log is known to reach up to here
@@ -75,10 +101,13 @@ class Room:
             if (snapshot := stream.snapshot()) is not None:
                 outbox.put(snapshot)
         self._followers = (*self._followers, outbox)
+        outbox.rooms += 1
 
     def detach(self, outbox: Outbox) -> None:
         """No more for `outbox`. May be called for one that is not attached."""
-        self._followers = tuple(other for other in self._followers if other is not outbox)
+        if outbox in self._followers:
+            self._followers = tuple(other for other in self._followers if other is not outbox)
+            outbox.rooms -= 1
 
     def recent(self, after: int) -> list[Frame] | None:
         """The frames after event `after` up to `last_seq`, or None when they are not at hand any more."""
@@ -94,11 +123,19 @@ class Room:
         writing = self._writing
         if writing is not None and (frame := writing.follow(payload)) is not None:
             batch = self._batch
-            batch.append(frame)
-            if len(batch) == 1:
-                self._begin_batch(writing)
-            elif len(batch) >= BATCH_FRAMES:
-                self.pass_on()
+            if not batch:
+                self._batch = [frame]
+                self._batch_index = writing.index - 1
+                self._batch_message = writing.message
+                on_batch = self._on_batch
+                if on_batch is not None:
+                    on_batch(self)
+                else:
+                    self.pass_on()
+            else:
+                batch.append(frame)
+                if len(batch) >= BATCH_FRAMES:
+                    self.pass_on()
             return
         try:
             item = envelope.parse(payload)
@@ -110,20 +147,12 @@ class Room:
             else:
                 self._misrouted()
 
-    def _begin_batch(self, writing: OpenStream) -> None:
-        self._batch_index = writing.index - 1
-        self._batch_message = writing.message
-        if self._on_batch is not None:
-            self._on_batch(self)
-        else:
-            self.pass_on()
-
     def pass_on(self) -> bytes | None:
         """Gives the followers the deltas that have come, and the caller the first of them, if there are any."""
         batch = self._batch
         if not batch:
             return None
-        self._batch = []
+        self._batch = None
         wire = batch[0] if len(batch) == 1 else b"\n".join(batch)
         if len(wire) < BATCH_BYTES or len(batch) == 1:
             wire = text_frame(wire)

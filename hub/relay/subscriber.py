@@ -65,6 +65,7 @@ class Subscriber:
         self._quiet_s = quiet_s
         self._own = keys.worker(os.urandom(8).hex())
         self._channels: dict[bytes, _Channel] = {}
+        self._handlers: dict[bytes, OnMessage] = {}  # of the channels: what is touched for every message
         self._after_read: Callable[[], None] | None = None
         self._wire: Wire | None = None
         self._replies = 0
@@ -85,7 +86,7 @@ class Subscriber:
             if self._wire is not None:
                 self._wire.write(encode(b"SUBSCRIBE", channel))
         subscription = Subscription(self, channel, on_message, on_gap, entry.confirmed)
-        entry.listeners = (*entry.listeners, subscription)
+        self._listen(channel, entry, (*entry.listeners, subscription))
         return subscription
 
     def remove(self, subscription: Subscription) -> None:
@@ -93,9 +94,11 @@ class Subscriber:
         entry = self._channels.get(subscription.channel)
         if entry is None or subscription not in entry.listeners:
             return
-        entry.listeners = tuple(other for other in entry.listeners if other is not subscription)
+        self._listen(
+            subscription.channel, entry, tuple(other for other in entry.listeners if other is not subscription)
+        )
         if not entry.listeners:
-            del self._channels[subscription.channel]
+            del self._channels[subscription.channel], self._handlers[subscription.channel]
             if self._wire is not None:
                 self._wire.write(encode(b"UNSUBSCRIBE", subscription.channel))
 
@@ -103,12 +106,20 @@ class Subscriber:
         """`call` is called whenever the listeners have got all the messages that came together."""
         self._after_read = call
 
+    def _listen(self, channel: bytes, entry: _Channel, listeners: tuple[Subscription, ...]) -> None:
+        entry.listeners = listeners
+
+        def to_all(payload: bytes) -> None:
+            for listener in listeners:
+                listener.on_message(payload)
+
+        self._handlers[channel] = listeners[0].on_message if len(listeners) == 1 else to_all
+
     def deliver(self, channel: bytes, payload: bytes) -> None:
         """Gives a message to this worker's listeners, as if Redis had brought it."""
-        entry = self._channels.get(channel)
-        if entry is not None:
-            for listener in entry.listeners:
-                listener.on_message(payload)
+        handle = self._handlers.get(channel)
+        if handle is not None:
+            handle(payload)
             self._read_ended()
 
     def _read_ended(self) -> None:
@@ -144,19 +155,18 @@ class Subscriber:
             wire.write(encode(b"SUBSCRIBE", *names[i : i + CHANNELS_PER_COMMAND]))
 
     def _received(self, replies: Callable[[], Reply]) -> None:
-        find = self._channels.get
+        handler_of = self._handlers.get
         while (reply := replies()) is not False:
             self._replies += 1
             if not isinstance(reply, list) or len(reply) != 3:
                 continue
             kind, channel, value = reply
-            entry = find(channel)
             if kind == b"message":
                 self._messages += 1
-                if entry is not None:
-                    for listener in entry.listeners:
-                        listener.on_message(value)
-            elif kind == b"subscribe" and entry is not None:
+                handle = handler_of(channel)
+                if handle is not None:
+                    handle(value)
+            elif kind == b"subscribe" and (entry := self._channels.get(channel)) is not None:
                 self._confirmed(entry)
 
     def _confirmed(self, entry: _Channel) -> None:

@@ -72,11 +72,12 @@ class Client:
         if self.follower is not None:
             self.follower.close()
 
-    def _write(self, frame: bytes) -> bool:
+    def _write(self, frame: bytes) -> None:
         self.wire.append(frame)
         for line in payload_of(frame).split(b"\n"):
             self._take(json.loads(line))
-        return self.reading
+        if not self.reading:
+            self.outbox.hold()
 
     def _take(self, frame: dict[str, Any]) -> None:
         self.frames.append(frame)

@@ -25,11 +25,12 @@ class Way:
         self.overflows = 0
         self.outbox = Outbox(self.write, self.overflow, max_bytes=max_bytes)
 
-    def write(self, frame: bytes) -> bool:
+    def write(self, frame: bytes) -> None:
         assert self.room > 0, "written although the transport said no"
         self.room -= 1
         self.batches.append(payload_of(frame))
-        return self.room > 0
+        if self.room == 0:
+            self.outbox.hold()
 
     def overflow(self) -> None:
         self.overflows += 1

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from hub.domain.ids import new_id
+from hub.gateway.follower import Follower
 from hub.gateway.open_stream import MAX_HELD
 from hub.gateway.outbox import BATCH_BYTES, SOFT_BYTES, Frame
 from hub.gateway.room import BATCH_FRAMES, EARLY_ENVELOPES, REMEMBERED_ENDS, RING_FRAMES, STASH_FRAMES
@@ -617,6 +618,31 @@ async def test_one_that_lags_gets_the_deltas_of_a_batch_merged() -> None:
         slow.outbox.resume()
         assert [len(client.frames) for client in (slow, fast)] == [2, 8]
         assert slow.texts == fast.texts == {message.id: message.text(8)}
+
+
+async def test_what_comes_of_several_sessions_is_one_frame_for_one_that_follows_them_all() -> None:
+    async with world(1, batching=True) as one, world(1, batching=True) as other:
+        client = one.join(1)
+        follower = Follower(
+            other.room, client.outbox, 1, read_page=other.read_page, tasks=other.tasks, on_close=lambda: None
+        )
+        follower.start()
+
+        async def tokens() -> None:
+            for each in (one, other):
+                each.write(next(iter(each.messages.values()), None) or each.open())
+                each.room.receive(each.bus.pop())
+            for each in (one, other):
+                each.room.pass_on()
+            await passes()
+
+        client._take = lambda frame: None  # type: ignore[method-assign] # it knows one session only
+        for _ in range(3):
+            await tokens()
+        assert [frame.count(b"message.delta") for frame in client.wire] == [2, 2, 2]
+        follower.close()
+        await tokens()
+        assert [frame.count(b"message.delta") for frame in client.wire[3:]] == [1]
 
 
 async def test_a_batch_is_bounded() -> None:

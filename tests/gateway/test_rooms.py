@@ -40,10 +40,9 @@ class Watcher:
         self.outbox = Outbox(self._write, lambda: None, max_bytes=1_048_576)
         self.follower: Follower | None = None
 
-    def _write(self, frame: bytes) -> bool:
+    def _write(self, frame: bytes) -> None:
         for line in payload_of(frame).split(b"\n"):
             self._take(json.loads(line))
-        return True
 
     def _take(self, frame: dict[str, Any]) -> None:
         self.frames.append(frame)

@@ -24,10 +24,20 @@ class Peer:
         self.transport = transport
         self.received: list[Any] = []
         self.writable = 0
+        self.full = False
         self.ended = asyncio.Event()
+
+    def may_not_write(self) -> None:
+        self.full = True
 
     def may_write(self) -> None:
         self.writable += 1
+        self.full = False
+
+    def send(self, payload: bytes) -> bool:
+        """Whether more may follow."""
+        self.transport.write(text_frame(payload))
+        return not self.full
 
     def stalled(self) -> None:
         self.transport.end(Close.SLOW_CONSUMER, "slow consumer")
@@ -45,13 +55,15 @@ class App:
         await receive()
         await send({"type": "websocket.accept"})
         peer = Peer(scope["state"]["transport"])
-        peer.transport.open(stall_s=STALL_S, on_writable=peer.may_write, on_stalled=peer.stalled)
+        peer.transport.open(
+            stall_s=STALL_S, on_full=peer.may_not_write, on_writable=peer.may_write, on_stalled=peer.stalled
+        )
         self.peers.append(peer)
         while (message := await receive())["type"] == "websocket.receive":
             peer.received.append(message.get("text", message.get("bytes")))
             await self.reading.wait()
             if str(message.get("text")).startswith("echo "):
-                peer.transport.send_frame(text_frame(message["text"][5:].encode()))
+                peer.send(message["text"][5:].encode())
         peer.received.append(message)
         peer.ended.set()
 
@@ -65,9 +77,9 @@ class Brisk(HubWebSocket):
     stalled_goodbye_s = 0.3
 
 
-async def fill(transport: HubWebSocket) -> None:
+async def fill(peer: Peer) -> None:
     """Write until the transport takes no more."""
-    while transport.send_frame(text_frame(b"x" * 60_000)):  # noqa: ASYNC110 - the loop must turn for the kernel to be filled
+    while peer.send(b"x" * 60_000):  # noqa: ASYNC110 - the loop must turn for the kernel to be filled
         await asyncio.sleep(0)
 
 
@@ -97,7 +109,7 @@ async def test_frames_of_every_length_class_come_back_whole(raw: Raw, app: App, 
 
 
 async def test_a_frame_larger_than_16_bits_of_length_is_sent_in_one_piece(raw: Raw, app: App) -> None:
-    app.peer.transport.send_frame(text_frame(b"y" * 70_000))
+    app.peer.send(b"y" * 70_000)
     assert await raw.receive() == (TEXT, b"y" * 70_000)
 
 
@@ -111,6 +123,7 @@ async def test_too_many_fragments_are_refused(raw: Raw, app: App) -> None:
     raw.send(frame(b"a", fin=False) + frame(b"", 0, fin=False) * (MAX_FRAGMENTS + 1))
     assert await raw.close_code() == Close.POLICY
     await app.peer.ended.wait()
+    assert app.peer.full
 
 
 async def test_as_many_fragments_as_are_allowed_pass(raw: Raw, app: App) -> None:
@@ -131,7 +144,7 @@ async def test_the_close_code_of_a_violation_arrives_behind_what_was_sent_before
     slow = await Raw.open(port, receive_buffer=4096)
     await eventually(lambda: bool(app.peers))
     for _ in range(5):
-        app.peer.transport.send_frame(text_frame(b"x" * 60_000))
+        app.peer.send(b"x" * 60_000)
     slow.send(frame(b"x" * 65_537) + frame(b"x" * 1_000_000))
     await app.peer.ended.wait()
     assert await slow.close_code() == Close.TOO_LARGE
@@ -173,7 +186,7 @@ async def test_pongs_are_not_queued_for_a_peer_that_does_not_read(port: int, app
     deaf = await Raw.open(port, receive_buffer=4096)
     await eventually(lambda: bool(app.peers))
     transport = app.peer.transport
-    await fill(transport)
+    await fill(app.peer)
     before = transport.transport.get_write_buffer_size()
     deaf.send(frame(b"p" * 100, PING) * 50 + frame(b"after"))
     await eventually(lambda: "after" in app.peer.received)
@@ -198,7 +211,7 @@ async def test_a_peer_that_takes_nothing_is_dropped_and_told_why(port: int, app:
     await eventually(lambda: bool(app.peers))
     peer = app.peer
     began = asyncio.get_running_loop().time()
-    await fill(peer.transport)
+    await fill(peer)
     await asyncio.wait_for(peer.ended.wait(), 5)
     assert peer.received[-1]["code"] == Close.SLOW_CONSUMER
     assert asyncio.get_running_loop().time() - began >= STALL_S
@@ -210,7 +223,7 @@ async def test_a_peer_that_reads_slowly_but_steadily_stays(port: int, app: App) 
     slow = await Raw.open(port, receive_buffer=4096)
     await eventually(lambda: bool(app.peers))
     transport = app.peer.transport
-    await fill(transport)
+    await fill(app.peer)
     waiting = transport.transport.get_write_buffer_size()
     deadline = asyncio.get_running_loop().time() + 4 * STALL_S
     while asyncio.get_running_loop().time() < deadline:
@@ -222,14 +235,14 @@ async def test_a_peer_that_reads_slowly_but_steadily_stays(port: int, app: App) 
     async with asyncio.timeout(10):
         while not app.peer.writable:
             await slow.reader.read(65_536)
-    assert transport.send_frame(text_frame(b"more")) is True
+    assert app.peer.send(b"more")
     await slow.leave()
 
 
 async def test_closing_arrives_behind_what_was_sent_before(raw: Raw, app: App) -> None:
-    app.peer.transport.send_frame(text_frame(b"last words"))
+    app.peer.send(b"last words")
     app.peer.transport.end(Close.DRAINING, "bye")
-    assert not app.peer.transport.send_frame(text_frame(b"too late"))
+    assert app.peer.full
     app.peer.transport.end(Close.POLICY)  # the first code counts
     assert await raw.receive() == (TEXT, b"last words")
     assert await raw.receive() == (CLOSE, b"\x0f\xa0bye")
@@ -253,6 +266,7 @@ async def test_a_close_frame_is_answered(raw: Raw, app: App) -> None:
     raw.send(frame((1000).to_bytes(2) + b"done", CLOSE))
     assert await raw.close_code() == 1000
     await app.peer.ended.wait()
+    assert app.peer.full
     assert app.peer.received[-1]["code"] == 1000
 
 
@@ -270,7 +284,7 @@ async def test_nothing_is_written_after_the_connection_is_lost(raw: Raw, app: Ap
     transport = app.peer.transport
     await raw.leave()
     await eventually(lambda: transport.disconnected)
-    assert not transport.send_frame(text_frame(b"nobody"))
+    assert app.peer.full
     transport.end(Close.NORMAL)
     transport.ping()
 
