@@ -2,7 +2,7 @@ import { signal } from "@preact/signals";
 import { HubError, type Account as User, type Rest, type Tokens } from "agent-hub-client";
 
 import { sentence, type Arrival } from "./arrival.ts";
-import { describe } from "./conversation.ts";
+import { describe } from "./words.ts";
 
 const STORED = "agent-hub.account";
 const LOCK = "agent-hub.refresh";

@@ -14,9 +14,11 @@ import {
   type TeamResult,
 } from "agent-hub-client";
 import type { Account } from "./account.ts";
+import { AttachingFiles } from "./attaching.ts";
 import { Drafts, type Pending } from "./drafts.ts";
 import { Frames } from "./frames.ts";
 import { Transcript } from "./transcript.ts";
+import { describe } from "./words.ts";
 
 const FIRST_EVENTS = 200; // how much of the log is loaded when a session is opened, and again on the way up
 const FAR_EVENTS = 1_000; // loaded at once on the way to an event that was asked for
@@ -59,6 +61,8 @@ export class Conversation {
   readonly hasEarlier = computed(() => this.transcript.items.value.length > 0 && (this.transcript.firstSeq ?? 1) > 1);
   readonly maySend = computed(() => this.role.value === "owner" || this.role.value === "editor");
   readonly mayAnswer = computed(() => this.role.value !== null && MAY_ANSWER.includes(this.role.value));
+  /** What is to go with the next message. */
+  readonly attaching: AttachingFiles;
   readonly #environment: ConversationEnvironment;
   readonly #drafts: Drafts;
   readonly #frames = new Frames((messages: Iterable<OpenMessage>) => {
@@ -76,6 +80,7 @@ export class Conversation {
     this.readTo.value = readTo;
     this.#environment = environment;
     this.#drafts = new Drafts(id);
+    this.attaching = new AttachingFiles(id, environment.rest, environment.account);
     this.draft.value = this.#drafts.text();
     this.pending.value = this.#drafts.pending();
     this.transcript = new Transcript((name) => this.displayName(name));
@@ -129,7 +134,9 @@ export class Conversation {
 
   /** Says something; what is not acknowledged stays visible and can be sent again. */
   send(text: string, to: string | null, onBusy: OnBusy | null = null): void {
-    const pending: Pending = { clientId: newClientId(), text, to, onBusy, error: null, acknowledged: false };
+    const attachments = this.attaching.take();
+    const clientId = newClientId();
+    const pending: Pending = { clientId, text, attachments, to, onBusy, error: null, acknowledged: false };
     this.#keep([...this.pending.value, pending]);
     this.write("");
     this.asked.value += 1;
@@ -301,6 +308,7 @@ export class Conversation {
       await this.#environment.hub.send(this.id, pending.text, {
         clientId: pending.clientId,
         timeoutMs: 60_000,
+        attachments: (pending.attachments ?? []).map(({ id }) => id),
         ...(pending.to === null ? {} : { to: pending.to }),
         ...(pending.onBusy ? { onBusy: pending.onBusy } : {}),
       });
@@ -340,9 +348,4 @@ export class Conversation {
 /** What was to be stopped had ended by itself, which is what was wanted. */
 function isOver(error: unknown): boolean {
   return error instanceof HubError && ["not_found", "conflict"].includes(error.code);
-}
-
-/** An error in words for people. */
-export function describe(error: unknown): string {
-  return error instanceof HubError ? error.message : "Something went wrong on this page.";
 }

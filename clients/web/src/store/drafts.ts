@@ -7,6 +7,8 @@ import type { OnBusy } from "agent-hub-client";
 export interface Pending {
   clientId: string;
   text: string;
+  /** Ids and names of what goes with it. */
+  attachments?: readonly { id: string; name: string }[];
   to: string | null;
   onBusy: OnBusy | null;
   error: string | null;

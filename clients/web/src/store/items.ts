@@ -4,12 +4,21 @@ import type { AgentAuthor, InputRequestedData, InputResolvedData, UsageData, Use
 /** What a transcript shows, one after the other. What may change later is a signal. */
 export type Item = UserItem | AgentItem | ToolItem | RequestItem | NoticeItem | BranchItem;
 
+/** What a message has beside its words. */
+export interface Attached {
+  id: string;
+  name: string;
+  mediaType: string;
+  size: number;
+}
+
 export interface UserItem {
   kind: "user";
   key: string;
   seq: number;
   author: UserAuthor;
   text: Signal<string>;
+  attached: readonly Attached[];
   to: string | null;
   at: string;
   clientId: string;

@@ -1,7 +1,7 @@
 import { signal } from "@preact/signals";
 import type { Rest, SearchHit } from "agent-hub-client";
 import type { Account } from "./account.ts";
-import { describe } from "./conversation.ts";
+import { describe } from "./words.ts";
 
 const PAUSE_MS = 250; // typing faster than this does not ask the hub
 const LEAST = 2; // characters

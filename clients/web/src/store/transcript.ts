@@ -7,7 +7,7 @@ import type {
   MessageCreated,
   OpenMessage,
 } from "agent-hub-client";
-import type { AgentItem, Fate, Item, NoticeItem, Phase, RequestItem, ToolItem, UserItem } from "./items.ts";
+import type { AgentItem, Attached, Fate, Item, NoticeItem, Phase, RequestItem, ToolItem, UserItem } from "./items.ts";
 import { notice } from "./notices.ts";
 
 export type AgentActivity = AgentStatusData["status"];
@@ -313,19 +313,26 @@ export class Transcript {
 }
 
 function userItem(event: MessageCreated): UserItem {
-  const { message, author, text, to, client_id, replaces, steers } = event.data;
+  const { message, author, text, parts, to, client_id, replaces, steers } = event.data;
   return {
     kind: "user",
     key: message,
     seq: event.seq,
     author,
     text: signal(text),
+    attached: parts.flatMap(attached),
     to,
     at: event.ts,
     clientId: client_id,
     replaces: replaces ?? null,
     fate: signal<Fate>({ kind: steers ? "steering" : "said" }),
   };
+}
+
+function attached(part: Record<string, unknown>): Attached[] {
+  const { type, id, name, media_type: mediaType, size } = part;
+  if (type !== "attachment" || typeof id !== "string" || typeof size !== "number") return [];
+  return [{ id, name: String(name), mediaType: String(mediaType), size }];
 }
 
 function agentItem(key: string, author: AgentAuthor, run: string | null, turn: number): AgentItem {

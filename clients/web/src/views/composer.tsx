@@ -1,9 +1,11 @@
 import { useComputed, useSignal } from "@preact/signals";
 import type { OnBusy } from "agent-hub-client";
 import { useEffect, useLayoutEffect, useRef } from "preact/hooks";
+import type { AttachingFiles } from "../store/attaching.ts";
 import type { Conversation } from "../store/conversation.ts";
+import { Attachings } from "./attachments.tsx";
 import { useApp } from "./context.ts";
-import { Pause, Send, Stop } from "./icons.tsx";
+import { Clip, Pause, Send, Stop } from "./icons.tsx";
 
 const MAX_TEXT = 32_000;
 
@@ -82,7 +84,15 @@ export function Composer({ conversation }: { conversation: Conversation }) {
   const agents = conversation.team.value?.agents ?? [];
   const run = transcript.run.value;
   const mode = MODES.find(({ value }) => value === (chosen.value ?? conversation.onBusy.value)) ?? MODES[0]!;
-  const ready = useComputed(() => draft.value.trim() !== "" && maySend.value);
+  const { attaching } = conversation;
+  const ready = useComputed(
+    () => maySend.value && attaching.settled.value && (draft.value.trim() !== "" || attaching.files.value.length > 0),
+  );
+  const attach = (event: Event, files: FileList | null | undefined) => {
+    if (!files || files.length === 0) return; // words are pasted and dropped as ever
+    event.preventDefault();
+    attaching.add(files);
+  };
   const send = () => {
     if (!ready.value) return;
     conversation.send(draft.value, to.value || null, run ? mode.value : null);
@@ -105,6 +115,12 @@ export function Composer({ conversation }: { conversation: Conversation }) {
   return (
     <form
       class="composer"
+      onDragOver={(event) => event.preventDefault()}
+      onDrop={(event) => attach(event, event.dataTransfer?.files)}
+      onPaste={(event) => {
+        // What comes as text and as a picture of it, as from office programs, is meant as text.
+        if (event.clipboardData?.getData("text/plain") === "") attach(event, event.clipboardData.files);
+      }}
       onSubmit={(event) => {
         event.preventDefault();
         send();
@@ -118,7 +134,9 @@ export function Composer({ conversation }: { conversation: Conversation }) {
         onEnter={send}
         onUp={recall}
       />
+      <Attachings attaching={attaching} />
       <div class="tools">
+        <AttachButton attaching={attaching} />
         {agents.length > 1 && (
           <label class="pick">
             <span>to</span>
@@ -154,6 +172,28 @@ export function Composer({ conversation }: { conversation: Conversation }) {
         </button>
       </div>
     </form>
+  );
+}
+
+function AttachButton({ attaching }: { attaching: AttachingFiles }) {
+  const input = useRef<HTMLInputElement>(null);
+  return (
+    <>
+      <input
+        ref={input}
+        type="file"
+        multiple
+        hidden
+        aria-label="Files"
+        onChange={(event) => {
+          attaching.add(event.currentTarget.files ?? []);
+          event.currentTarget.value = ""; // the same file may be chosen again
+        }}
+      />
+      <button type="button" class="attach" aria-label="Attach" title="Attach" onClick={() => input.current?.click()}>
+        <Clip />
+      </button>
+    </>
   );
 }
 

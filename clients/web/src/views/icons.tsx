@@ -20,6 +20,10 @@ function icon(children: ComponentChildren) {
 }
 
 export const Plus = icon(<path d="M10 4v12M4 10h12" />);
+export const Paper = icon(<path d="M5 3.5h6.5L15 7v9.5H5zM11 3.5V7.5h4" />);
+export const Clip = icon(
+  <path d="m15.5 9.2-5.6 5.6a3.3 3.3 0 0 1-4.7-4.7l6-6a2.2 2.2 0 0 1 3.1 3.1l-6 6a1 1 0 0 1-1.5-1.5l5.4-5.4" />,
+);
 export const Menu = icon(<path d="M3.5 6h13M3.5 10h13M3.5 14h13" />);
 export const Close = icon(<path d="m5 5 10 10M15 5 5 15" />);
 export const Send = icon(<path d="M10 16V4.5M5 9l5-5 5 5" />);

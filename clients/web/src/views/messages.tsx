@@ -4,6 +4,7 @@ import type { Pending } from "../store/drafts.ts";
 import type { AgentItem, BranchItem, Fate, Item, NoticeItem, Phase, UserItem } from "../store/items.ts";
 import { clock, moment } from "../text/time.ts";
 import { Actions, EditBox } from "./actions.tsx";
+import { Attachments } from "./attachments.tsx";
 import { Avatar, lane } from "./avatar.tsx";
 import { useApp } from "./context.ts";
 import { Fold } from "./fold.tsx";
@@ -82,7 +83,10 @@ function UserMessage({ item, conversation }: { item: UserItem; conversation: Con
           <em class="gone">Removed by {fate.by}</em>
         </div>
       ) : (
-        <div class="bubble">{item.text.value}</div>
+        <>
+          {item.text.value !== "" && <div class="bubble">{item.text.value}</div>}
+          <Attachments session={conversation.id} attached={item.attached} />
+        </>
       )}
     </article>
   );
@@ -123,7 +127,12 @@ function FateTag({ fate, conversation }: { fate: Fate; conversation: Conversatio
 export function PendingMessage({ pending, conversation }: { pending: Pending; conversation: Conversation }) {
   return (
     <article class="message user mine pending" aria-label="You, not sent yet">
-      <div class="bubble">{pending.text}</div>
+      {pending.text !== "" && <div class="bubble">{pending.text}</div>}
+      {(pending.attachments ?? []).map(({ id, name }) => (
+        <p key={id} class="delivery">
+          {name}
+        </p>
+      ))}
       {pending.error === null ? (
         <p class="delivery">{pending.acknowledged ? "Sent" : "Sending…"}</p>
       ) : (

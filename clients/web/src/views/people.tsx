@@ -1,7 +1,8 @@
 import { useComputed, useSignal } from "@preact/signals";
 import type { MemberResult, PresenceData } from "agent-hub-client";
 import { useEffect } from "preact/hooks";
-import { describe, type Conversation } from "../store/conversation.ts";
+import type { Conversation } from "../store/conversation.ts";
+import { describe } from "../store/words.ts";
 import { inviteLink } from "../store/route.ts";
 import { Avatar } from "./avatar.tsx";
 import { useApp } from "./context.ts";

@@ -1,6 +1,7 @@
 import { useComputed, useSignal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
-import { describe, type Conversation } from "../store/conversation.ts";
+import type { Conversation } from "../store/conversation.ts";
+import { describe } from "../store/words.ts";
 import type { RequestItem } from "../store/items.ts";
 import { clock, moment, span } from "../text/time.ts";
 import { lane } from "./avatar.tsx";

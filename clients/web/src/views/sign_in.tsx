@@ -1,7 +1,7 @@
 import { useSignal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 import { depart } from "../store/arrival.ts";
-import { describe } from "../store/conversation.ts";
+import { describe } from "../store/words.ts";
 import { useApp } from "./context.ts";
 
 const MIN_PASSWORD = 8;
