@@ -479,6 +479,7 @@ def oidc_options(settings: Settings) -> OidcOptions | None:
         registration_open=by_itself == "open" if by_itself is not None else settings.registration_open,
         required=ClaimRule.parse(required) if required else None,
         admin=ClaimRule.parse(admin) if admin else None,
+        organisation=settings.oidc_organisation_claim or None,
         public_url=settings.public_url,
         known_hosts=bool(settings.allowed_hosts),
     )

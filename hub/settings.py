@@ -42,6 +42,7 @@ class Settings(BaseSettings):
     oidc_registration: Literal["open", "closed"] | None = None
     oidc_required_claim: str | None = None
     oidc_admin_claim: str | None = None
+    oidc_organisation_claim: str | None = None
 
     teams_dir: Path | None = None
     tools: Annotated[tuple[str, ...], NoDecode] = ()

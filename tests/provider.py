@@ -9,7 +9,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -41,8 +41,9 @@ def segment(value: Json | bytes) -> str:
 
 class OpenIdProvider:
     """`person` is who signs in next: their claims. `claims` and `header` change what a token says (`...`: not there),
-    `sign` how it is signed, `description` the discovery document, `answer` what the token endpoint says. `asked` counts
-    requests by path; `seen` is everything that was secret on the way, by what it is."""
+    `sign` how it is signed, `description` the discovery document, `answer` what the token endpoint says; with `drips`
+    answers come byte by byte until it is set. `asked` counts requests by path; `seen` is everything that was secret on
+    the way, by what it is."""
 
     def __init__(self) -> None:
         self.url = ""
@@ -61,6 +62,7 @@ class OpenIdProvider:
         self.key = "one"
         self.secret = SECRET
         self.public = True
+        self.drips: threading.Event | None = None
         self.asked: Counter[str] = Counter()
         self.requests: list[dict[str, str]] = []
         self.seen: dict[str, str] = {}
@@ -195,6 +197,12 @@ class _Handler(BaseHTTPRequestHandler):
         if location is not None:
             self.send_header("location", location)
         self.end_headers()
+        if (drips := self.provider.drips) is not None:
+            with suppress(OSError):
+                while not drips.wait(0.05):
+                    self.wfile.write(b" ")
+            self.close_connection = True
+            return
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:

@@ -5,12 +5,13 @@ Nobody acts as somebody else: an administrator has no part in sessions of others
 
 from collections.abc import Callable
 
+from hub.auth.oidc.id_tokens import MAX_SUBJECT_CHARACTERS
 from hub.auth.policy import require_admin
 from hub.auth.sign_ins import end_credentials
-from hub.domain.errors import Conflict, NotFound
+from hub.domain.errors import BadRequest, Conflict, NotFound
 from hub.domain.ids import UserId, parse_id
 from hub.domain.principal import Principal
-from hub.store import api_keys, audit, erasing, users
+from hub.store import api_keys, audit, erasing, identities, users
 from hub.store.api_keys import StoredApiKey
 from hub.store.audit import AuditEntry
 from hub.store.database import Db, Store
@@ -119,6 +120,19 @@ class Administration:
                 detail={"user": found.user},
             )
         self._ended(found.user)
+
+    async def link(self, user: str, *, issuer: str, subject: str) -> StoredUser:
+        """Let who is `subject` at this OpenID provider sign in as this user; for the operator only, who knows that they
+        are the same. Raises `Conflict` when it is somebody's already, `BadRequest` for what no provider calls anybody.
+        """
+        if not (0 < len(subject) <= MAX_SUBJECT_CHARACTERS and subject.isprintable()):
+            raise BadRequest("that is no subject")
+        async with self._store.transaction() as db:
+            found = await _find(db, user)
+            if found.disabled_at is not None:
+                raise Conflict("the user is suspended")
+            await identities.insert(db, issuer, subject, found.id)
+            return await self._audited(db, None, "user.link", found, None)
 
     async def audit(
         self, principal: Principal | None, *, after: int, limit: int, actor: str | None, object: str | None

@@ -100,6 +100,12 @@ async def set_password(dsn: str, name: str, password: str) -> StoredUser:
         return await admin.set_password(name, password_hash)
 
 
+async def link_user(dsn: str, name: str, *, issuer: str, subject: str) -> StoredUser:
+    """Let somebody sign in with an OpenID provider. Raises `NotFound`, `Conflict`, `BadRequest`, `Unavailable`."""
+    async with administration(dsn) as admin:
+        return await admin.link(name, issuer=issuer, subject=subject)
+
+
 async def erase_user(dsn: str, name: str) -> UserId:
     """Bury an account; the hub's workers take what is left of it away. Raises `NotFound`, `Unavailable`."""
     async with administration(dsn) as admin:

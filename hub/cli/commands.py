@@ -149,6 +149,23 @@ def restore_user(name: str, data_dir: DataDir = None) -> None:
     _say(f"{changed.name} may sign in again.")
 
 
+@user.command("link")
+def link_user(
+    name: str,
+    subject: Annotated[str, typer.Argument(help="What the provider calls them: the claim `sub`.")],
+    issuer: Annotated[str | None, typer.Option(help="The provider (HUB_OIDC_ISSUER).")] = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Let somebody at the OpenID provider sign in as an account that is there already."""
+    settings = _settings(data_dir=data_dir)
+    provider = issuer or settings.oidc_issuer or ""
+    if not provider:
+        _fail("a provider is needed: HUB_OIDC_ISSUER, or --issuer", ExitCode.USAGE)
+    with reach.database(settings) as dsn:
+        linked = asyncio.run(accounts.link_user(dsn, name, issuer=provider, subject=subject))
+    _say(f"{subject} of {provider} signs in as {linked.name}.")
+
+
 @user.command("erase")
 def erase_user(
     name: str,

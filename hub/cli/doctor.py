@@ -11,6 +11,8 @@ from enum import Enum
 from pathlib import Path
 
 from hub import app
+from hub.auth.oidc.provider import Provider
+from hub.auth.oidc.refusal import SignInRefused
 from hub.domain.errors import Conflict, Unavailable
 from hub.embedded.model import EmbeddedModel
 from hub.engine.catalog import probe_models
@@ -54,6 +56,7 @@ def examine(settings: Settings) -> list[Finding]:
 async def _examine(settings: Settings) -> list[Finding]:
     findings = [finding async for finding in _database(settings)]
     findings += [finding async for finding in _redis(settings)]
+    findings += await _oidc(settings)
     findings += await _models(settings)
     return [*findings, *_limits(settings)]
 
@@ -163,6 +166,30 @@ async def _redis(settings: Settings) -> AsyncIterator[Finding]:
             "may evict keys when its memory is full",
             "Set maxmemory-policy to noeviction.",
         )
+
+
+async def _oidc(settings: Settings) -> list[Finding]:
+    """Whether the OpenID provider answers as it must."""
+    subject, advice = "openid", "Check HUB_OIDC_ISSUER: it is what the provider's discovery document calls `issuer`."
+    try:
+        options = app.oidc_options(settings)
+    except ValueError as e:
+        return [Finding(subject, Verdict.FAILED, str(e), "Correct HUB_OIDC_… and HUB_PUBLIC_URL.")]
+    if options is None:
+        return []
+    provider = Provider(options)
+    try:
+        keys = await provider.check()
+    except SignInRefused as refused:
+        return [Finding(subject, Verdict.FAILED, f"{options.issuer}: {refused.why}", advice)]
+    finally:
+        await provider.close()
+    if not keys:
+        return [Finding(subject, Verdict.FAILED, f"{options.issuer}: no key of RS256 or ES256", "Add one there.")]
+    if options.public_url is None and not options.known_hosts:
+        unknown = "who signs in is refused, but on this machine: the hub does not know its address"
+        return [Finding(subject, Verdict.WARNING, unknown, "Set HUB_PUBLIC_URL.")]
+    return [Finding(subject, Verdict.OK, f"{options.issuer} answers; keys that can be used: {keys}")]
 
 
 async def _models(settings: Settings) -> list[Finding]:

@@ -2,6 +2,7 @@
 
 from sqlalchemy import text
 
+from hub.domain.errors import Conflict
 from hub.domain.ids import UserId, new_id
 from hub.store.database import Db
 
@@ -17,6 +18,7 @@ _USE = text("""
 _INSERT = text("""
     INSERT INTO identities (id, issuer, subject, user_id)
     VALUES (CAST(:id AS uuid), :issuer, :subject, CAST(:user AS uuid))
+    ON CONFLICT (issuer, subject) DO NOTHING
 """)
 
 
@@ -30,5 +32,7 @@ async def use(db: Db, issuer: str, subject: str) -> UserId | None:
 
 
 async def insert(db: Db, issuer: str, subject: str, user: UserId) -> None:
-    """From now on it is this user's. After `use` has found nobody, in the same transaction."""
-    await db.execute(_INSERT, {"id": new_id(), "issuer": issuer, "subject": subject, "user": user})
+    """From now on it is this user's. Raises `Conflict` when it is somebody's already."""
+    values = {"id": new_id(), "issuer": issuer, "subject": subject, "user": user}
+    if not (await db.execute(_INSERT, values)).rowcount:
+        raise Conflict("the identity is somebody's already")

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -14,8 +15,16 @@ import pytest
 import redis.asyncio
 
 from hub.app import oidc_options
+from hub.auth.accounts import create_account
 from hub.auth.administration import Administration
+from hub.auth.oidc.provider import Provider
+from hub.auth.oidc.refusal import SignInRefused
+from hub.auth.passwords import Passwords
+from hub.domain.errors import Conflict
+from hub.domain.ids import OrganisationId, new_id
+from hub.store import organisations
 from hub.store.database import Store
+from hub.store.organisations import NewOrganisation
 from tests.api.people import Json, problem
 from tests.conftest import Cluster, running_worker, settings_for
 from tests.driver import PASSWORD, Door
@@ -124,6 +133,15 @@ async def count(dsn: str, query: str) -> int:
     found: int = await connection.fetchval(query)
     await connection.close()
     return found
+
+
+async def user_named(dsn: str, name: str) -> str:
+    """A local account."""
+    store, passwords = Store(dsn), Passwords(threads=1)
+    made = await create_account(store, passwords, name, None)
+    passwords.close()
+    await store.close()
+    return made.name
 
 
 async def me(door: Door, tokens: Json) -> Json:
@@ -522,6 +540,73 @@ async def test_who_is_erased_is_known_no_more(
     again = await me(door, (await browser.signs_in()).json())
     assert again["name"] == "Frank"
     assert again["id"] != user
+
+
+async def test_an_organisation_that_is_named_is_where_one_is_at_home(
+    provider: OpenIdProvider, place: tuple[str, str]
+) -> None:
+    """A worker of its own, where what another one has begun goes on, too."""
+    dsn, redis_url = place
+    store = Store(dsn)
+    async with store.transaction() as db:
+        await organisations.create(db, NewOrganisation(org := OrganisationId(new_id()), "Tenant One"))
+    await Administration(store).link(await user_named(dsn, "linked"), issuer=provider.url, subject="linked")
+    with pytest.raises(Conflict):
+        await Administration(store).link("linked", issuer=provider.url, subject="linked")
+    await store.close()
+    settings = settings_for(dsn, redis_url, oidc_organisation_claim="urn:tenant.name", **provider.settings)
+    async with (
+        running_worker(settings, "test:2:b") as one,
+        running_worker(settings, "test:3:c") as two,
+        browsing(one, provider) as browser,
+    ):
+        for wrong in ({}, {"urn:tenant": {"name": "tenant two"}}, {"urn:tenant": {"name": ["Tenant One"]}}):
+            provider.claims = wrong
+            assert await browser.is_refused() == "not-allowed"
+        provider.claims = {"urn:tenant": {"name": "tenant one"}}
+        back = await browser.at_provider()
+        browser.rest.base_url = httpx2.URL(two.url)
+        what, code = await browser.back(back.removeprefix(one.url))
+        assert what == "sign-in", code
+        browser.rest.base_url = httpx2.URL(one.url)
+        tokens = (await browser.redeem(code)).json()
+        async with one.rest(tokens["access_token"]) as rest:
+            (home,) = (await rest.get("/v1/organisations")).json()["items"]
+        assert (home["id"], home["home"]) == (org, True)
+        # Whom the operator has linked is who they were, where they were.
+        provider.person, provider.claims = {"sub": "linked"}, {}
+        assert (await me(one, (await browser.signs_in()).json()))["name"] == "linked"
+
+
+async def test_without_redis_or_a_provider_the_page_is_told_so(place: tuple[str, str]) -> None:
+    dead = {"oidc_issuer": "http://127.0.0.1:1", "oidc_client_id": CLIENT}
+    with openid_provider() as provider:
+        settings = settings_for(place[0], "redis://127.0.0.1:1", **provider.settings)
+        async with running_worker(settings) as door, door.rest() as rest:
+            assert (await rest.get(BEGIN)).headers["location"] == "/#sign-in-failed=unavailable"
+            way_back = await rest.get(f"{CALLBACK}?state={'s' * 43}&code=x")
+            assert way_back.headers["location"] == "/#sign-in-failed=unavailable"
+            problem(await rest.post(TOKEN, json={"code": "x"}), 503, "unavailable")
+    options = oidc_options(settings_for(ANYWHERE, "redis://x", **dead))
+    assert options is not None
+    gone = Provider(options)
+    with pytest.raises(SignInRefused, match="unavailable: discovery: no answer"):
+        await gone.check()
+    await gone.close()
+
+
+async def test_a_provider_that_keeps_one_waiting_is_not_waited_for(provider: OpenIdProvider) -> None:
+    options = oidc_options(settings_for(ANYWHERE, "redis://x", **provider.settings))
+    assert options is not None
+    slow = Provider(options, answer_s=0.3)
+    provider.drips = threading.Event()  # a byte now and then: each of them is in time
+    try:
+        with pytest.raises(SignInRefused, match="unavailable: no answer in time"):
+            async with asyncio.timeout(10):
+                await slow.check()
+    finally:
+        provider.drips.set()
+        await slow.close()
 
 
 async def test_strangers_stay_out_where_registration_is_closed(

@@ -11,6 +11,7 @@ from hub.store import roles
 from tests.conftest import Cluster
 from tests.process.conftest import Command
 from tests.process.serving import SECRET
+from tests.provider import CLIENT, openid_provider
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -56,6 +57,7 @@ def test_on_a_database_of_ones_own_the_schema_must_fit(
         ({"HUB_SECRET_KEYS": "0123456789abcdef0123456789abcdef"}, 2, "kid:secret"),
         ({"HUB_PORT": "http"}, 2, "HUB_PORT"),
         ({"HUB_WORKERS": "0"}, 2, "HUB_WORKERS"),
+        ({"HUB_OIDC_ISSUER": "http://accounts.example.org", "HUB_OIDC_CLIENT_ID": "hub"}, 2, "https://"),
         (
             {
                 "HUB_DATABASE_URL": "postgresql://hub@127.0.0.1:1/hub",
@@ -93,10 +95,12 @@ def test_doctor_says_what_to_do_about_services_that_do_not_answer(command: Comma
         HUB_REDIS_URL="redis://127.0.0.1:1",
         HUB_DEFAULT_MODEL="local",
         HUB_LOCAL_MODEL_URL="http://127.0.0.1:1/v1",
+        HUB_OIDC_ISSUER="http://127.0.0.1:1",
+        HUB_OIDC_CLIENT_ID="hub",
     )
     assert sick.returncode == 1
-    assert sick.stdout.count("FAIL") == 3
-    for setting in ("HUB_DATABASE_URL", "HUB_REDIS_URL", "Check its URL"):
+    assert sick.stdout.count("FAIL") == 4
+    for setting in ("HUB_DATABASE_URL", "HUB_REDIS_URL", "Check its URL", "Check HUB_OIDC_ISSUER"):
         assert setting in sick.stdout
 
 
@@ -107,9 +111,14 @@ def test_commands_bring_their_own_database_when_no_hub_runs(command: Command, da
     assert (taken.returncode, taken.stderr) == (1, "hub: the name is taken\n")
     unknown = command("key", "create", "--user", "nobody-here", data_dir=data_dir)
     assert (unknown.returncode, unknown.stderr) == (1, "hub: there is no user nobody-here\n")
-    healthy = command("doctor", data_dir=data_dir)
+    with openid_provider() as provider:
+        oidc = {"HUB_OIDC_ISSUER": provider.url, "HUB_OIDC_CLIENT_ID": CLIENT, "HUB_PUBLIC_URL": "https://hub.example"}
+        linked = command("user", "link", "bot", "their-subject", data_dir=data_dir, **oidc)
+        assert linked.stdout == f"their-subject of {provider.url} signs in as bot.\n"
+        healthy = command("doctor", data_dir=data_dir, **oidc)
     assert healthy.returncode == 0, healthy.stdout
     assert "GB free" in healthy.stdout
+    assert "keys that can be used: 1" in healthy.stdout
 
 
 def test_the_hub_may_work_by_a_role_of_its_own(command: Command, cluster: Cluster, redis_url: str) -> None:

@@ -23,21 +23,28 @@ class ClaimRule:
         return cls(name, value)
 
     def met_by(self, claims: Mapping[str, object]) -> bool:
-        """Whether these claims say so. A name with dots leads into objects, where no claim has the whole of it."""
-        found: object = claims.get(self.name)
-        if found is None:
-            found = claims
-            for step in self.name.split("."):
-                found = found.get(step) if isinstance(found, Mapping) else None
+        """Whether these claims say so."""
+        found = claim(claims, self.name)
         return self.value in found if isinstance(found, list) else found == self.value
+
+
+def claim(claims: Mapping[str, object], name: str) -> object:
+    """A claim, or None. A name with dots leads into objects, where no claim has the whole of it."""
+    found: object = claims.get(name)
+    if found is None:
+        found = claims
+        for step in name.split("."):
+            found = found.get(step) if isinstance(found, Mapping) else None
+    return found
 
 
 @dataclass(frozen=True, slots=True)
 class OidcOptions:
     """`name` is what the page calls the provider. Without `client_secret` the hub is a public client. Who does not meet
     `required` may not sign in; who meets `admin` is an administrator of the hub, and who does not is none: without such
-    a rule nothing is changed about it. `registration_open`: whoever the provider knows gets an account. `public_url` is
-    the hub's own origin; without it that of the request counts, where the operator lists the hosts (`known_hosts`)."""
+    a rule nothing is changed about it. `registration_open`: whoever the provider knows gets an account, at home in the
+    organisation that the claim `organisation` names, if one is set. `public_url` is the hub's own origin; without it
+    that of the request counts, where the operator lists the hosts (`known_hosts`)."""
 
     issuer: str
     client_id: str
@@ -47,6 +54,7 @@ class OidcOptions:
     scopes: tuple[str, ...] = ("openid", "profile")
     admin: ClaimRule | None = None
     required: ClaimRule | None = None
+    organisation: str | None = None
     public_url: str | None = None
     known_hosts: bool = False
 

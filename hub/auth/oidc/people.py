@@ -8,11 +8,12 @@ from collections.abc import Mapping
 from hub.auth.accounts import add_account
 from hub.auth.names import MAX_CHARACTERS, clean_name
 from hub.auth.oidc.id_tokens import Identity
-from hub.auth.oidc.options import OidcOptions
+from hub.auth.oidc.options import OidcOptions, claim
 from hub.auth.oidc.refusal import Reason, SignInRefused
 from hub.domain.errors import BadRequest, Conflict
-from hub.domain.ids import UserId
-from hub.store import audit, identities, users
+from hub.domain.ids import OrganisationId, UserId
+from hub.domain.organisation import FIRST_ORGANISATION
+from hub.store import audit, identities, organisations, users
 from hub.store.database import Db, Store
 from hub.store.users import StoredUser
 
@@ -55,19 +56,29 @@ class People:
     async def _register(self, db: Db, claims: Mapping[str, object], address: str | None) -> UserId:
         if not self._options.registration_open:
             raise SignInRefused(Reason.CLOSED, "registration")
-        name = _name(claims)
+        name, org = _name(claims), await self._home(db, claims)
         while True:
             try:
-                return await add_account(db, name, None, address=address, issuer=self._options.issuer)
+                return await add_account(db, name, None, org=org, address=address, issuer=self._options.issuer)
             except Conflict:
                 # Whoever has the name keeps it; what comes next cannot be foreseen, so nobody can have taken it.
                 name = f"{_name(claims)[: MAX_CHARACTERS - 2 * SUFFIX_BYTES - 1]}-{secrets.token_hex(SUFFIX_BYTES)}"
 
+    async def _home(self, db: Db, claims: Mapping[str, object]) -> OrganisationId:
+        named = self._options.organisation
+        if named is None:
+            return FIRST_ORGANISATION
+        given = claim(claims, named)
+        found = await organisations.by_name(db, given) if isinstance(given, str) and given.isprintable() else None
+        if found is None:  # nobody comes among strangers by a word that is missing or misspelt
+            raise SignInRefused(Reason.NOT_ALLOWED, f"the claim {named} names no organisation")
+        return found
+
 
 def _name(claims: Mapping[str, object]) -> str:
     """What the provider calls somebody, as far as a user may be called so."""
-    for claim in NAMED:
-        if isinstance(given := claims.get(claim), str):
+    for named in NAMED:
+        if isinstance(given := claims.get(named), str):
             seen = "".join(c for c in given if not unicodedata.category(c).startswith(("C", "Z")) or c == " ")
             shown = unicodedata.normalize("NFC", unicodedata.normalize("NFKC", seen).replace("/", "-"))
             try:

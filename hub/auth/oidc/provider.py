@@ -52,13 +52,14 @@ class Metadata(BaseModel):
 class Provider:
     """To be closed by its owner. Every call raises `SignInRefused` when the provider does not answer, or wrongly."""
 
-    def __init__(self, options: OidcOptions) -> None:
+    def __init__(self, options: OidcOptions, *, answer_s: float = ANSWER_S) -> None:
         https = options.issuer.startswith("https:")
         # One that is within this machine is trusted to speak http; no certificates are loaded then.
         self._http = httpx2.AsyncClient(
-            timeout=httpx2.Timeout(ANSWER_S), verify=https, trust_env=https, headers={"accept-encoding": "identity"}
+            timeout=httpx2.Timeout(answer_s), verify=https, trust_env=https, headers={"accept-encoding": "identity"}
         )
         self._options = options
+        self._answer_s = answer_s
         self._metadata: Metadata | None = None
         self._metadata_at: float | None = None
         self._keys: list[tuple[str | None, Key]] = []
@@ -72,9 +73,9 @@ class Provider:
 
     @asynccontextmanager
     async def deadline(self) -> AsyncGenerator[None]:
-        """What is asked within it has `ANSWER_S` together."""
+        """What is asked within it has `answer_s` together, however slowly it comes."""
         try:
-            async with asyncio.timeout(ANSWER_S):
+            async with asyncio.timeout(self._answer_s):
                 yield
         except TimeoutError as e:
             raise SignInRefused(Reason.UNAVAILABLE, "no answer in time") from e
@@ -125,6 +126,12 @@ class Provider:
         if found is None:
             raise SignInRefused(Reason.PROVIDER, "id token: unknown key")
         return found
+
+    async def check(self) -> int:
+        """Ask for everything that can be asked without anybody signing in; how many keys can be used."""
+        async with self.deadline():
+            await self._load_keys(await self.metadata())
+        return len(self._keys)
 
     def _find(self, wanted: Wanted) -> Key | None:
         fitting = [
