@@ -111,6 +111,7 @@ if TYPE_CHECKING:
     from hub.engine.mcp.server import McpServer
 
 SEARCHED_CHARACTERS = 2_000  # of a message that the tool search_transcript has found
+TEAMS_S = 2.0  # that a worker waits for a database which is not there before it listens
 UVICORN_STOP_S = 5  # for open HTTP requests, after the sockets are drained
 
 
@@ -392,6 +393,13 @@ class Worker:
         self.bot_line.start(self.bots.heard, self.serving.heard)
         self.subscriber.subscribe(keys.NOTICES, self._on_notice, self.executor.wake)
 
+    async def read_teams(self) -> None:
+        """Know which teams there are before anybody asks. What cannot be read now is read as soon as it can be; until
+        then this worker is not ready."""
+        with contextlib.suppress(Unavailable, TimeoutError):
+            async with asyncio.timeout(TEAMS_S):
+                await self.imported.refresh()
+
     async def readiness(self) -> Readiness:
         """Ready with PostgreSQL; without Redis only degraded: acks and local work go on."""
         checks = {"postgresql": "ok", "redis": "ok"}
@@ -605,6 +613,7 @@ async def serve(
             worker = Worker(settings, node, tasks, lambda: log_lines.dropped)
             server = _Server(_uvicorn_config(worker, settings))
             worker.start()
+            await worker.read_teams()
             serving = tasks.create_task(server.serve(sockets=sockets), name="uvicorn")
             await _until_ready(worker, server, stop)
             if not stop.is_set():

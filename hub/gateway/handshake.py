@@ -4,11 +4,15 @@ uvicorn 0.54 waits for ever for the rest of a request, and keeps header fields w
 """
 
 import asyncio
+from functools import partial
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from hub.protocol.http import BODY_TIME
 
 MAX_HEADER_BYTES = 32_768
 
+UPLOADS = "/attachments"  # where a body may be given more time
 _GONE = "HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 
 
@@ -44,6 +48,8 @@ class HubHttp(HttpToolsProtocol):
         self._header_bytes = None
         self._expect_within(self.body_s)
         super().on_headers_complete()
+        if self.cycle is not None and self.scope["path"].endswith(UPLOADS):
+            self.scope.setdefault("extensions", {})[BODY_TIME] = {"within": partial(self._body_within, self.cycle)}
 
     def on_message_complete(self) -> None:
         self._cancel_deadline()
@@ -52,6 +58,11 @@ class HubHttp(HttpToolsProtocol):
     def handle_websocket_upgrade(self) -> None:
         super().handle_websocket_upgrade()
         self.parser = None  # type: ignore[assignment]  # it and this object hold each other; the connection lives on
+
+    def _body_within(self, cycle: RequestResponseCycle, seconds: float) -> None:
+        """The rest of this request's body must arrive so soon, if there is any left."""
+        if self._deadline is not None and self.cycle is cycle:
+            self._expect_within(seconds)
 
     def _expect_within(self, seconds: float) -> None:
         self._cancel_deadline()

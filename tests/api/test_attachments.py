@@ -246,9 +246,10 @@ async def test_what_nobody_sends_is_swept_away(door: Door, dsn: str) -> None:
 
 
 async def test_a_model_that_sees_is_shown_pictures_and_others_are_told_of_them(
-    dsn: str, valkey_server: str, tmp_path: Path
+    cluster: Cluster, valkey_server: str, tmp_path: Path
 ) -> None:
     """Also in later runs, out of a checkpoint, which itself holds no picture."""
+    dsn = await cluster.clone()  # the other hub here would take runs of a team that it does not have
     async with fake_openai() as server:
         file = tmp_path / "models.yaml"
         file.write_text(
@@ -282,3 +283,4 @@ async def test_a_model_that_sees_is_shown_pictures_and_others_are_told_of_them(
     (kept,) = await sql(dsn, "SELECT string_agg(state, '') FROM checkpoints WHERE session_id = $1", session)
     assert picture["id"] in kept[0]
     assert base64.b64encode(PNG).decode()[:40] not in kept[0]
+    await cluster.drop(dsn)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from hub.gateway.handshake import MAX_HEADER_BYTES, HubHttp
+from hub.protocol.http import BODY_TIME
 from tests.gateway.server import Raw, serving
 
 
@@ -117,3 +118,29 @@ async def test_an_upgraded_connection_has_no_request_deadline(port: int) -> None
     with pytest.raises(TimeoutError):
         await client.receive(1.0)
     await client.leave()
+
+
+async def test_an_app_gives_an_upload_another_deadline() -> None:
+    """More than others have, or less; only as long as the body is not there."""
+
+    async def patient(scope: Any, receive: Any, send: Any) -> None:
+        within = scope.get("extensions", {}).get(BODY_TIME, {}).get("within")
+        assert (within is not None) is scope["path"].endswith("/attachments")
+        if within is not None:
+            within(0.1 if scope["query_string"] else 5)
+        await app(scope, receive, send)
+
+    async with serving(patient, http=Impatient) as port:
+        for path, outcome in (("/attachments", b"200 OK"), ("/attachments?x", b""), ("/others", b"")):
+            client = await Raw.connect(port)
+            client.send(f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\na".encode())
+            await asyncio.sleep(0.6)  # longer than others have
+            with suppress(ConnectionError):
+                client.send(b"b")
+            async with asyncio.timeout(5):
+                begun = b""
+                with suppress(ConnectionError):
+                    begun = await client.reader.read(12 + len("HTTP/1.1 "))
+            assert outcome in begun, path
+            assert bool(outcome) is bool(begun), path
+            await client.leave()

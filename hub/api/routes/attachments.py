@@ -13,10 +13,12 @@ from hub.api.caller import Caller, Wired
 from hub.api.openapi import problems
 from hub.api.shapes import NO_NUL, SessionPath
 from hub.domain.attachment import ALLOWED, TEXTS, Attachment
-from hub.domain.errors import BadRequest
+from hub.domain.errors import BadRequest, HubError
 from hub.protocol.frames import timestamp
+from hub.protocol.http import BODY_TIME
 from hub.protocol.results import AttachmentResult
 from hub.protocol.text import Storable
+from hub.sessions.attachments import UPLOAD_S
 
 CONTENT: dict[str, Any] = {
     "requestBody": {
@@ -25,6 +27,7 @@ CONTENT: dict[str, Any] = {
         "content": {kind: {"schema": {"type": "string", "format": "binary"}} for kind in ALLOWED},
     }
 }
+REFUSED_S = 5.0  # for the rest of a body that was refused: so that whoever sends it sees the answer
 # Whatever it is, a browser neither shows it as a page of ours nor runs what is in it.
 SAFE = {
     "content-security-policy": "default-src 'none'; sandbox",
@@ -45,14 +48,20 @@ async def upload(
 ) -> AttachmentResult:
     """Upload something that a message is to have: its part `{"type":"attachment","id":…}`. Pictures (PNG, JPEG, GIF,
     WebP), PDF and text are taken. What no message gets within a day is removed."""
-    kept = await wired.attachments.upload(
-        caller,
-        session,
-        _body(request),
-        name=name,
-        media_type=request.headers.get("content-type"),
-        size=_declared(request),
-    )
+    within = request.scope.get("extensions", {}).get(BODY_TIME, {}).get("within", _no_deadline)
+    within(UPLOAD_S)  # a caller who may upload has longer than others
+    try:
+        kept = await wired.attachments.upload(
+            caller,
+            session,
+            _body(request),
+            name=name,
+            media_type=request.headers.get("content-type"),
+            size=_declared(request),
+        )
+    except HubError:
+        within(REFUSED_S)
+        raise
     return _result(kept)
 
 
@@ -71,6 +80,10 @@ async def get(
         "etag": f'"{found.sha256.hex()}"',
     }
     return StreamingResponse(wired.attachments.content(caller, found), media_type=kind, headers=headers)
+
+
+def _no_deadline(_seconds: float) -> None:
+    """Another server than ours has none."""
 
 
 async def _body(request: Request) -> AsyncIterator[bytes]:
