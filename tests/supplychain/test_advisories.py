@@ -55,6 +55,8 @@ def test_without_a_report_nothing_was_checked(report: str) -> None:
 def test_a_report_about_nothing_checks_nothing() -> None:
     empty = '{"dependencies": [], "fixes": []}'
     assert python(empty) == (0, ["dev.txt: nothing was checked of 2 packages: it was given none"])
+    bare = '{"dependencies": [{"name": "ecdsa", "version": "0.19.2"}, {"name": "orjson", "version": "3.13.0"}]}'
+    assert python(bare)[0] == 0  # named, and nothing said about them
     assert python(empty, locked={}) == (0, ["dev.txt: nothing was checked of 0 packages: it was given none"])
 
 
