@@ -15,6 +15,7 @@ from hub.protocol.frames import TEXT_FIELD, encoded_text
 MAX_ITEMS = 4_096
 SOFT_BYTES = 262_144  # replays wait above this, so that live events keep the room up to the hard bound
 BATCH_BYTES = 65_536  # of one WebSocket frame, unless a single object is larger
+LOOSE_PIECES = 256  # then they are joined: small objects take several times the memory that is counted
 
 
 class Frame:
@@ -37,11 +38,12 @@ class Frame:
 class _Merged:
     """Adjacent deltas of one message, becoming one frame when it is written."""
 
-    __slots__ = ("_head", "_texts", "n", "next_index", "size")
+    __slots__ = ("_head", "_joined", "_texts", "n", "next_index", "size")
 
     def __init__(self, first: Frame) -> None:
         self._head = first.data.partition(TEXT_FIELD)[0]
         self._texts = [encoded_text(first.data)]
+        self._joined = 0  # how many of them, from the first on, were joined
         self.n = first.n
         self.next_index = first.index + first.n
         self.size = first.size
@@ -50,6 +52,9 @@ class _Merged:
         """Take the piece `next_index`; returns by how many bytes this frame grows."""
         text = encoded_text(frame.data)
         self._texts.append(text)
+        if len(self._texts) - self._joined > LOOSE_PIECES:
+            self._texts[self._joined :] = [b"".join(self._texts[self._joined :])]
+            self._joined += 1
         self.n += frame.n
         self.next_index += frame.n
         self.size += len(text)

@@ -1,6 +1,7 @@
 """The outbox: what goes out, in which pieces, and what does not fit."""
 
 import asyncio
+import tracemalloc
 from typing import Any
 
 import orjson
@@ -206,6 +207,19 @@ async def test_merging_keeps_a_long_message_within_the_bounds() -> None:
     way.open()
     (merged,) = way.objects
     assert merged["data"]["n"] == 50_000
+
+
+async def test_what_waits_takes_the_memory_that_is_counted() -> None:
+    way = Way()
+    way.block()
+    tracemalloc.start()
+    try:
+        for index in range(10_000):
+            way.outbox.put(delta("m", index, "word "))
+        held = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert held < 1.5 * way.outbox.pending_bytes
 
 
 async def test_one_frame_larger_than_the_bound_may_pass() -> None:
