@@ -1,5 +1,6 @@
 """Teams: which agents talk, on which model, in which order. Data only; nothing here names code."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -11,6 +12,9 @@ TAKE_TURN = "take_turn"
 
 ORCHESTRATOR = "orchestrator"
 """Who leads a magentic team, and is none of its agents."""
+
+ASKING = "ask_"
+"""What the names of tools begin with by which an agent asks another."""
 
 MAX_STALLS = 3
 ACCEPT_S = 10.0
@@ -54,12 +58,13 @@ class SeatKind(StrEnum):
 
 
 class Speaker(StrEnum):
-    """What speaks as an agent: a model, a program over the wire, a person, or a runnable of the operator's."""
+    """What speaks as an agent: a model, a program over the wire, a person, a runnable of the operator's, or a team."""
 
     MODEL = "model"
     BOT = "bot"
     HUMAN = "human"
     RUNNABLE = "runnable"
+    TEAM = "team"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +87,26 @@ class Seat:
 
 
 @dataclass(frozen=True, slots=True)
+class Nested:
+    """A team that speaks as one agent of another. All its turns are within one turn of that agent.
+
+    Of what its agents say others see everything if it `is_shown`; the other agents of the outer team are told its last
+    words only, or where it `answers`, what the agent's model makes of it all.
+    """
+
+    team: "TeamSpec"
+    is_shown: bool = True
+    answers: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class AgentSpec:
     """One agent of a team. `name` is an identifier (it goes to model providers); people see `display_name`.
 
     In a swarm, `handoffs` are the agents that it may hand the conversation to. `model` is an alias of the model
     registry, or None for the team's; `temperature` and `max_tokens` stand for those of the model, where they are given.
-    With a `seat` or a `runnable` it is no model that speaks: a program over the wire, or a runnable of the operator's.
+    With a `seat`, a `runnable` or a `nested` team it is no model that speaks: a program over the wire, a runnable of
+    the operator's, or a team. `helpers` are agents that it may ask as it calls tools, and that have no turns.
     """
 
     name: str
@@ -102,6 +121,14 @@ class AgentSpec:
     seat: Seat | None = None
     memory: Memory = Memory()
     runnable: str | None = None
+    nested: Nested | None = None
+    helpers: tuple["AgentSpec", ...] = ()
+
+    def within(self) -> Iterator["AgentSpec"]:
+        """The agents inside this one, however deep: of its team, and its helpers."""
+        for agent in (*self.helpers, *(self.nested.team.agents if self.nested is not None else ())):
+            yield agent
+            yield from agent.within()
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,10 +176,18 @@ class TeamSpec:
         """The agent of that name."""
         return next((agent for agent in self.agents if agent.name == name), None)
 
+    def everybody(self) -> Iterator[AgentSpec]:
+        """All agents, those within others included."""
+        for agent in self.agents:
+            yield agent
+            yield from agent.within()
+
     def speaker(self, agent: AgentSpec) -> Speaker:
         """What speaks as this agent of the team."""
         if self.kind is TeamKind.RUNNABLE or agent.runnable is not None:
             return Speaker.RUNNABLE
+        if agent.nested is not None:
+            return Speaker.TEAM
         return Speaker(agent.seat.kind.value) if agent.seat is not None else Speaker.MODEL
 
 

@@ -1,8 +1,8 @@
 """What a turn may spend, kept up to date while it does."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
-from hub.domain.budget import Budgets, Quantity, Reached
+from hub.domain.budget import Budgets, Limit, Quantity, Reached
 from hub.domain.usage import Spent
 
 Look = Callable[[], Awaitable[Budgets]]
@@ -87,3 +87,42 @@ class Allowance:
     def _lefts(self) -> tuple[float, float]:
         tokens, cost = self._budgets.left(Quantity.TOKENS), self._budgets.left(Quantity.COST)
         return float("inf") if tokens is None else tokens, float("inf") if cost is None else cost
+
+
+class Within(Allowance):
+    """The budgets of a part of a turn, within those of the turn `around` it: what is spent counts in both, and
+    whichever limit is reached ends the turn."""
+
+    def __init__(self, around: Allowance, limits: Sequence[Limit]) -> None:
+        super().__init__(Budgets(limits))
+        self._around = around
+
+    async def spend(self, tokens: float, cost: float) -> None:
+        await self._around.spend(tokens, cost)
+        super().add(tokens, cost)
+        if super().is_over:
+            try:
+                await self.check()
+            except OverBudget:
+                self.add(-tokens, -cost)
+                raise
+
+    def add(self, tokens: float, cost: float) -> None:
+        super().add(tokens, cost)
+        self._around.add(tokens, cost)
+
+    @property
+    def is_over(self) -> bool:
+        return super().is_over or self._around.is_over
+
+    async def call_tools(self, number: int) -> None:
+        await self._around.call_tools(number)
+        await super().call_tools(number)
+
+    async def check(self) -> None:
+        await self._around.check()
+        try:
+            await super().check()
+        except OverBudget as e:
+            self._around.reached = e.reached
+            raise

@@ -162,8 +162,10 @@ class Catalog:
     def _check(self, team: TeamSpec) -> None:
         try:
             self._models.get(team.model)
-            for agent in team.agents:
+            for agent in team.everybody():
                 self._models.get(agent.model or team.model)
+                if agent.nested is not None:
+                    self._models.get(agent.nested.team.model)
                 self.tools.only(agent.tools)
             for name in (team.runnable, *(agent.runnable for agent in team.agents)):
                 if name is not None and name not in self._runnables:

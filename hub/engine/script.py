@@ -9,6 +9,7 @@ import re
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from hub.domain.team import ASKING
 from hub.engine.base import Failure
 from hub.engine.models.errors import ModelError
 
@@ -62,7 +63,8 @@ class Script:
     @property
     def arguments(self) -> dict[str, str]:
         """What the tool is called with."""
-        return {_ARGUMENT.get(self.tool, "key"): self.key}
+        default = "task" if self.tool.startswith(ASKING) else "key"
+        return {_ARGUMENT.get(self.tool, default): self.key}
 
     def pieces(self, turn: int, context: Sequence[Said]) -> Iterator[str]:
         """The tokens of one turn; joined they are its text."""

@@ -162,11 +162,12 @@ class InputResult(Wire):
 
 
 class AgentResult(Wire):
-    """`kind` is what speaks as the agent: a model, a program over the wire, a person who is asked, or a runnable."""
+    """`kind` is what speaks as the agent: a model, a program over the wire, a person who is asked, a runnable, or a
+    team."""
 
     name: str
     display_name: str
-    kind: Literal["model", "bot", "human", "runnable"] = "model"
+    kind: Literal["model", "bot", "human", "runnable", "team"] = "model"
 
 
 class TeamResult(Wire):

@@ -93,7 +93,7 @@ def as_input(message: PendingInput, team: TeamSpec) -> Input:
     if message.is_agent:
         return Input(message.author_id, message.text, is_agent=True)
     source = _UNSAFE.sub("_", message.author_name).strip("_")[:48] or "user"
-    if any(source == agent.name for agent in team.agents):
+    if any(source == agent.name for agent in team.everybody()):
         source = f"user_{source}"
     notes = [note(part) for part in message.parts if part["type"] == "attachment"]
     return Input(source, "\n".join([message.text, *notes] if message.text else notes) if notes else message.text)

@@ -5,11 +5,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import orjson
+from autogen_agentchat.teams import BaseGroupChat
 from autogen_core.models import ChatCompletionClient
 
 from hub.domain.ids import RunId, SessionId
 from hub.domain.team import TeamSpec
 from hub.engine.autogen.metered import Candidate
+from hub.engine.autogen.telling import Telling
 from hub.engine.base import (
     AgentStarted,
     CallResult,
@@ -148,6 +150,13 @@ async def one_turn(engine: Engine, asked: TurnRequest, told: Told, stop: asyncio
     assert not left, left
     assert len(told.events) == seen
     return result
+
+
+def knowing(team: BaseGroupChat) -> Telling:
+    """What a turn of that team tells with."""
+    telling = Telling(Told().emit)
+    telling.team = team
+    return telling
 
 
 def alone(client: ChatCompletionClient) -> list[Candidate]:

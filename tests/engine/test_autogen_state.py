@@ -19,7 +19,7 @@ from hub.engine.models.registry import ModelDeadlines, ScriptedModel
 from hub.engine.models.scripted import ScriptedClient
 from hub.engine.script import Said, plan
 from hub.engine.tools.registry import Tools
-from tests.engine.driving import Told, alone, catalog, one_turn, request, whole_run
+from tests.engine.driving import Told, alone, catalog, knowing, one_turn, request, whole_run
 
 ALPHA, BETA, GAMMA = (AgentSpec(name, name.title()) for name in ("alpha", "beta", "gamma"))
 TEAM = TeamSpec("pair", "", TeamKind.ROUND_ROBIN, "scripted", (ALPHA, BETA), max_turns=1000)
@@ -65,7 +65,7 @@ async def test_what_we_rely_on_when_we_kill() -> None:
     assert runtime._run_context is not None
     loop = runtime._run_context._run_task
     assert not loop.done()
-    await kill(run, CancellationToken(), team, set())
+    await kill(run, CancellationToken(), knowing(team))
     assert run.done()
     assert loop.done()
     assert not runtime._background_tasks

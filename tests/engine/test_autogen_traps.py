@@ -26,6 +26,7 @@ from autogen_core.tools import BaseTool, FunctionTool, StaticWorkbench, ToolResu
 
 from hub.engine.autogen.killing import kill
 from hub.engine.models.client import StreamingClient
+from tests.engine.driving import knowing
 
 Played = str | Exception | CreateResult
 HANGS_S = 0.2
@@ -96,7 +97,7 @@ async def hangs(team: BaseGroupChat) -> bool:
     await asyncio.wait({run}, timeout=HANGS_S)
     if run.done():
         return False
-    await kill(run, CancellationToken(), team, ())
+    await kill(run, CancellationToken(), knowing(team))
     return True
 
 
@@ -251,7 +252,7 @@ async def test_a_client_that_ignores_the_token_is_not_cancelled_by_it() -> None:
     token.cancel()
     await asyncio.wait({run}, timeout=HANGS_S)
     still = not run.done()
-    await kill(run, token, team, ())
+    await kill(run, token, knowing(team))
     assert still
 
 

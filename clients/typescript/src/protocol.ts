@@ -701,11 +701,11 @@ export interface RunResult {
   finished_at: string | null;
 }
 
-/** `kind` is what speaks as the agent: a model, a program over the wire, a person who is asked, or a runnable. */
+/** `kind` is what speaks as the agent: a model, a program over the wire, a person who is asked, a runnable, or a team. */
 export interface AgentResult {
   name: string;
   display_name: string;
-  kind: "model" | "bot" | "human" | "runnable";
+  kind: "model" | "bot" | "human" | "runnable" | "team";
 }
 
 /** `version` is that of a team which was imported; null for one that comes with the hub or out of a file. */

@@ -14,6 +14,7 @@ from hub.engine.autogen.context import RecentContext
 from hub.engine.autogen.graph import HubGraph
 from hub.engine.autogen.magentic import ORCHESTRATING, HubMagentic, Lead
 from hub.engine.autogen.metered import Candidate, MeteredClient, SpeakingClient
+from hub.engine.autogen.nested import RunInside, TeamAgent, asking_tools
 from hub.engine.autogen.person import PersonClient
 from hub.engine.autogen.seat import SeatClient
 from hub.engine.autogen.selector import speaker_selection
@@ -46,20 +47,27 @@ def build_team(
     bots: Bots | None = None,
     runnables: "RunnableAgents | None" = None,
     *,
+    inside: RunInside | None = None,
+    is_inside: bool = False,
     is_last: bool = False,
 ) -> BaseGroupChat:
     """A team that ends after one turn of the agent whose turn it is. It is used once: state is loaded into it, and
     AutoGen's objects are not consistent after an error, a cancel or a timeout.
 
     `speaker` names the agent in whose turn it goes on; `bots` speak for agents with a seat, `runnables` for those
-    that name one. `is_last` tells that the run has no turn after this one.
+    that name one. `inside` does turns for agents that are teams, or that ask others; `is_inside` tells that this
+    is one of those, and `is_last` that the run has no turn after this one.
     ValueError for a kind of team that AutoGen does not make.
     """
     spec = request.team
     agents: list[ChatAgent] = []
     for agent in spec.agents:
         chain = models_for(agent)
-        own = _tools(tools, agent, spec.kind)
+        if agent.nested is not None:
+            agents.append(TeamAgent(agent, request, telling, inside, SpeakingClient(chain, telling, agent)))
+            continue
+        own = _tools(tools, agent, safe_only=is_inside or spec.kind is TeamKind.GRAPH)
+        own = own.beside(asking_tools(agent, request, telling, inside))
         own_client = _seated(request, agent, models_for, telling, bots) or _runnable(request, agent, telling, runnables)
         agents.append(
             HubAgent(
@@ -137,10 +145,11 @@ def _runnable(
     return runnables.client(request, agent, telling)
 
 
-def _tools(tools: Tools, agent: AgentSpec, kind: TeamKind) -> Tools:
-    """Agents that speak side by side call safe tools only: a turn cannot wait for one of them and go on with others."""
+def _tools(tools: Tools, agent: AgentSpec, *, safe_only: bool) -> Tools:
+    """Agents that speak side by side, or inside another's turn, call safe tools only: a turn cannot wait for one of
+    them and go on with others."""
     own = tools.only(agent.tools)
-    if kind is TeamKind.GRAPH:
+    if safe_only:
         return own.only(tool.name for tool in own if tool.is_always_safe)
     return own
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, assert_never
 
 from autogen_agentchat.base import TaskResult
 from autogen_agentchat.messages import BaseChatMessage, TextMessage
-from autogen_agentchat.teams import BaseGroupChat
 from autogen_core import CancellationToken
 from autogen_core.models import ChatCompletionClient
 
@@ -16,12 +15,12 @@ from hub.domain.run import Usage
 from hub.domain.team import AgentSpec, TeamKind
 from hub.engine.allowance import OverBudget
 from hub.engine.attached import SeeIn
-from hub.engine.autogen.build import ModelsFor, build_team
+from hub.engine.autogen.build import build_team
 from hub.engine.autogen.killing import kill
 from hub.engine.autogen.magentic import MORE
 from hub.engine.autogen.metered import Candidate
 from hub.engine.autogen.state import Opened, begin_anew, give_floor, seal, unseal
-from hub.engine.autogen.telling import Telling
+from hub.engine.autogen.telling import Inside, Telling
 from hub.engine.base import Emit, Failure, Outcome, TurnRequest, TurnResult
 from hub.engine.bots import Bots
 from hub.engine.models.connections import Connections
@@ -57,12 +56,12 @@ class AutoGenEngine:
         runnables: "RunnableAgents | None" = None,
         see: SeeIn | None = None,
     ) -> None:
-        self._models = models
-        self._tools = tools
+        self.models = models
+        self.tools = tools
         self._deadlines = deadlines
         self._connections = Connections()
-        self._bots = bots
-        self._runnables = runnables
+        self.bots = bots
+        self.runnables = runnables
         self._see = see
         for name in ("autogen_core", "autogen_agentchat"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
@@ -71,16 +70,15 @@ class AutoGenEngine:
         if stop.is_set():
             return TurnResult(Outcome.CANCELLED, Usage())
         telling = Telling(emit, request.allowance)
-        model = self._models.get(request.team.model)
-        turn = _Turn(request, model, telling, lambda agent: self._candidates(request, agent))
+        turn = _Turn(self, request, telling, CancellationToken())
         async with asyncio.TaskGroup() as tasks:
-            work = tasks.create_task(turn.run(self._tools, self._bots, self._runnables))
+            work = tasks.create_task(turn.run())
             try:
                 early = await watch(work, stop, request.timeout_s)
             finally:
                 telling.close()
                 if not work.done():
-                    await kill(work, turn.token, turn.team, telling.calls)
+                    await kill(work, turn.token, telling)
         if early is not None:
             return TurnResult(early, telling.usage, model_calls=tuple(telling.model_calls))
         if work.cancelled():
@@ -97,13 +95,14 @@ class AutoGenEngine:
         """Close connections to models."""
         await self._connections.aclose()
 
-    def _candidates(self, request: TurnRequest, agent: AgentSpec | None) -> list[Candidate]:
+    def candidates(self, request: TurnRequest, agent: AgentSpec | None) -> list[Candidate]:
+        """The models to ask for an agent's words, or for a question of the hub's own."""
         if agent is None:
-            chain = self._models.chain(request.team.model)
+            chain = self.models.chain(request.team.model)
         else:
             chain = [
                 (alias, tuned(model, temperature=agent.temperature, max_tokens=agent.max_tokens))
-                for alias, model in self._models.chain(agent.model or request.team.model)
+                for alias, model in self.models.chain(agent.model or request.team.model)
             ]
         return [Candidate(alias, model, self._client(model, request, agent)) for alias, model in chain]
 
@@ -121,20 +120,28 @@ class AutoGenEngine:
 
 
 class _Turn:
-    """One turn under way."""
+    """One turn under way; or one inside it, that an agent has another team do, in which nothing waits for people."""
 
-    def __init__(self, request: TurnRequest, model: Model, telling: Telling, models_for: ModelsFor) -> None:
+    def __init__(
+        self,
+        engine: AutoGenEngine,
+        request: TurnRequest,
+        telling: Telling,
+        token: CancellationToken,
+        *,
+        is_inside: bool = False,
+    ) -> None:
+        self._engine = engine
         self._request = request
-        self._model = model
+        self._model = engine.models.get(request.team.model)
         self._telling = telling
-        self._models_for = models_for
-        self.token = CancellationToken()
-        self.team: BaseGroupChat | None = None
+        self._is_inside = is_inside
+        self.token = token
         self._stopped: str | None = None
 
-    async def run(self, tools: Tools, bots: Bots | None, runnables: "RunnableAgents | None") -> TurnResult:
+    async def run(self) -> TurnResult:
         """Do the turn. Raises nothing but CancelledError."""
-        request, telling = self._request, self._telling
+        request, telling, engine = self._request, self._telling, self._engine
         try:
             opened = unseal(request.state, request.team, request.results)
             speaker = None
@@ -145,15 +152,17 @@ class _Turn:
             team = build_team(
                 request,
                 self._model,
-                self._models_for,
-                tools,
+                lambda agent: engine.candidates(request, agent),
+                engine.tools,
                 telling,
                 speaker,
-                bots,
-                runnables,
+                engine.bots,
+                engine.runnables,
+                inside=self._inside,
+                is_inside=self._is_inside,
                 is_last=request.turn + 1 >= self._turns(),
             )
-            self.team = team
+            telling.team = team
             if opened.team is not None:
                 if request.turn == 0 and not request.goes_on:
                     begin_anew(opened.team)
@@ -172,6 +181,11 @@ class _Turn:
             return TurnResult(Outcome.CALLS, telling.usage, state=state, calls=calls)
         reason = self._end()
         return TurnResult(Outcome.NEXT if reason is None else Outcome.DONE, telling.usage, state=state, reason=reason)
+
+    async def _inside(self, request: TurnRequest, telling: Inside, token: CancellationToken) -> TurnResult:
+        """Do a turn that belongs to a team, or an agent, inside this one."""
+        telling.begin()
+        return await _Turn(self._engine, request, telling, token, is_inside=True).run()
 
     def _end(self) -> str | None:
         """Why the team has finished with this turn, or None when it has not."""
@@ -192,7 +206,8 @@ class _Turn:
             script = plan(request.prompt)
             if script.turns is not None or spec.kind not in _SELF_ENDING:
                 speakers = len(spec.agents) + (spec.kind is TeamKind.MAGENTIC)  # whose orchestrator answers, too
-                return script.length(speakers, addressed=addressed)
+                length = script.length(speakers, addressed=addressed)
+                return min(length, spec.max_turns) if self._is_inside else length
         match spec.kind:
             case TeamKind.SWARM:
                 return spec.max_turns if self._telling.handed_to is not None else request.turn + 1

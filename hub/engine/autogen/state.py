@@ -63,8 +63,8 @@ def seal(team: Mapping[str, Any], spec: TeamSpec, asking: Asking) -> str:
         if "message_thread" in state:
             _prune_manager(state, spec)
         elif name in {agent.name for agent in spec.agents}:
-            context = state["agent_state"]["llm_context"]
-            context["messages"] = _recent(context["messages"])
+            if (context := state["agent_state"].get("llm_context")) is not None:  # a team has its own checkpoint
+                context["messages"] = _recent(context["messages"])
             state["message_buffer"] = _recent(state["message_buffer"])
     envelope = {
         "engine": NAME,
@@ -121,7 +121,8 @@ def begin_anew(team: Mapping[str, Any]) -> None:
 def _shape(spec: TeamSpec) -> str:
     """What must be equal for a state to fit; instructions and models may change between two turns."""
     edges = [f"{e.source}>{e.target}:{e.when}:{e.group}:{e.any_of_group}" for e in spec.edges]
-    return ":".join([spec.kind, ",".join(sorted(agent.name for agent in spec.agents)), *edges])
+    agents = (f"{a.name}({_shape(a.nested.team)})" if a.nested is not None else a.name for a in spec.agents)
+    return ":".join([spec.kind, ",".join(sorted(agents)), *edges])
 
 
 def _settle(team: Mapping[str, Any], asked: Mapping[str, Any], results: Sequence[CallResult]) -> None:
@@ -176,7 +177,7 @@ def _said(team: Mapping[str, Any]) -> tuple[Said, ...]:
     for state in team["agent_states"].values():
         if "earlier" in state:  # agents of a magentic team forget it with every plan
             views.append(tuple(Said(source, text) for source, text in state["earlier"]))
-        if "agent_state" in state:
+        if "llm_context" in state.get("agent_state", ()):
             messages = state["agent_state"]["llm_context"]["messages"] + state["message_buffer"]
             spoken = [m for m in messages if m["type"] in _SPOKEN and isinstance(m["content"], str)]
             views.append(tuple(Said(message["source"], message["content"]) for message in spoken))

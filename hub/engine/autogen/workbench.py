@@ -24,7 +24,7 @@ class SafeWorkbench(Workbench):
         self,
         tools: Tools,
         asking: Asking,
-        calls: set[asyncio.Task[ToolOutcome]],
+        calls: set[asyncio.Task[Any]],
         context: Callable[[str], ToolContext],
     ) -> None:
         """Calls under way are put into `calls`, for whoever ends the turn. `context` makes that of a call by its id."""

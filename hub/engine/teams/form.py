@@ -14,6 +14,7 @@ from hub.domain.team import (
     Edge,
     Keep,
     Memory,
+    Nested,
     Seat,
     SeatKind,
     TeamKind,
@@ -69,6 +70,15 @@ class MemoryForm(Form):
         return Memory(Keep(self.keep), self.first or 0, self.last or 0, self.tokens or 0)
 
 
+Prompt = Annotated[
+    Prose | None,
+    Field(
+        description="For kind selector: the question to the model. {roles}, {participants} and {history} stand "
+        "for the agents, the names to choose from, and what was said last."
+    ),
+]
+
+
 class AgentForm(Form):
     """One agent: who it is, what it is to do, and what it may use."""
 
@@ -91,12 +101,22 @@ class AgentForm(Form):
     ] = ()
     memory: Annotated[MemoryForm | None, Field(description="Without it: all, as far as the model has room.")] = None
     kind: Annotated[
-        Literal["model", "bot", "human", "runnable"],
+        Literal["model", "bot", "human", "runnable", "team", "society"],
         Field(
             description="Who speaks. model: the team's model. bot: a program that has registered with the hub. human: "
-            "a person in the session, who is asked. runnable: one of LangChain's that the operator has named."
+            "a person in the session, who is asked. runnable: one of LangChain's that the operator has named. team: "
+            "a team, whose last words are the agent's. society: a team, and the agent's model answers from what was "
+            "said in it."
         ),
     ] = "model"
+    team: Annotated["InnerTeamForm | None", Field(description="For a team or a society: who is in it.")] = None
+    show: Annotated[
+        bool, Field(description="For a team or a society: whether people see what its agents say, as they say it.")
+    ] = True
+    agents_as_tools: Annotated[
+        tuple["AgentForm", ...],
+        Field(max_length=16, description="Agents that this one may ask, each by a tool: they have no turns."),
+    ] = ()
     runnable: Annotated[Alias | None, Field(description="For a runnable: its name.")] = None
     user: Annotated[
         Line | None,
@@ -144,11 +164,19 @@ class AgentForm(Form):
             seat=self._seat(turn_timeout_s),
             memory=self.memory.memory() if self.memory is not None else Memory(),
             runnable=self.runnable,
+            nested=self._nested(turn_timeout_s),
+            helpers=tuple(helper.spec(turn_timeout_s) for helper in self.agents_as_tools),
         )
+
+    def _nested(self, turn_timeout_s: float) -> Nested | None:
+        if self.team is None:
+            return None
+        team = self.team.spec(self.name, turn_timeout_s)
+        return Nested(team, is_shown=self.show, answers=self.kind == "society")
 
     def _seat(self, turn_timeout_s: float) -> Seat | None:
         match self.kind:
-            case "model" | "runnable":
+            case "model" | "runnable" | "team" | "society":
                 return None
             case "human":
                 return Seat(SeatKind.HUMAN, self.user, timeout_s=self.timeout_s, substitute=self.substitute)
@@ -233,6 +261,46 @@ class BudgetsForm(Form):
         return (*self.run.limits(BudgetScope.RUN), *self.session.limits(BudgetScope.SESSION))
 
 
+class InnerTeamForm(Form):
+    """A team that speaks as one agent of another. Its limits and budgets are those of one turn of that agent."""
+
+    kind: Annotated[
+        Literal["round_robin", "selector", "swarm", "graph", "magentic"],
+        Field(description="Who speaks next, as in a team of its own."),
+    ]
+    model: Annotated[Alias | None, Field(description="Without it: the outer team's.")] = None
+    agents: Annotated[tuple[AgentForm, ...], Field(min_length=1, max_length=32)]
+    selector_prompt: Prompt = None
+    edges: Annotated[tuple[EdgeForm, ...], Field(max_length=200, description="For kind graph.")] = ()
+    start: Annotated[
+        AgentName | None, Field(description="For kind graph: who begins; else all that no edge leads to.")
+    ] = None
+    limits: LimitsForm = LimitsForm()
+    budgets: BudgetsForm = BudgetsForm()
+
+    def spec(self, name: str, turn_timeout_s: float) -> TeamSpec:
+        """The team as engines take it, under the name of the agent that it speaks as."""
+        return TeamSpec(
+            name=name,
+            description="",
+            kind=TeamKind(self.kind),
+            model=self.model,
+            agents=tuple(agent.spec(turn_timeout_s) for agent in self.agents),
+            max_turns=self.limits.max_turns,
+            max_messages=self.limits.max_messages,
+            turn_timeout_s=turn_timeout_s,
+            stop_phrase=self.limits.stop_phrase,
+            selector_prompt=self.selector_prompt,
+            edges=tuple(edge.spec() for edge in self.edges),
+            start=self.start,
+            budgets=self.budgets.limits(),
+            max_stalls=self.limits.max_stalls,
+        )
+
+
+AgentForm.model_rebuild()  # it names the form above
+
+
 class TeamForm(Form):
     """A team of agents for the Agent Hub."""
 
@@ -249,13 +317,7 @@ class TeamForm(Form):
     ]
     model: Annotated[Alias | None, Field(description="Without it: the hub's default model.")] = None
     agents: Annotated[tuple[AgentForm, ...], Field(min_length=1, max_length=32)]
-    selector_prompt: Annotated[
-        Prose | None,
-        Field(
-            description="For kind selector: the question to the model. {roles}, {participants} and {history} stand "
-            "for the agents, the names to choose from, and what was said last."
-        ),
-    ] = None
+    selector_prompt: Prompt = None
     edges: Annotated[tuple[EdgeForm, ...], Field(max_length=200, description="For kind graph.")] = ()
     start: Annotated[
         AgentName | None, Field(description="For kind graph: who begins; else all that no edge leads to.")

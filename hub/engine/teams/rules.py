@@ -3,12 +3,14 @@
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from hub.domain.team import ORCHESTRATOR
+from hub.domain.team import ASKING, ORCHESTRATOR
 from hub.engine.forms import Complaint, unknown
-from hub.engine.teams.form import BOT_KEYS, MODEL_KEYS, SEAT_KEYS, AgentForm, MemoryForm, TeamForm
+from hub.engine.teams.form import BOT_KEYS, MODEL_KEYS, SEAT_KEYS, AgentForm, InnerTeamForm, MemoryForm, TeamForm
 from hub.engine.yaml_source import Path
 
 RESERVED_TEAMS = ("scripted", "scripted-autogen", "scripted-tools")
+MAX_DEPTH = 3
+TEAM_HAS_NOT = ("tools", "handoffs", "agents_as_tools", "memory")
 RESERVED_AGENTS = ("user", "system", "assistant", "tool", "hub")
 
 
@@ -30,65 +32,152 @@ class Names:
 _MEMORY_NEEDS = {"all": (), "last": ("last",), "ends": ("first", "last"), "tokens": ("tokens",), "summary": ("last",)}
 
 
+AnyTeam = TeamForm | InnerTeamForm
+
+
+@dataclass(slots=True)
+class _Place:
+    """Where in a file a team is: `depth` is 1 for the team itself. `taken` are the names of agents so far."""
+
+    team: str
+    path: Path = ()
+    depth: int = 1
+    taken: set[str] = field(default_factory=set)
+
+    def within(self, path: Path) -> "_Place":
+        """One level deeper."""
+        return _Place(self.team, path, self.depth + 1, self.taken)
+
+
 def complaints(form: TeamForm, names: Names) -> Iterator[Complaint]:
     """What is wrong with a form, and where."""
     if form.name in RESERVED_TEAMS:
         yield ("name",), f"{form.name!r} is the name of a team that is always there"
-    if form.model is not None:
-        yield from unknown(("model",), "model", form.model, names.models)
-    yield from _of_kind(form, names)
-    yield from _agents(form, names)
-    if form.kind == "graph":
-        yield from _graph(form)
-
-
-def _of_kind(form: TeamForm, names: Names) -> Iterator[Complaint]:
-    if form.kind == "selector" and len(form.agents) < 2:
-        yield ("agents",), "a team of kind selector has two agents or more"
-    if form.selector_prompt is not None and form.kind != "selector":
-        yield ("selector_prompt",), "only a team of kind selector has a selector_prompt"
     if form.kind == "runnable":
         yield from _runnable((), form.runnable, names)
     elif form.runnable is not None:
         yield ("runnable",), "only a team or an agent of kind runnable has a runnable"
+    yield from _team(form, names, _Place(form.name))
+
+
+def _team(form: AnyTeam, names: Names, place: _Place) -> Iterator[Complaint]:
+    if form.model is not None:
+        yield from unknown((*place.path, "model"), "model", form.model, names.models)
+    yield from _of_kind(form, place.path)
+    yield from _agents(form, names, place)
+    if form.kind == "graph":
+        yield from ((place.path + path, what) for path, what in _graph(form))
+
+
+def _of_kind(form: AnyTeam, path: Path) -> Iterator[Complaint]:
+    if form.kind == "selector" and len(form.agents) < 2:
+        yield (*path, "agents"), "a team of kind selector has two agents or more"
+    if form.selector_prompt is not None and form.kind != "selector":
+        yield (*path, "selector_prompt"), "only a team of kind selector has a selector_prompt"
     if form.kind == "magentic" and form.limits.max_turns < 2:
-        yield ("limits", "max_turns"), "a team of kind magentic has two turns or more: the last is the answer"
+        where = (*path, "limits", "max_turns")
+        yield where, "a team of kind magentic has two turns or more: the last is the answer"
     if form.kind != "magentic" and "max_stalls" in form.limits.model_fields_set:
-        yield ("limits", "max_stalls"), "only a team of kind magentic has max_stalls"
+        yield (*path, "limits", "max_stalls"), "only a team of kind magentic has max_stalls"
     for key in ("edges", "start"):
         if getattr(form, key) and form.kind != "graph":
-            yield (key,), f"only a team of kind graph has {key}"
+            yield (*path, key), f"only a team of kind graph has {key}"
 
 
-def _agents(form: TeamForm, names: Names) -> Iterator[Complaint]:
-    taken: set[str] = set()
+def _agents(form: AnyTeam, names: Names, place: _Place) -> Iterator[Complaint]:
     everybody = [agent.name for agent in form.agents]
     for number, agent in enumerate(form.agents):
-        path: Path = ("agents", number)
-        if agent.name in taken:
-            yield (*path, "name"), f"another agent has the name {agent.name!r}, too"
-        if agent.name in RESERVED_AGENTS:
-            yield (*path, "name"), f"{agent.name!r} is no name for an agent: models know it as something else"
-        if agent.name == ORCHESTRATOR and form.kind == "magentic":
-            yield (*path, "name"), f"{ORCHESTRATOR!r} is who leads a team of kind magentic"
-        taken.add(agent.name)
-        if agent.model is not None:
-            yield from unknown((*path, "model"), "model", agent.model, names.models)
-        if agent.memory is not None:
-            yield from _memory((*path, "memory"), agent.memory)
-        for index, tool in enumerate(agent.tools):
-            yield from unknown((*path, "tools", index), "tool", tool, names.tools)
-            if tool in names.teams and form.name not in names.teams[tool]:
-                yield (*path, "tools", index), f"{tool!r} is not for this team"
-            if (form.kind == "graph" or "runnable" in (form.kind, agent.kind)) and tool in names.effects:
-                where = "in a team of kind graph" if form.kind == "graph" else "for a runnable"
-                yield (*path, "tools", index), f"{tool!r} has effects or asks people: not {where}"
-        yield from _speaker(form, path, agent, names)
+        path: Path = (*place.path, "agents", number)
+        yield from _agent(form, path, agent, names, place)
         if agent.handoffs and form.kind != "swarm":
             yield (*path, "handoffs"), "only agents of a swarm have handoffs"
         for index, target in enumerate(agent.handoffs):
             others = [name for name in everybody if name != agent.name]
             yield from unknown((*path, "handoffs", index), "other agent", target, others)
+
+
+def _agent(form: AnyTeam, path: Path, agent: AgentForm, names: Names, place: _Place) -> Iterator[Complaint]:
+    if agent.name in place.taken:
+        yield (*path, "name"), f"another agent has the name {agent.name!r}, too"
+    if agent.name in RESERVED_AGENTS:
+        yield (*path, "name"), f"{agent.name!r} is no name for an agent: models know it as something else"
+    if agent.name == ORCHESTRATOR and form.kind == "magentic":
+        yield (*path, "name"), f"{ORCHESTRATOR!r} is who leads a team of kind magentic"
+    place.taken.add(agent.name)
+    if agent.model is not None:
+        yield from unknown((*path, "model"), "model", agent.model, names.models)
+    if agent.memory is not None:
+        yield from _memory((*path, "memory"), agent.memory)
+    yield from _tools(form, path, agent, names, place)
+    yield from _speaker(form, path, agent, names)
+    if place.depth > 1:
+        yield from _inner_agent(path, agent)
+    yield from _nested(form, path, agent, names, place)
+
+
+def _tools(form: AnyTeam, path: Path, agent: AgentForm, names: Names, place: _Place) -> Iterator[Complaint]:
+    where = {
+        "inside a team, or for an agent that others ask": place.depth > 1,
+        "in a team of kind graph": form.kind == "graph",
+        "for a runnable": "runnable" in (form.kind, agent.kind),
+    }
+    not_there = next((words for words, holds in where.items() if holds), None)
+    for index, tool in enumerate(agent.tools):
+        yield from unknown((*path, "tools", index), "tool", tool, names.tools)
+        if tool in names.teams and place.team not in names.teams[tool]:
+            yield (*path, "tools", index), f"{tool!r} is not for this team"
+        if not_there is not None and tool in names.effects:
+            yield (*path, "tools", index), f"{tool!r} has effects or asks people: not {not_there}"
+
+
+def _nested(form: AnyTeam, path: Path, agent: AgentForm, names: Names, place: _Place) -> Iterator[Complaint]:
+    """An agent that is a team, or asks others."""
+    is_team = agent.kind in ("team", "society")
+    if is_team and agent.team is None:
+        yield path, f"an agent of kind {agent.kind} has a `team`"
+    for key in ("team", "show"):
+        if not is_team and key in agent.model_fields_set:
+            yield (*path, key), f"only an agent of kind team or society has {key}"
+    for key in TEAM_HAS_NOT:
+        if is_team and getattr(agent, key):
+            yield (*path, key), f"an agent of kind {agent.kind} has no {key}: its team's agents may"
+    if agent.agents_as_tools and (agent.kind != "model" or form.kind == "runnable"):
+        yield (*path, "agents_as_tools"), "only an agent of kind model asks others"
+    if (agent.team is not None or agent.agents_as_tools) and place.depth >= MAX_DEPTH:
+        key = "team" if agent.team is not None else "agents_as_tools"
+        yield (*path, key), f"teams and agents are within each other {MAX_DEPTH} deep at most"
+    elif agent.team is not None:
+        yield from _inner_team((*path, "team"), agent.team)
+        yield from _team(agent.team, names, place.within((*path, "team")))
+    else:
+        yield from _helpers(form, path, agent, names, place.within(path))
+
+
+def _helpers(form: AnyTeam, path: Path, agent: AgentForm, names: Names, place: _Place) -> Iterator[Complaint]:
+    for number, helper in enumerate(agent.agents_as_tools):
+        at: Path = (*path, "agents_as_tools", number)
+        yield from _agent(form, at, helper, names, place)
+        if helper.kind != "model":
+            yield (*at, "kind"), "an agent that others ask is of kind model"
+        if helper.handoffs:
+            yield (*at, "handoffs"), "an agent that others ask hands over to nobody"
+        if f"{ASKING}{helper.name}" in names.tools:
+            yield (*at, "name"), f"there is a tool {ASKING}{helper.name}, by which it would be asked"
+
+
+def _inner_team(path: Path, form: InnerTeamForm) -> Iterator[Complaint]:
+    if "turn_timeout_s" in form.limits.model_fields_set:
+        yield (*path, "limits", "turn_timeout_s"), "the time is that of the outer team's turn"
+    if "session" in form.budgets.model_fields_set:
+        yield (*path, "budgets", "session"), "a team inside another has budgets of a `run` only"
+    for key in ("turns", "seconds"):
+        if key in form.budgets.run.model_fields_set:
+            yield (*path, "budgets", "run", key), f"of {key} a team inside another has no budget"
+
+
+def _inner_agent(path: Path, agent: AgentForm) -> Iterator[Complaint]:
+    if agent.kind in ("bot", "human", "runnable"):
+        yield (*path, "kind"), f"inside another's turn there is no agent of kind {agent.kind}"
 
 
 def _runnable(path: Path, name: str | None, names: Names) -> Iterator[Complaint]:
@@ -98,13 +187,13 @@ def _runnable(path: Path, name: str | None, names: Names) -> Iterator[Complaint]
         yield from unknown((*path, "runnable"), "runnable", name, names.runnables)
 
 
-def _speaker(form: TeamForm, path: Path, agent: AgentForm, names: Names) -> Iterator[Complaint]:
+def _speaker(form: AnyTeam, path: Path, agent: AgentForm, names: Names) -> Iterator[Complaint]:
     """What only one kind of agent has."""
     for key in SEAT_KEYS:
-        if agent.kind in ("model", "runnable") and key in agent.model_fields_set:
+        if agent.kind not in ("bot", "human") and key in agent.model_fields_set:
             yield (*path, key), f"only an agent of kind bot or human has {key}"
     for key in MODEL_KEYS:
-        if (agent.kind != "model" or form.kind == "runnable") and key in agent.model_fields_set:
+        if (agent.kind not in ("model", "society") or form.kind == "runnable") and key in agent.model_fields_set:
             yield (*path, key), f"only an agent of kind model has {key}"
     if form.kind == "runnable" and agent.kind != "model":
         yield (*path, "kind"), "in a team of kind runnable the runnable speaks for all agents"
@@ -118,7 +207,7 @@ def _speaker(form: TeamForm, path: Path, agent: AgentForm, names: Names) -> Iter
         yield from _seat(form, path, agent)
 
 
-def _seat(form: TeamForm, path: Path, agent: AgentForm) -> Iterator[Complaint]:
+def _seat(form: AnyTeam, path: Path, agent: AgentForm) -> Iterator[Complaint]:
     if agent.tools:
         yield (*path, "tools"), "only an agent of kind model has tools of the hub's"
     if agent.kind == "human":
@@ -130,7 +219,7 @@ def _seat(form: TeamForm, path: Path, agent: AgentForm) -> Iterator[Complaint]:
         yield from unknown((*path, "substitute"), "agent of kind model", agent.substitute, models)
 
 
-def _person(form: TeamForm, path: Path, agent: AgentForm) -> Iterator[Complaint]:
+def _person(form: AnyTeam, path: Path, agent: AgentForm) -> Iterator[Complaint]:
     if form.kind == "graph":
         yield (*path, "kind"), "a graph cannot wait for a person in one branch and go on in another"
     if agent.handoffs:
@@ -150,7 +239,7 @@ def _memory(path: Path, memory: MemoryForm) -> Iterator[Complaint]:
             yield (*path, key), f"{key!r} means nothing where {memory.keep} is kept"
 
 
-def _graph(form: TeamForm) -> Iterator[Complaint]:
+def _graph(form: AnyTeam) -> Iterator[Complaint]:
     everybody = [agent.name for agent in form.agents]
     if form.start is not None:
         yield from unknown(("start",), "agent", form.start, everybody)
@@ -173,7 +262,7 @@ def _graph(form: TeamForm) -> Iterator[Complaint]:
         yield ("edges",), f"a circle without a `when` never ends: {' -> '.join(circle)}"
 
 
-def _endless(form: TeamForm) -> list[str] | None:
+def _endless(form: AnyTeam) -> list[str] | None:
     """A circle of edges without conditions, if there is one."""
     following: dict[str, list[str]] = {}
     for edge in form.edges:

@@ -34,6 +34,10 @@ class Tools:
         """The tools with these names, as they are now. KeyError names one that does not exist."""
         return Tools([self._tools[name] for name in names], timeout_s=self._timeout_s, host=self.host)
 
+    def beside(self, tools: Iterable[Tool]) -> "Tools":
+        """These and other tools."""
+        return Tools([*self, *tools], timeout_s=self._timeout_s, host=self.host)
+
     def put(self, tool: Tool) -> None:
         """Add a tool, or have it take the place of the one of its name, for the turns that begin after this."""
         self._tools[tool.name] = tool

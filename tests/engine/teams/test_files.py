@@ -59,6 +59,24 @@ kind: round_robin
 agents: [{name: a, kind: bot, user: owl, accept_s: 3, substitute: b},
          {name: b}]
 """
+NEST = """\
+name: n
+description: d
+kind: round_robin
+agents:
+  - name: desk
+    kind: society
+    show: false
+    model: openai
+    team:
+      kind: graph
+      agents: [{name: a, tools: [clock]}, {name: b}]
+      edges: [{from: a, to: b}]
+      budgets: {run: {tokens: 10}}
+  - name: chief
+    agents_as_tools:
+      - {name: c, agents_as_tools: [{name: d}]}
+"""
 SMALL = "name: {}\ndescription: d\nkind: round_robin\nagents: [{{name: a}}]\n"
 
 
@@ -145,6 +163,47 @@ def test_graphs_and_swarms() -> None:
     assert parse(SWARM.encode(), "s", NAMES).agents[0].handoffs == ("b",)
 
 
+def test_teams_and_agents_within_agents() -> None:
+    team = parse(NEST.encode(), "n", NAMES)
+    desk, chief = team.agents
+    assert desk.nested is not None
+    assert (desk.nested.is_shown, desk.nested.answers, desk.nested.team.name) == (False, True, "desk")
+    assert desk.nested.team.edges == (Edge("a", "b"),)
+    assert [limit.amount for limit in desk.nested.team.budgets] == [10]
+    assert [agent.name for agent in team.everybody()] == ["desk", "a", "b", "chief", "c", "d"]
+    assert chief.helpers[0].helpers[0].name == "d"
+    assert [team.speaker(agent) for agent in team.agents] == ["team", "model"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        ("{name: b}", "{name: chief}", "14:5: agents[1].name: another agent has the name 'chief', too"),
+        ("{name: b}", "{name: b, kind: human}", "11:53: agents[0].team.agents[1].kind: inside another's turn"),
+        ("[clock]", "[counter]", "11:34: agents[0].team.agents[0].tools[0]: 'counter' has effects or asks people: not"),
+        ("to: b", "to: x", "12:25: agents[0].team.edges[0].to: there is no agent 'x'; there are: a, b"),
+        ("to: b", "too: b", "12:25: agents[0].team.edges[0].too: there is no such key; do you mean 'to'?"),
+        ("run: {tokens", "session: {tokens", "13:17: agents[0].team.budgets.session: a team inside another has"),
+        ("{tokens: 10}", "{turns: 10}", "13:23: agents[0].team.budgets.run.turns: of turns a team inside another"),
+        (
+            "kind: graph",
+            "kind: graph\n      limits: {turn_timeout_s: 3}",
+            "11:16: agents[0].team.limits.turn_timeout_s:",
+        ),
+        ("kind: society", "tools: [clock]", "9:5: agents[0].team: only an agent of kind team or society has team"),
+        ("    show: false\n", "    tools: [clock]\n", "7:5: agents[0].tools: an agent of kind society has no tools"),
+        ("[{name: d}]", "[{name: d, agents_as_tools: [{name: e}]}]", "16:47: agents[1].agents_as_tools[0].agents_as"),
+        ("{name: d}", "{name: d, handoffs: [a]}", "agents_as_tools[0].handoffs: an agent that others ask hands over"),
+        ("{name: c,", "{name: c, tools: [counter],", "agents_as_tools[0].tools[0]: 'counter' has effects"),
+    ],
+)
+def test_what_is_wrong_with_agents_within_agents(old: str, new: str, problem: str) -> None:
+    assert old in NEST
+    with pytest.raises(FileError) as refused:
+        parse(NEST.replace(old, new, 1).encode(), "n", NAMES)
+    assert problem in str(refused.value)
+
+
 def test_a_place_for_a_program() -> None:
     team = parse(PLACES.encode(), "p", NAMES)
     assert team.agents[0].seat == Seat(user="owl", accept_s=3.0, silence_s=60.0, timeout_s=240.0, substitute="b")
@@ -158,7 +217,7 @@ def test_a_place_for_a_program() -> None:
         (PLACES, "user: owl", "tools: [clock]", "4:31: agents[0].tools: only an agent of kind model has tools"),
         (PLACES, "substitute: b", "substitute: a", "4:55: agents[0].substitute: there is no agent of kind model 'a'"),
         (PLACES, "accept_s: 3", "timeout_s: 300", "4:42: agents[0].timeout_s: a bot has less time than the whole turn"),
-        (PLACES, "kind: bot", "kind: python", "4:20: agents[0].kind: Input should be 'model', 'bot', 'human' or"),
+        (PLACES, "kind: bot", "kind: python", "4:20: agents[0].kind: Input should be 'model', 'bot', 'human', "),
         (PLACES, "kind: bot", "kind: human", "4:44: agents[0].accept_s: only an agent of kind bot has accept_s"),
         (GRAPH, "{name: a}", "{name: a, kind: human}", "4:20: agents[0].kind: a graph cannot wait for a person"),
         (GRAPH, "from: a,", "form: a,", "6:6: edges[0].form: there is no such key; do you mean 'from'?"),

@@ -24,4 +24,4 @@ export function Avatar({ name, kind, class: extra = "" }: { name: string; kind: 
 }
 
 /** What speaks as an agent, where it is no model. */
-export const SPEAKERS = { model: "", bot: "bot", human: "person", runnable: "program" };
+export const SPEAKERS = { model: "", bot: "bot", human: "person", runnable: "program", team: "team" };
