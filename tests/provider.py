@@ -42,8 +42,8 @@ def segment(value: Json | bytes) -> str:
 class OpenIdProvider:
     """`person` is who signs in next: their claims. `claims` and `header` change what a token says (`...`: not there),
     `sign` how it is signed, `description` the discovery document, `answer` what the token endpoint says; with `drips`
-    answers come byte by byte until it is set. `asked` counts requests by path; `seen` is everything that was secret on
-    the way, by what it is."""
+    answers come byte by byte until it is set, `filler` makes those with tokens longer, `moved` has them elsewhere.
+    `asked` counts requests by path; `seen` is everything that was secret on the way, by what it is."""
 
     def __init__(self) -> None:
         self.url = ""
@@ -63,6 +63,8 @@ class OpenIdProvider:
         self.secret = SECRET
         self.public = True
         self.drips: threading.Event | None = None
+        self.filler = 0
+        self.moved = False
         self.asked: Counter[str] = Counter()
         self.requests: list[dict[str, str]] = []
         self.seen: dict[str, str] = {}
@@ -116,7 +118,8 @@ class OpenIdProvider:
         header = {"alg": "RS256", "kid": self.key, "typ": "JWT"} | self.header
         token = self.sign(*({k: v for k, v in part.items() if v is not ...} for part in (header, claims)))
         self.seen |= {"verifier": form["code_verifier"], "ID token": token}
-        return 200, {"access_token": "nobody needs it", "token_type": "Bearer", "id_token": token}
+        told = {"access_token": "nobody needs it", "token_type": "Bearer", "id_token": token}
+        return 200, told | {"filler": "x" * self.filler}
 
     def keys(self) -> Json:
         return {"keys": [rsa_key(self.key)[1]]}
@@ -185,6 +188,9 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers["content-length"])).decode()
         if provider.answer is not None:
             self._say(*provider.answer)
+            return
+        if provider.moved and self.path == "/token":
+            self._say(307, b"{}", location=f"{provider.url}/elsewhere")
             return
         form = {name: values[0] for name, values in parse_qs(body, strict_parsing=True).items()}
         status, told = provider.token(form, self.headers.get("authorization"))

@@ -70,7 +70,7 @@ class StoredRefreshToken:
 
 @dataclass(frozen=True, slots=True)
 class SignIn:
-    """A family of refresh tokens: one sign-in with a password. `used_at` is when it last got new tokens."""
+    """A family of refresh tokens: one sign-in. `used_at` is when it last got new tokens."""
 
     id: str
     created_at: datetime

@@ -265,12 +265,10 @@ async def test_keys_are_looked_for_again_but_not_for_ever(provider: OpenIdProvid
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [
-        ((200, b'{"id_token": "x", "filler": "' + b"x" * 300_000 + b'"}'), "provider"),
         ((200, b"not JSON"), "provider"),
         ((200, b"[]"), "provider"),
         ((200, b'{"access_token": "x"}'), "provider"),
         ((400, b'{"error": "invalid_grant"}'), "provider"),
-        ((302, b"{}"), "provider"),
         ((500, b"{}"), "unavailable"),
     ],
 )
@@ -279,6 +277,18 @@ async def test_an_answer_for_the_code_that_is_none(
 ) -> None:
     provider.answer = answer
     assert await browser.is_refused() == reason
+
+
+async def test_an_answer_is_bounded_and_comes_from_where_it_was_asked(
+    provider: OpenIdProvider, browser: Browser
+) -> None:
+    provider.filler = 300_000
+    assert await browser.is_refused() == "provider"
+    provider.filler, provider.moved = 0, True
+    assert await browser.is_refused() == "provider"
+    assert not provider.asked["/elsewhere"], "the code was given to somebody else"
+    provider.moved = False
+    assert (await browser.signs_in()).is_success
 
 
 async def test_a_description_that_is_not_the_issuers_or_leads_into_the_open(
