@@ -58,8 +58,12 @@ async def test_by_a_button_and_back_to_where_one_was(place: Place) -> None:
     await grace.is_connected()
     # Whoever is signed in stays who they are, wherever they are sent.
     place.provider.person = {"sub": "mallory", "preferred_username": "Mallory"}
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
     await page.goto(f"{place.door.url}/v1/auth/oidc")
     await grace.is_connected()
+    assert any(url.startswith(place.provider.url) for url in asked)
+    assert f"{place.door.url}/v1/auth/oidc/token" not in asked
     assert await page.evaluate("JSON.parse(localStorage['agent-hub.account']).user.name") == "Grace"
 
 
