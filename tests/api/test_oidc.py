@@ -28,7 +28,7 @@ from hub.store.organisations import NewOrganisation
 from tests.api.people import Json, problem
 from tests.conftest import Cluster, running_worker, settings_for
 from tests.driver import PASSWORD, Door
-from tests.provider import CLIENT, OpenIdProvider, openid_provider
+from tests.provider import CLIENT, OpenIdProvider, openid_provider, rsa_key
 
 BEGIN, CALLBACK, TOKEN = "/v1/auth/oidc", "/v1/auth/oidc/callback", "/v1/auth/oidc/token"
 ANYWHERE = "postgresql://hub@127.0.0.1/hub"
@@ -241,8 +241,22 @@ async def test_a_token_that_is_not_signed_as_it_must_be_is_refused(
 
 
 async def test_keys_are_looked_for_again_but_not_for_ever(provider: OpenIdProvider, place: tuple[str, str]) -> None:
-    """A hub of its own: it keeps what it knows of keys."""
+    """A hub of its own: it keeps what it knows of keys. Those it can do nothing with are in nobody's way."""
     dsn, redis_url = place
+    good = rsa_key("one")[1]
+    provider.strange_keys = [
+        {**good, "use": "enc"},
+        {**good, "alg": "RS512"},
+        {**good, "n": 5},
+        {**good, "n": "AQAB"},
+        {"kty": "oct", "kid": "one", "k": "c2VjcmV0", "alg": "HS256"},
+        {"kty": "EC", "kid": "one", "crv": "P-384", "x": "AA", "y": "AA"},
+        {"kty": "EC", "kid": "one", "crv": "P-256", "x": "AA", "y": "AA"},
+        {"kty": "EC", "kid": ["one"], "crv": 1},
+        {"kty": "OKP", "kid": "one", "crv": "Ed25519", "x": "AA"},
+        {},
+        "one",
+    ]
     async with (
         running_worker(settings_for(dsn, redis_url, **provider.settings)) as door,
         browsing(door, provider) as browser,
@@ -622,14 +636,19 @@ async def test_a_provider_that_keeps_one_waiting_is_not_waited_for(provider: Ope
 async def test_strangers_stay_out_where_registration_is_closed(
     provider: OpenIdProvider, place: tuple[str, str]
 ) -> None:
-    """As a public client, without a secret: it comes as far as this."""
+    """As a public client, without a secret: it comes as far as this. On a hub that goes by names of its own."""
     dsn, redis_url = place
     changes = {**provider.settings, "oidc_client_secret": None, "oidc_registration": "closed"}
+    changes |= {"allowed_hosts": ("127.0.0.1", "hub.example.org")}
     async with (
         running_worker(settings_for(dsn, redis_url, **changes)) as door,
         browsing(door, provider) as browser,
     ):
         assert await browser.is_refused() == "closed"
+        begun = await browser.rest.get(BEGIN, headers={"Host": "hub.example.org:444"})
+        sent = parse_qs(urlsplit(begun.headers["location"]).query)
+        assert sent["redirect_uri"] == ["http://hub.example.org:444" + CALLBACK]
+        problem(await browser.rest.get(BEGIN, headers={"Host": "evil.example.org"}), 400, "bad_request")
         answer = await browser.rest.get("/v1/auth/methods")
         assert answer.json() == {"password": True, "oidc": {"name": "Test ID"}}
 
