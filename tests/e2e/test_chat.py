@@ -167,6 +167,11 @@ async def test_the_commands(hub: Door, places: Places, here: Path) -> None:
         terminal.enter("/export plans.jsonl")
         await terminal.shows("saved as plans.jsonl")
         assert json.loads((here / "plans.jsonl").read_text().splitlines()[0])["text"] == "hello there"
+        (here / "note.md").write_text("# A note")
+        terminal.enter("/attach note.md")
+        await terminal.shows(r"\[note\.md, text/markdown, 8 bytes\]")
+        terminal.enter("/attach no/such/file")
+        await terminal.shows("cannot read no/such/file")
         terminal.enter("/export no/such/folder.md")
         await terminal.shows("cannot write no/such/folder.md")
         terminal.enter("/new scripted-autogen Second one")

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from hub.domain.ids import OrganisationId, new_id
+from hub.domain.team import ImportedTeam
 from hub.engine.catalog import DEFAULT_TEAM, Catalog
 from hub.engine.models.registry import Models, ScriptedModel, local_model, openai_model
 from hub.engine.teams.files import all_teams
@@ -43,6 +45,32 @@ def test_scripted_teams_do_not_use_the_default_model() -> None:
     teams = catalog(("local", local_model("http://127.0.0.1:1/v1")))
     names = {name: teams.model_name(team) for name in NAMES if (team := teams.get(name)) is not None}
     assert names == {name: "scripted" if name.startswith("scripted") else "smollm2" for name in NAMES}
+
+
+def test_imported_teams_stand_beside_those_of_files_which_hide_them() -> None:
+    teams = catalog()
+    duo = teams.get("duo")
+    assert duo is not None
+    org, other = OrganisationId(new_id()), OrganisationId(new_id())
+    spec = replace(duo, name="crew", description="imported")
+    teams.adopt(
+        [
+            ImportedTeam(replace(spec, name="duo"), 7),
+            ImportedTeam(spec, 2),
+            ImportedTeam(replace(spec, name="ours"), 1, org),
+            ImportedTeam(replace(spec, name="old"), 1, archived=True),
+        ]
+    )
+    assert (teams.get("duo"), teams.version("duo")) == (duo, None), "a file hides what was imported"
+    assert (teams.get("crew"), teams.version("crew")) == (spec, 2)
+    assert {spec.name for spec in teams.offered([org])} == {*NAMES, "crew", "ours"}
+    assert {spec.name for spec in teams.offered([other])} == {*NAMES, "crew"}
+    open_to = {name: (teams.is_open_to(name, org), teams.is_open_to(name, other)) for name in ("crew", "ours", "old")}
+    assert open_to == {"crew": (True, True), "ours": (True, False), "old": (False, False)}
+    assert teams.get("old") is not None, "its sessions go on"
+    teams.adopt([])
+    assert sorted(teams.names()) == NAMES
+    assert not teams.is_open_to("crew", org)
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "ops"])  # which needs a program

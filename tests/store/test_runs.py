@@ -9,7 +9,7 @@ from sqlalchemy import text
 from hub.domain.errors import Conflict
 from hub.domain.ids import RunId, SessionId, UserId, new_id
 from hub.domain.run import ClaimedRun, Lease, RunStatus, Usage
-from hub.store import runs
+from hub.store import runs, teams
 from hub.store.database import Store
 from hub.store.log import LeaseLost
 from tests.store.conftest import enqueue, make_lease, make_session
@@ -46,6 +46,28 @@ async def test_a_session_runs_one_after_the_other(store: Store, session: Session
     assert ended is not None
     assert (ended.status, ended.turns, ended.usage) == (RunStatus.COMPLETED, 2, Usage(5, 6))
     assert ended.finished_at is not None
+
+
+async def test_a_run_keeps_the_version_of_its_team(store: Store, session: SessionId, alice: UserId) -> None:
+    """Also when a file of the team's name comes, or was there first."""
+    async with store.transaction() as db:
+        await enqueue(db, session, alice, 1)
+        await enqueue(db, other := await make_session(db, alice), alice, 1)
+        name: str = (await db.execute(text("SELECT DISTINCT team FROM runs"))).scalar_one()
+        await teams.add(db, name, organisation=None, source="one", user=None)
+    async with store.transaction() as db:
+        (first,) = await runs.claim(db, node="a", limit=1, lease_s=15, files=[name])
+        (second,) = await runs.claim(db, node="a", limit=1, lease_s=15)
+    assert (first.team_version, second.team_version) == (None, 1)
+    await expire(store)
+    async with store.transaction() as db:
+        await teams.add(db, name, organisation=None, source="two", user=None)
+        again = await runs.claim(db, node="b", limit=2, lease_s=15, files=[name])
+    assert {run.lease.session: run.team_version for run in again} == {
+        first.lease.session: None,
+        second.lease.session: 1,
+    }
+    assert {first.lease.session, second.lease.session} == {session, other}
 
 
 async def test_the_database_allows_one_live_run_per_session(store: Store, session: SessionId, alice: UserId) -> None:

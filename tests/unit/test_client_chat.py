@@ -93,6 +93,7 @@ def fresh() -> Conversation:
         ("/join https://hub.example/#invite=inv_x", intents.AcceptInvite("https://hub.example/#invite=inv_x")),
         ("/stop", intents.Stop()),
         ("/export x.jsonl", intents.Export("x.jsonl")),
+        ("/attach my cat.png", intents.Attach("my cat.png")),
         ("/HELP", intents.Help()),
         ("/quit", intents.Exit()),
     ],

@@ -8,6 +8,7 @@ from hub.domain.session import OnBusy
 from hub_client.chat.intents import (
     AcceptInvite,
     Agents,
+    Attach,
     Edit,
     Exit,
     Export,
@@ -56,6 +57,7 @@ HELP: tuple[tuple[str, str], ...] = (
     ("/invite NAME [role]", "let somebody in: editor, approver, viewer or owner"),
     ("/link [role] [people]", "make a link that lets in whoever has it: one person, or so many"),
     ("/join LINK", "go where somebody's link leads"),
+    ("/attach FILE", "send a picture, a PDF or a text"),
     ("/export [file]", "save the transcript: .md, .json or .jsonl"),
     ("/help", "this"),
     ("/exit", "leave (Ctrl-D does the same); the agents go on"),
@@ -151,6 +153,8 @@ def _command(text: str, agents: tuple[str, ...]) -> Intent:  # noqa: C901 — on
             return _fork(rest)
         case "approve" | "reject" | "answer" as verb:
             return _response(verb, rest)
+        case "attach":
+            return Attach(rest) if rest else Misread("/attach needs a file")
         case "export":
             return Export(rest)
         case "exit":

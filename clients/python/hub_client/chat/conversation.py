@@ -1,8 +1,9 @@
 """What a chat shows of a session, apart from how: entries that stay, and lanes of what is happening now."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Literal, assert_never
+from typing import Any, Literal, assert_never
 
 from hub.protocol.events import (
     AgentAuthor,
@@ -178,7 +179,8 @@ class Conversation:
                 author = event.data.author
                 if author.id == self.me:
                     self.said = (event.data.message, event.data.text)
-                return [UserSaid(author.name, event.data.text, author.id == self.me, event.data.to)]
+                text = "\n".join([event.data.text, *map(_attached, event.data.parts)]).strip()
+                return [UserSaid(author.name, text, author.id == self.me, event.data.to)]
             case RunQueued() | RunStarted():
                 self.runs[event.run or ""] = None
             case TurnStarted():
@@ -357,3 +359,10 @@ class Conversation:
         turns = f"{data.turns} turn" + ("s" if data.turns != 1 else "")
         tokens = data.usage.prompt_tokens + data.usage.completion_tokens
         return [Notice(f"{turns} · {tokens:,} tokens · {data.duration_ms / 1000:.1f} s")]
+
+
+def _attached(part: Mapping[str, Any]) -> str:
+    """A line about what a message has beside its words; empty for words."""
+    if part.get("type") != "attachment":
+        return ""
+    return f"[{part.get('name')}, {part.get('media_type')}, {part.get('size'):,} bytes]"

@@ -1,5 +1,7 @@
 """What the slash commands do, and how a message is sent."""
 
+import asyncio
+import mimetypes
 from pathlib import Path
 from typing import assert_never
 
@@ -59,6 +61,8 @@ class Errands:
                 await self._go_back(intent)
             case intents.Respond():
                 await self._respond(intent)
+            case intents.Attach():
+                await self._attach(intent.path)
             case intents.Export():
                 await self._export(intent.path)
             case intents.Exit():
@@ -183,6 +187,17 @@ class Errands:
         others = [session for session in sessions if session.id != here]
         await self._seat.open(choose_session(sessions if which else others, which or "1"))
 
+    async def _attach(self, path: str) -> None:
+        session = self._seat.joined()
+        try:
+            name, content = await asyncio.to_thread(_read, path)
+        except OSError as e:
+            await self._screen.show(Notice(f"cannot read {path}: {e.strerror}", Tone.ERROR))
+            return
+        kind, _ = mimetypes.guess_type(name)
+        made = await self._hub.rest.upload(session.id, content, name=name, media_type=kind)
+        await session.send(attachments=[made.id])
+
     async def _export(self, path: str) -> None:
         session = self._seat.joined()
         name = path or f"session-{session.id[-12:]}.md"
@@ -213,3 +228,8 @@ def _save(name: str, text: str) -> Path:
     target = Path(name).expanduser()
     target.write_text(text)
     return target
+
+
+def _read(path: str) -> tuple[str, bytes]:
+    file = Path(path).expanduser()
+    return file.name, file.read_bytes()

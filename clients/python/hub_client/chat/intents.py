@@ -124,6 +124,11 @@ class Search:
 
 
 @dataclass(frozen=True, slots=True)
+class Attach:
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
 class Export:
     path: str
 
@@ -147,6 +152,7 @@ Intent = (
     | ListSessions
     | Open
     | Search
+    | Attach
     | ListTeams
     | Agents
     | Rename
