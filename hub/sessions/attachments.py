@@ -34,11 +34,23 @@ class Quotas:
 
 
 class Attachments:
-    """Uploads and downloads."""
+    """Uploads and downloads. `at_once` bounds the uploads of this worker, `per_session` the attachments of a session;
+    `idle_s` is how long is waited for the next part of an upload, in seconds."""
 
-    def __init__(self, store: Store, quotas: Quotas) -> None:
+    def __init__(
+        self,
+        store: Store,
+        quotas: Quotas,
+        *,
+        at_once: int = UPLOADS,
+        per_session: int = PER_SESSION,
+        idle_s: float = IDLE_S,
+    ) -> None:
         self._store = store
         self._quotas = quotas
+        self._at_once = at_once
+        self._per_session = per_session
+        self._idle_s = idle_s
         self._under_way = 0
 
     async def upload(
@@ -62,12 +74,13 @@ class Attachments:
         most = self._quotas.one if size is None else size
         if most > self._quotas.one or not self._quotas.one:
             raise too_large("attachment", self._quotas.one)
-        if self._under_way >= UPLOADS:
+        if self._under_way >= self._at_once:
             raise Unavailable("too many uploads are under way", retry_after=2.0)
         self._under_way += 1
         try:
             async with asyncio.timeout(UPLOAD_S):
-                return await self._receive(principal, id_, _Parts(body, self._quotas.one), name, media_type, most)
+                parts = _Parts(body, self._quotas.one, self._idle_s)
+                return await self._receive(principal, id_, parts, name, media_type, most)
         except TimeoutError as e:
             raise BadRequest("the body did not arrive in time") from e
         finally:
@@ -107,7 +120,7 @@ class Attachments:
         async with self._store.transaction(person=principal.user, session=session) as db:
             await reach(db, principal, session, Action.SEND, lock=True)
             in_session, count = await attachments.used(db, session)
-            if in_session + most > self._quotas.session or count >= PER_SESSION:
+            if in_session + most > self._quotas.session or count >= self._per_session:
                 raise too_large("session_quota", self._quotas.session)
             if await attachments.charged(db, principal.user) + most > self._quotas.user:
                 raise too_large("user_quota", self._quotas.user)
@@ -159,9 +172,10 @@ class Attachments:
 class _Parts:
     """A body in pieces of one size, the last one shorter or empty."""
 
-    def __init__(self, body: AsyncIterator[bytes], most: int) -> None:
+    def __init__(self, body: AsyncIterator[bytes], most: int, idle_s: float) -> None:
         self._body = body
         self._most = most
+        self._idle_s = idle_s
         self._seen = 0
         self._buffer = bytearray()
         self._ended = False
@@ -170,7 +184,7 @@ class _Parts:
         """The next piece; empty after the last one. Raises `TooLarge`, and `BadRequest` when nothing comes."""
         while len(self._buffer) < PIECE and not self._ended:
             try:
-                async with asyncio.timeout(IDLE_S):
+                async with asyncio.timeout(self._idle_s):
                     part = await anext(self._body, None)
             except TimeoutError as e:
                 raise BadRequest("the body did not arrive in time") from e

@@ -5,6 +5,7 @@ import base64
 import hashlib
 import os
 from collections.abc import AsyncGenerator, AsyncIterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,19 @@ import asyncpg
 import httpx2
 import pytest
 
+from hub.domain.errors import BadRequest, TooLarge, Unavailable
+from hub.domain.ids import UserId, new_id
+from hub.domain.organisation import FIRST_ORGANISATION
+from hub.domain.principal import Principal
+from hub.sessions.attachments import Attachments, Quotas
+from hub.store import users
 from hub.store.attachments import PIECE
+from hub.store.database import Store
 from tests.api.people import Json, fresh, open_session, problem
 from tests.conftest import Cluster, running_worker, settings_for
 from tests.driver import PASSWORD, Door
 from tests.engine.fake_openai import fake_openai
+from tests.store.conftest import make_session
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 4
 MOST, PER_SESSION, PER_USER = 600_000, 700_000, 1_000_000
@@ -284,3 +293,34 @@ async def test_a_model_that_sees_is_shown_pictures_and_others_are_told_of_them(
     assert picture["id"] in kept[0]
     assert base64.b64encode(PNG).decode()[:40] not in kept[0]
     await cluster.drop(dsn)
+
+
+async def test_uploads_are_bounded(store: Store) -> None:
+    """How many at once, how long one is waited for, and how many a session has."""
+    user, org = UserId(new_id()), FIRST_ORGANISATION
+    async with store.transaction() as db:
+        await users.create(db, id=user, name=f"user {user}", password_hash=None, is_admin=False, org=org)
+        session = await make_session(db, user)
+    ends = datetime.now(UTC) + timedelta(hours=1)
+    principal = Principal(user, "ada", is_admin=False, auth_version=1, credential="token:x", expires_at=ends)
+    bounded = Attachments(store, Quotas(1_000, 10_000, 10_000), at_once=1, per_session=1, idle_s=0.3)
+
+    async def body(*parts: bytes, stalls: bool = False) -> AsyncGenerator[bytes]:
+        for part in parts:
+            yield part
+        if stalls:
+            await asyncio.Event().wait()
+
+    async def upload(content: AsyncGenerator[bytes]) -> Any:
+        return await bounded.upload(principal, session, content, name="a", media_type=None, size=None)
+
+    async def busy() -> None:
+        await asyncio.sleep(0)  # the first one has begun then
+        with pytest.raises(Unavailable):
+            await upload(body(b"a"))
+
+    with pytest.raises(BadRequest, match="in time"):
+        await asyncio.gather(upload(body(b"a", stalls=True)), busy())
+    assert (await upload(body(b"a", b"b"))).size == 2, "who was refused holds no place"
+    with pytest.raises(TooLarge):
+        await upload(body(b"a"))

@@ -7,9 +7,11 @@ from typing import Any
 import asyncpg
 import httpx2
 import pytest
+from sqlalchemy import text
 
+from hub.domain.errors import Conflict
 from hub.engine.teams.rules import Names
-from hub.sessions.teams import Teams
+from hub.sessions.teams import MAX_TEAMS, Teams
 from hub.store.database import Store
 from tests.api.people import fresh, open_session, problem
 from tests.driver import Door, Refused
@@ -181,3 +183,15 @@ async def test_a_team_of_an_organisation_is_nobody_elses(two_workers: tuple[Door
         # Also who belongs to both opens no session with it elsewhere.
         problem(await admin.post("/v1/sessions", json={"team": name}), 400, "bad_request")
         assert (await admin.post("/v1/sessions", json={"team": name, "organisation": org})).status_code == 201
+
+
+async def test_imports_of_one_team_wait_for_each_other_and_teams_are_bounded(store: Store) -> None:
+    teams = Teams(store, names=lambda: Names(models=[], tools=[]), files=lambda: ())
+    added = await asyncio.gather(*(teams.put(None, team("crew", f"agent{n}")) for n in range(5)))
+    assert sorted(one.version for one in added) == [1, 2, 3, 4, 5]
+    rows = "INSERT INTO teams (name, version, source) SELECT 'bulk' || g, 1, 'x' FROM generate_series(2, :teams) AS g"
+    async with store.transaction() as db:
+        await db.execute(text(rows), {"teams": MAX_TEAMS})
+    with pytest.raises(Conflict, match="500 teams"):
+        await teams.put(None, team("another"))
+    assert (await teams.put(None, team("crew", "more"))).version == 6
