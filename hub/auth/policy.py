@@ -116,6 +116,7 @@ ROUTES: Mapping[str, Rule] = {
     "GET /v1/organisations": Gate.KNOWN,
     "POST /v1/organisations": Gate.ADMIN,
     "PATCH /v1/organisations/{id}": Gate.ACCOUNT,
+    "PUT /v1/organisations/{id}/keep": Gate.ACCOUNT,
     "GET /v1/organisations/{id}/members": Gate.ACCOUNT,
     "PUT /v1/organisations/{id}/members/{user}": Gate.ACCOUNT,
     "DELETE /v1/organisations/{id}/members/{user}": Gate.ACCOUNT,

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from hub.cli import reach
-from hub.domain.organisation import Organisation, OrgMember, OrgRole
+from hub.domain.organisation import SHORTEST_KEPT_S, Organisation, OrgKeep, OrgMember, OrgRole
 from hub.sessions.organisations import Organisations
 from hub.settings import Settings
 from hub.store.database import Store
@@ -114,6 +114,30 @@ def remove(org: str, user: str, data_dir: DataDir = None) -> None:
     typer.echo(f"{user} does not belong to {org} any more.")
 
 
+@cli.command("keep")
+def keep(
+    org: str,
+    sessions_s: Annotated[
+        int | None, typer.Option(min=SHORTEST_KEPT_S, help="Sessions in which nothing happens are deleted after this.")
+    ] = None,
+    deleted_s: Annotated[
+        int | None, typer.Option(min=SHORTEST_KEPT_S, help="What was said in deleted sessions is removed after this.")
+    ] = None,
+    as_json: AsJson = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Say how long an organisation keeps its sessions, in seconds; what is left out is as long as the hub's own time.
+
+    Where the hub's own time is shorter (HUB_KEEP_SESSIONS_S, HUB_KEEP_DELETED_S), that one holds."""
+
+    async def change(dsn: str) -> Organisation:
+        async with _organisations(dsn) as organisations:
+            return await organisations.keep(None, org, OrgKeep(sessions_s, deleted_s))
+
+    with reach.database(_settings(data_dir)) as dsn:
+        _show(asyncio.run(change(dsn)), as_json=as_json)
+
+
 @asynccontextmanager
 async def _organisations(dsn: str) -> AsyncGenerator[Organisations]:
     store = Store(dsn, pool_size=2)
@@ -128,5 +152,7 @@ def _settings(data_dir: Path | None) -> Settings:
 
 
 def _show(org: Organisation, *, as_json: bool) -> None:
-    row = {"id": org.id, "name": org.name, "guests": org.guests}
-    typer.echo(json.dumps(row) if as_json else f"{org.id}  {org.name}" + ("  guests" if org.guests else ""))
+    keep = {"sessions_s": org.keep.sessions_s, "deleted_s": org.keep.deleted_s}
+    row = {"id": org.id, "name": org.name, "guests": org.guests, "keep": keep}
+    own = "".join(f"  {what}={seconds}" for what, seconds in keep.items() if seconds is not None)
+    typer.echo(json.dumps(row) if as_json else f"{org.id}  {org.name}" + ("  guests" if org.guests else "") + own)

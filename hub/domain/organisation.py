@@ -10,6 +10,10 @@ FIRST_ORGANISATION = OrganisationId("00000000-0000-7000-8000-000000000000")
 """Where everybody is at home who has not been put elsewhere: on a hub that knows of no others, everybody."""
 
 
+SHORTEST_KEPT_S = 60
+"""No organisation keeps its sessions for less: a fork takes less, which is hidden like deleted ones meanwhile."""
+
+
 class OrgRole(StrEnum):
     """What somebody is in an organisation. It gives no rights in its sessions: those come from being a member there."""
 
@@ -25,6 +29,16 @@ class OrgRole(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class OrgKeep:
+    """How long, in seconds, an organisation keeps sessions in which nothing happens any more (`sessions_s`), and what
+    was said in those that were deleted (`deleted_s`). Where the hub's own time is shorter, that one holds; None: the
+    hub's."""
+
+    sessions_s: int | None = None
+    deleted_s: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Organisation:
     """An organisation as one of its people sees it. `guests`: people of elsewhere may be invited to sessions. `home`:
     sessions this person opens without saying where belong to it."""
@@ -35,6 +49,7 @@ class Organisation:
     role: OrgRole | None
     home: bool
     created_at: datetime
+    keep: OrgKeep
 
 
 @dataclass(frozen=True, slots=True)

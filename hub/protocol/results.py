@@ -92,6 +92,14 @@ class MemberResult(Wire):
     role: str
 
 
+class KeptFor(Wire):
+    """How long an organisation keeps sessions in which nothing happens any more, and what was said in deleted ones, in
+    seconds; null: as long as the hub. Where the hub's time is shorter, that one holds."""
+
+    sessions_s: int | None
+    deleted_s: int | None
+
+
 class OrganisationResult(Wire):
     """An organisation the caller belongs to; `home`: sessions opened without saying where belong to it."""
 
@@ -101,6 +109,7 @@ class OrganisationResult(Wire):
     home: bool
     guests: bool
     created_at: str
+    keep: KeptFor
 
 
 class OrganisationMemberResult(Wire):

@@ -6,7 +6,7 @@ from hub.auth.names import clean_name
 from hub.auth.policy import OrgAction, require_account, require_admin, require_org_role
 from hub.domain.errors import Conflict, NotFound
 from hub.domain.ids import OrganisationId, SessionId, UserId, new_id, parse_id
-from hub.domain.organisation import Organisation, OrgMember, OrgRole
+from hub.domain.organisation import Organisation, OrgKeep, OrgMember, OrgRole
 from hub.domain.principal import Principal
 from hub.domain.session import Role
 from hub.protocol.events import MemberRemovedData, MemberUpdatedData
@@ -70,6 +70,17 @@ class Organisations:
             found = await _reach(db, principal, org, OrgAction.UPDATE)
             await organisations.update(db, found.id, name=cleaned, guests=guests)
             await _audited(db, principal, "organisation.update", found.id, address, {"guests": guests})
+            return await _known(db, found.id, _who(principal))
+
+    async def keep(
+        self, principal: Principal | None, org: str, keep: OrgKeep, *, address: str | None = None
+    ) -> Organisation:
+        """Change how long the organisation keeps its sessions; what is over by now goes with the next sweep."""
+        async with self._store.transaction(person=_who(principal)) as db:
+            found = await _reach(db, principal, org, OrgAction.UPDATE)
+            await organisations.keep(db, found.id, keep)
+            detail = {"sessions_s": keep.sessions_s, "deleted_s": keep.deleted_s}
+            await _audited(db, principal, "organisation.keep", found.id, address, detail)
             return await _known(db, found.id, _who(principal))
 
     async def members(

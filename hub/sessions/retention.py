@@ -15,7 +15,8 @@ from hub.store.database import Store
 
 @dataclass(frozen=True, slots=True)
 class Keep:
-    """How long what is kept, in seconds; None: for ever. `deleted_s` is for what was said in sessions that were
+    """How long what is kept at most, in seconds; None: for ever; an organisation may want the first two shorter
+    (`OrgKeep`). `deleted_s` is for what was said in sessions that were
     deleted, `sessions_s` for sessions in which nothing happens any more, `addresses_s` for those in the audit trail."""
 
     deleted_s: float
@@ -49,8 +50,7 @@ class Retention:
 
     async def sweep(self) -> None:
         """Remove all that has had its time. Raises `Unavailable`."""
-        if self._keep.sessions_s is not None:
-            await self._close_unused(self._keep.sessions_s)
+        await self._close_unused()
         while found := await self._deleted():
             for session in found:
                 await self._erasure.purge(session)
@@ -61,11 +61,11 @@ class Retention:
             while await self._forget_addresses(self._keep.addresses_s):
                 pass
 
-    async def _close_unused(self, age_s: float) -> None:
+    async def _close_unused(self) -> None:
         after: SessionId | None = None
         while True:
             async with self._store.statements() as db:
-                old, after = await retention.unused(db, age_s=age_s, after=after)
+                old, after = await retention.unused(db, age_s=self._keep.sessions_s, after=after)
             for session in old:
                 await self._erasure.delete(session, {"reason": "retention"})
             if after is None:

@@ -7,12 +7,13 @@ from sqlalchemy import text
 
 from hub.domain.errors import Conflict
 from hub.domain.ids import OrganisationId, SessionId, UserId
-from hub.domain.organisation import Organisation, OrgMember, OrgRole
+from hub.domain.organisation import Organisation, OrgKeep, OrgMember, OrgRole
 from hub.store import pages
 from hub.store.database import Db
 from hub.store.users import name_key
 
-_COLUMNS = "o.id::text, o.name, o.guests, m.role, coalesce(u.home_org_id = o.id, false) AS home, o.created_at"
+_OWN = "o.id::text, o.name, o.guests, o.keep_sessions_s, o.keep_deleted_s, o.created_at"
+_COLUMNS = f"{_OWN}, m.role, coalesce(u.home_org_id = o.id, false) AS home"
 
 _CREATE = text("""
     INSERT INTO organisations (id, name, name_key, guests) VALUES (CAST(:id AS uuid), :name, :key, :guests)
@@ -37,8 +38,8 @@ _OF_USER = text(f"""
     ORDER BY o.name_key
 """)
 
-_PAGE = text("""
-    SELECT o.id::text, o.name, o.guests, NULL AS role, false AS home, o.created_at FROM organisations o
+_PAGE = text(f"""
+    SELECT {_OWN}, NULL AS role, false AS home FROM organisations o
     WHERE CAST(:after AS uuid) IS NULL OR o.id > CAST(:after AS uuid)
     ORDER BY o.id LIMIT :limit
 """)
@@ -47,6 +48,10 @@ _UPDATE = text("""
     UPDATE organisations SET name = coalesce(:name, name), name_key = coalesce(:key, name_key),
         guests = coalesce(:guests, guests)
     WHERE id = CAST(:org AS uuid)
+""")
+
+_KEEP = text("""
+    UPDATE organisations SET keep_sessions_s = :sessions_s, keep_deleted_s = :deleted_s WHERE id = CAST(:org AS uuid)
 """)
 
 _MEMBERS = text("""
@@ -161,6 +166,11 @@ async def update(db: Db, org: OrganisationId, *, name: str | None = None, guests
     await db.execute(_UPDATE, {"org": org, "name": name, "key": key, "guests": guests})
 
 
+async def keep(db: Db, org: OrganisationId, keep: OrgKeep) -> None:
+    """How long it keeps its sessions from now on."""
+    await db.execute(_KEEP, {"org": org, "sessions_s": keep.sessions_s, "deleted_s": keep.deleted_s})
+
+
 async def members(
     db: Db, org: OrganisationId, *, limit: int, cursor: str | None = None
 ) -> tuple[list[OrgMember], str | None]:
@@ -224,4 +234,5 @@ def _organisation(row: Any) -> Organisation:
         role=OrgRole(row.role) if row.role is not None else None,
         home=row.home,
         created_at=row.created_at,
+        keep=OrgKeep(row.keep_sessions_s, row.keep_deleted_s),
     )

@@ -10,17 +10,28 @@ from hub.store.database import Db
 BATCH = 1_000
 SESSIONS_AT_ONCE = 50
 
+# Of the hub's own time (None: for ever) and that of the organisation the shorter one holds.
+_KEPT = "clock_timestamp() - make_interval(secs => least(CAST(:age_s AS double precision), o.{own}))"
+_SHORTEST = """clock_timestamp() - make_interval(secs => least(
+    CAST(:age_s AS double precision), (SELECT min({own}) FROM organisations)))"""
 _BEFORE = "clock_timestamp() - make_interval(secs => CAST(:age_s AS double precision))"
 
 _DELETED = text(f"""
-    SELECT id::text FROM sessions WHERE deleted_at IS NOT NULL AND deleted_at <= {_BEFORE}
-    ORDER BY deleted_at LIMIT {SESSIONS_AT_ONCE}
+    SELECT s.id::text FROM sessions s JOIN organisations o ON o.id = s.org_id
+    WHERE s.deleted_at IS NOT NULL AND s.deleted_at <= {_SHORTEST.format(own="keep_deleted_s")}
+      AND s.deleted_at <= {_KEPT.format(own="keep_deleted_s")}
+    ORDER BY s.deleted_at LIMIT {SESSIONS_AT_ONCE}
 """)
 
 # By id, for `updated_at` has no index; ids grow with the time at which a session was made.
 _PAGE = text(f"""
-    SELECT id::text, deleted_at IS NULL AND updated_at <= {_BEFORE} AS is_old, created_at <= {_BEFORE} AS may_be
-    FROM sessions WHERE id > CAST(:after AS uuid) ORDER BY id LIMIT {BATCH}
+    SELECT s.id::text,
+           s.deleted_at IS NULL AND coalesce(s.updated_at <= {_KEPT.format(own="keep_sessions_s")}, false) AS is_old,
+           s.created_at <= {_SHORTEST.format(own="keep_sessions_s")} AS may_be
+    FROM sessions s JOIN organisations o ON o.id = s.org_id
+    WHERE s.id > CAST(:after AS uuid) AND (CAST(:age_s AS double precision) IS NOT NULL
+        OR (SELECT true FROM organisations WHERE keep_sessions_s IS NOT NULL LIMIT 1))
+    ORDER BY s.id LIMIT {BATCH}
 """)
 
 
@@ -60,13 +71,13 @@ _ADDRESSES = text(f"""
 
 
 async def deleted(db: Db, *, age_s: float) -> list[SessionId]:
-    """Some sessions that were deleted so long ago, the longest first."""
+    """Some sessions that were deleted so long ago, or so long as their organisation keeps such, the longest first."""
     return [SessionId(row.id) for row in await db.execute(_DELETED, {"age_s": age_s})]
 
 
-async def unused(db: Db, *, age_s: float, after: SessionId | None) -> tuple[list[SessionId], SessionId | None]:
-    """Of some sessions after this one those in which nothing has happened for so long, and where to go on (None: there
-    are no more)."""
+async def unused(db: Db, *, age_s: float | None, after: SessionId | None) -> tuple[list[SessionId], SessionId | None]:
+    """Of some sessions after this one those in which nothing has happened for so long, or so long as their organisation
+    keeps such, and where to go on (None: there are no more)."""
     first = after or SessionId("00000000-0000-0000-0000-000000000000")
     rows = (await db.execute(_PAGE, {"age_s": age_s, "after": first})).all()
     more = len(rows) == BATCH and rows[-1].may_be

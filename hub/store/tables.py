@@ -64,13 +64,16 @@ _UUID = Uuid(as_uuid=False)
 
 
 class OrganisationRow(Base):
-    """A tenant. `guests`: its sessions may have members who do not belong to it otherwise."""
+    """A tenant. `guests`: its sessions may have members who do not belong to it otherwise. `keep_…_s`: as the hub's
+    settings of these names, where it is to be shorter."""
 
     __tablename__ = "organisations"
     id: Mapped[str] = mapped_column(_UUID, primary_key=True)
     name: Mapped[str]
     name_key: Mapped[str] = mapped_column(unique=True)
     guests: Mapped[bool] = mapped_column(server_default=sql("false"))
+    keep_sessions_s: Mapped[int | None] = mapped_column(BigInteger)
+    keep_deleted_s: Mapped[int | None] = mapped_column(BigInteger)
     created_at: Mapped[datetime] = mapped_column(server_default=_NOW)
 
 

@@ -80,6 +80,7 @@ BODIES: dict[str, Any] = {
     "POST /v1/api-keys": lambda: {"name": "matrix", "scopes": ["admin"]},
     "POST /v1/organisations": lambda: {"name": fresh("org")},
     "PATCH /v1/organisations/{id}": lambda: {"guests": True},
+    "PUT /v1/organisations/{id}/keep": lambda: {"sessions_s": None, "deleted_s": 60},
     "PUT /v1/organisations/{id}/members/{user}": lambda: {"role": "member"},
     "POST /v1/sessions": lambda: {"team": "scripted"},
     "PATCH /v1/sessions/{id}": lambda: {"title": "matrix"},

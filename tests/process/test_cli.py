@@ -192,6 +192,9 @@ def test_organisations_are_made_and_filled(command: Command, cluster: Cluster) -
     assert command("org", "remove", made["id"], "ann", **outside).returncode == 0
     rows = [json.loads(line) for line in command("org", "members", "acme", "--json", **outside).stdout.splitlines()]
     assert {row["name"]: row["role"] for row in rows} == {"bob": "member", "cid": "owner"}
+    kept = command("org", "keep", "acme", "--sessions-s", "86400", "--json", **outside)
+    assert json.loads(kept.stdout)["keep"] == {"sessions_s": 86400, "deleted_s": None}
+    assert command("org", "keep", "acme", "--deleted-s", "5", **outside).returncode == 2
     assert command("org", "members", "nowhere", **outside).stderr == "hub: no such organisation\n"
 
 

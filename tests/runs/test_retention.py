@@ -17,10 +17,49 @@ TABLES = ("events", "messages", "runs", "checkpoints", "members", "participation
 async def sweeping(cluster: Cluster, redis_url: str) -> AsyncIterator[tuple[Door, str]]:
     """A hub that sweeps all the time, and its database."""
     dsn = await cluster.clone()
-    settings = settings_for(dsn, redis_url, sweep_s=0.2, keep_deleted_s=60, keep_sessions_s=3600, keep_addresses_s=60)
+    settings = settings_for(dsn, redis_url, sweep_s=0.2, keep_deleted_s=3600, keep_sessions_s=3600, keep_addresses_s=60)
     async with running_worker(settings) as door:
         yield door, dsn
     await cluster.drop(dsn)
+
+
+async def test_an_organisation_may_keep_its_sessions_for_a_shorter_time(sweeping: tuple[Door, str]) -> None:
+    door, dsn = sweeping
+    database = await asyncpg.connect(dsn)
+    async with await door.person("ann") as ann, door.rest(ann.token) as rest:
+        await database.execute("UPDATE users SET is_admin = true")
+        org = (await rest.post("/v1/organisations", json={"name": "brief"})).json()["id"]
+        refused = await rest.put(f"/v1/organisations/{org}/keep", json={"sessions_s": 59, "deleted_s": None})
+        assert (refused.status_code, refused.json()["code"]) == (400, "bad_request")
+        kept = await rest.put(f"/v1/organisations/{org}/keep", json={"sessions_s": 120, "deleted_s": 240})
+        assert kept.json()["keep"] == {"sessions_s": 120, "deleted_s": 240}
+        await rest.put("/v1/organisations/brief/keep", json={"sessions_s": 120, "deleted_s": 60})
+        theirs, gone, others, stays = [
+            (await rest.post("/v1/sessions", json={"team": "scripted", **place})).json()["id"]
+            for place in ({"organisation": org}, {"organisation": org}, {}, {})
+        ]
+        for session in (gone, stays):
+            await rest.delete(f"/v1/sessions/{session}")
+        await ann.ask("session.join", session=theirs)
+        old = "now() - interval '5 minutes'"
+        await database.execute(f"UPDATE sessions SET deleted_at = {old} WHERE deleted_at IS NOT NULL")
+        await database.execute(f"UPDATE sessions SET updated_at = {old}, created_at = {old}")
+        await ann.expect("member.removed")
+        async with asyncio.timeout(15):
+            while await database.fetchval("SELECT true FROM sessions WHERE id = $1", gone):  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+        assert (await rest.get(f"/v1/sessions/{theirs}")).status_code == 404
+        assert (await rest.get(f"/v1/sessions/{others}")).status_code == 200
+        assert await database.fetchval("SELECT true FROM sessions WHERE id = $1", stays)
+        about = f"organisation:{org}"
+        trail = await database.fetch(
+            "SELECT detail FROM audit WHERE object = $1 AND action = 'organisation.keep'", about
+        )
+        assert len(trail) == 2
+        # Taken back: as long as the hub.
+        back = await rest.put(f"/v1/organisations/{org}/keep", json={"sessions_s": None, "deleted_s": None})
+        assert back.json()["keep"] == {"sessions_s": None, "deleted_s": None}
+    await database.close()
 
 
 async def test_what_has_had_its_time_is_removed_and_nothing_else(sweeping: tuple[Door, str]) -> None:
@@ -31,6 +70,8 @@ async def test_what_has_had_its_time_is_removed_and_nothing_else(sweeping: tuple
         return int(await database.fetchval(f"SELECT count(*) FROM {table} WHERE {condition}", *values))
 
     async with await door.person("ann") as ann, door.rest(ann.token) as rest:
+        # What an organisation would keep for longer than the hub does is not kept for longer.
+        await database.execute("UPDATE organisations SET keep_sessions_s = 1000000000, keep_deleted_s = 1000000000")
         gone, fresh, unused, used = [
             (await rest.post("/v1/sessions", json={"team": "scripted"})).json()["id"] for _ in range(4)
         ]
@@ -60,7 +101,7 @@ async def test_what_has_had_its_time_is_removed_and_nothing_else(sweeping: tuple
         await database.execute("SET session_replication_role = replica")
         await database.execute("UPDATE audit SET at = now() - interval '2 minutes' WHERE action = 'user.create'")
         await database.execute("SET session_replication_role = DEFAULT")
-        await database.execute("UPDATE sessions SET deleted_at = now() - interval '2 minutes' WHERE id = $1", gone)
+        await database.execute("UPDATE sessions SET deleted_at = now() - interval '2 hours' WHERE id = $1", gone)
         # Last: an unused session is closed, and removed when that, too, is long enough ago.
         old = "updated_at = now() - interval '2 hours', created_at = now() - interval '2 hours'"
         await database.execute(f"UPDATE sessions SET {old} WHERE id = $1", unused)

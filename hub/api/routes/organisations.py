@@ -10,9 +10,9 @@ from hub.api.openapi import problems
 from hub.api.routes.members import UserPath
 from hub.api.shapes import NO_NUL, Body, Cursor, Flag, Limit, Page
 from hub.auth.names import PATTERN
-from hub.domain.organisation import Organisation, OrgMember, OrgRole
+from hub.domain.organisation import SHORTEST_KEPT_S, Organisation, OrgKeep, OrgMember, OrgRole
 from hub.protocol.frames import timestamp
-from hub.protocol.results import OrganisationMemberResult, OrganisationResult
+from hub.protocol.results import KeptFor, OrganisationMemberResult, OrganisationResult
 from hub.protocol.text import Name
 
 OrganisationPath = Annotated[
@@ -35,6 +35,16 @@ class OrganisationPatch(Body):
     guests: Flag | None = None
 
 
+KeptSeconds = Annotated[int, Field(ge=SHORTEST_KEPT_S, lt=2**53, strict=True)]
+
+
+class OrganisationKeepBody(Body):
+    """In seconds; null: as long as the hub. Where the hub's time is shorter, that one holds."""
+
+    sessions_s: KeptSeconds | None
+    deleted_s: KeptSeconds | None
+
+
 class OrganisationMemberBody(Body):
     role: Literal["owner", "admin", "member"]
 
@@ -55,6 +65,15 @@ async def update(
     """Change an organisation's name, or whether guests are welcome."""
     changed = await wired.organisations.update(caller, org, name=body.name, guests=body.guests, address=address)
     return _result(changed)
+
+
+async def keep(
+    org: OrganisationPath, body: OrganisationKeepBody, caller: Caller, wired: Wired, address: Address
+) -> OrganisationResult:
+    """Say how long an organisation keeps sessions in which nothing happens any more (`sessions_s`; they are deleted
+    then), and what was said in deleted ones (`deleted_s`; it is removed then)."""
+    kept = OrgKeep(body.sessions_s, body.deleted_s)
+    return _result(await wired.organisations.keep(caller, org, kept, address=address))
 
 
 async def members(
@@ -90,6 +109,7 @@ def _result(org: Organisation) -> OrganisationResult:
         home=org.home,
         guests=org.guests,
         created_at=timestamp(org.created_at),
+        keep=KeptFor(sessions_s=org.keep.sessions_s, deleted_s=org.keep.deleted_s),
     )
 
 
@@ -104,6 +124,7 @@ def router() -> APIRouter:
     routes.add_api_route("", create, methods=["POST"], status_code=201, responses=problems(400, 401, 403, 409, 413))
     routes.add_api_route("", page, methods=["GET"], responses=problems(401))
     routes.add_api_route("/{id}", update, methods=["PATCH"], responses=known | problems(409, 413))
+    routes.add_api_route("/{id}/keep", keep, methods=["PUT"], responses=known | problems(413))
     routes.add_api_route("/{id}/members", members, methods=["GET"], responses=known)
     routes.add_api_route("/{id}/members/{user}", put, methods=["PUT"], responses=known | problems(409, 413))
     routes.add_api_route(
