@@ -10,7 +10,7 @@ from starlette.middleware.cors import CORSMiddleware
 import hub
 from hub.api import errors, openapi, rate_limit
 from hub.api.body import BodyLimit
-from hub.api.boundary import RequestBoundary
+from hub.api.boundary import RequestBoundary, RequestIds
 from hub.api.deadline import RequestDeadline
 from hub.api.headers import SecurityHeaders
 from hub.api.host import HostCheck
@@ -113,6 +113,7 @@ def _wrap(app: FastAPI, services: Services) -> None:
     """Innermost first."""
     app.add_middleware(RequestDeadline)  # from when the body is there
     app.add_middleware(BodyLimit)
+    app.add_middleware(RequestBoundary)  # here, for its answers are limited and read by pages like all others …
     app.add_middleware(AddressLimit, limits=services.rate_limits)
     if services.allowed_origins:
         app.add_middleware(
@@ -124,5 +125,6 @@ def _wrap(app: FastAPI, services: Services) -> None:
             max_age=600,
         )
     app.add_middleware(HostCheck, hosts=Hosts(services.allowed_hosts))
+    app.add_middleware(RequestBoundary)  # … and here for what those between refuse
     app.add_middleware(SecurityHeaders)
-    app.add_middleware(RequestBoundary)
+    app.add_middleware(RequestIds)

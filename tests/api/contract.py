@@ -45,7 +45,10 @@ async def world_of_askers(cluster: Cluster, redis_url: str) -> AsyncGenerator[Wo
     dsn = await cluster.clone()
     async with running_worker(settings_for(dsn, redis_url, access_token_s=86_400)) as door:
         async with door.rest() as rest:
-            world = World(door, (await rest.get("/openapi.json")).json())
+            # On a busy machine the first who asks may be told to come again: it is written then.
+            while (document := await rest.get("/openapi.json")).status_code == 503:
+                pass
+            world = World(door, document.json())
         world.dsn = dsn
         for who in WHO[1:]:
             world.tokens[who] = await door.register(world.names[who])

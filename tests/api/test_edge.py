@@ -12,7 +12,7 @@ import pytest
 from starlette.types import Message, Receive, Scope, Send
 
 from hub.api.body import MAX_BODY_BYTES, BodyLimit
-from hub.api.boundary import RequestBoundary
+from hub.api.boundary import RequestBoundary, RequestIds
 from hub.api.deadline import RequestDeadline
 from tests.api.conftest import ALLOWED_ORIGIN
 from tests.api.people import open_session, problem, somebody
@@ -120,6 +120,20 @@ async def test_a_body_over_the_limit(hub: Door) -> None:
         assert (await rest.post("/v1/sessions", content=fits, headers=headers)).status_code == 201
 
 
+async def test_what_is_refused_on_the_way_has_the_headers_of_every_answer(hub: Door) -> None:
+    async with hub.rest() as rest:
+        body = b" " * (MAX_BODY_BYTES + 1)
+        answer = await rest.post("/v1/sessions", content=body, headers={"Origin": ALLOWED_ORIGIN})
+        problem(answer, 413, "too_large")
+        assert answer.headers["access-control-allow-origin"] == ALLOWED_ORIGIN
+        assert answer.headers["ratelimit-remaining"]
+        assert answer.headers["content-security-policy"]
+        assert answer.headers.get_list("x-request-id") == [answer.json()["request"]]
+        other = await rest.get("/v1/me", headers={"Host": "no/host"})
+        problem(other, 400, "bad_request")
+        assert other.headers["content-security-policy"]
+
+
 async def _unread(scope: Scope, receive: Receive, send: Send) -> None:
     raise AssertionError("must not get here")
 
@@ -134,7 +148,7 @@ async def _answer(app: RequestBoundary, receive: Receive) -> list[Message]:
     async def send(message: Message) -> None:
         sent.append(message)
 
-    await app(_post(), receive, send)
+    await RequestIds(app)(_post(), receive, send)
     return sent
 
 
