@@ -83,7 +83,7 @@ class Connection:
         self.principal = principal
         self.followers: dict[SessionId, Follower] = {}
         self.closing = False
-        self.outbox = Outbox(transport.write, self._too_slow, max_bytes=options.outbox_bytes)
+        self.outbox = Outbox(transport.transport, self._too_slow, max_bytes=options.outbox_bytes)
         self._answer = answer
         self._loop = asyncio.get_running_loop()
         self._limits = limits

@@ -40,7 +40,7 @@ class Room:
     __slots__ = (
         "_batch",
         "_batch_index",
-        "_batch_message",
+        "_batch_stream",
         "_check_log",
         "_early",
         "_ended",
@@ -76,7 +76,7 @@ class Room:
         # Shown, and not passed on yet: deltas of one message, from `_batch_index` on.
         self._batch: list[bytes] | None = None
         self._batch_index = 0
-        self._batch_message = ""
+        self._batch_stream: OpenStream | None = None
         self._target = 0  # the log is known to reach up to here
         self._check_log = False  # it may reach further
         self._followers: tuple[
@@ -126,7 +126,7 @@ class Room:
             if not batch:
                 self._batch = [frame]
                 self._batch_index = writing.index - 1
-                self._batch_message = writing.message
+                self._batch_stream = writing
                 on_batch = self._on_batch
                 if on_batch is not None:
                     on_batch(self)
@@ -149,19 +149,18 @@ class Room:
 
     def pass_on(self) -> bytes | None:
         """Gives the followers the deltas that have come, and the caller the first of them, if there are any."""
-        batch = self._batch
-        if not batch:
+        batch, stream = self._batch, self._batch_stream
+        if batch is None or stream is None:
             return None
         self._batch = None
         wire = batch[0] if len(batch) == 1 else b"\n".join(batch)
-        if len(wire) < BATCH_BYTES or len(batch) == 1:
-            wire = text_frame(wire)
-            for outbox in self._followers:
-                outbox.pass_on(wire, batch, self._batch_message, self._batch_index)
-        else:  # pieces are far longer than tokens: an outbox has its own way with them
-            for at, piece in enumerate(batch, self._batch_index):
-                frame = Frame(piece, self._batch_message, at)
-                for outbox in self._followers:
+        wire = text_frame(wire) if len(batch) == 1 or len(wire) < BATCH_BYTES else b""
+        frames: list[Frame] | None = None
+        for outbox in self._followers:
+            if not (wire and outbox.pass_on(wire)):
+                if frames is None:
+                    frames = [Frame(data, stream.message, at) for at, data in enumerate(batch, self._batch_index)]
+                for frame in frames:
                     outbox.put(frame)
         return batch[0]
 

@@ -179,7 +179,7 @@ class Rooms:
         if entry.holders == 0:
             entry.opened.set_result(Unavailable("nobody waits for the session any more"))
             return
-        entry.subscription = self._subscriber.subscribe(keys.channel(room.session), room.receive, room.gap)
+        entry.subscription = self._subscriber.listen(keys.channel(room.session), room)
         try:
             if self._subscriber.connected:
                 await asyncio.wait((entry.subscription.confirmed,), timeout=CONFIRM_S)

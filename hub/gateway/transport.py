@@ -1,7 +1,7 @@
 """uvicorn's WebSocket protocol class, hardened: caps on what a peer may send, deadlines on what it must take.
 
 The application gets it as `scope["state"]["transport"]`. Handshake and first accept go through ASGI; from then on the
-connection writes finished frames with `write` and ends with `end`, both without waiting.
+connection writes finished frames to `transport` and ends with `end`, both without waiting.
 
 Facts about uvicorn 0.54 and websockets 17 that this class answers: a peer that stops reading is never dropped,
 fragments are not counted, pongs are queued without bound, a request line over 8 KiB is never answered, a close frame
@@ -100,12 +100,6 @@ class HubWebSocket(WebSocketsSansIOProtocol):
         if message["type"] == "websocket.http.response.body" and not message.get("more_body"):
             # Else every handshake that the application refuses is logged as its error: anybody could fill the log.
             self.handshake_complete = True
-
-    @property
-    def write(self) -> Callable[[bytes], None]:
-        """Sends one finished WebSocket frame. It is the transport's own method: with 1,000 connections the memory that
-        is touched for each token is what it costs, and this object would be a tenth of that."""
-        return self.transport.write
 
     def end(self, code: Close, reason: str = "") -> None:
         """Close with this code. What was written before goes out first, if the peer takes it soon."""

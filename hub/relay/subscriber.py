@@ -5,6 +5,7 @@ import logging
 import os
 import random
 from collections.abc import Callable
+from typing import Protocol
 
 from hub.relay import keys
 from hub.relay.pipeline import MAX_BACKOFF_S, Pipeline
@@ -19,23 +20,43 @@ OnMessage = Callable[[bytes], None]
 OnGap = Callable[[], None]
 
 
+class Listener(Protocol):
+    """Who gets the messages of a channel: as an object, because a bound method would be one more for each token."""
+
+    def receive(self, payload: bytes, /) -> None:
+        """A message. Must not block or raise."""
+
+    def gap(self) -> None:
+        """Messages may have been missed before this."""
+
+
+class _Calls:
+    """The same as two functions."""
+
+    __slots__ = ("_on_gap", "_on_message")
+
+    def __init__(self, on_message: OnMessage, on_gap: OnGap) -> None:
+        self._on_message = on_message
+        self._on_gap = on_gap
+
+    def receive(self, payload: bytes) -> None:
+        self._on_message(payload)
+
+    def gap(self) -> None:
+        self._on_gap()
+
+
 class Subscription:
     """A listener of one channel. `confirmed` is done once Redis has confirmed the channel for the first time."""
 
-    __slots__ = ("_subscriber", "channel", "confirmed", "on_gap", "on_message")
+    __slots__ = ("_subscriber", "channel", "confirmed", "listener")
 
     def __init__(
-        self,
-        subscriber: "Subscriber",
-        channel: bytes,
-        on_message: OnMessage,
-        on_gap: OnGap,
-        confirmed: asyncio.Future[None],
+        self, subscriber: "Subscriber", channel: bytes, listener: Listener, confirmed: asyncio.Future[None]
     ) -> None:
         self._subscriber = subscriber
         self.channel = channel
-        self.on_message = on_message
-        self.on_gap = on_gap
+        self.listener = listener
         self.confirmed = confirmed
 
     def cancel(self) -> None:
@@ -49,6 +70,14 @@ class _Channel:
     def __init__(self) -> None:
         self.confirmed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.listeners: tuple[Subscription, ...] = ()
+
+    def receive(self, payload: bytes) -> None:
+        for one in self.listeners:
+            one.listener.receive(payload)
+
+    def gap(self) -> None:
+        for one in self.listeners:
+            one.listener.gap()
 
 
 class Subscriber:
@@ -65,7 +94,7 @@ class Subscriber:
         self._quiet_s = quiet_s
         self._own = keys.worker(os.urandom(8).hex())
         self._channels: dict[bytes, _Channel] = {}
-        self._handlers: dict[bytes, OnMessage] = {}  # of the channels: what is touched for every message
+        self._receivers: dict[bytes, Listener] = {}  # of the channels: all that is touched for a message
         self._after_read: Callable[[], None] | None = None
         self._wire: Wire | None = None
         self._replies = 0
@@ -80,13 +109,17 @@ class Subscriber:
 
     def subscribe(self, channel: bytes, on_message: OnMessage, on_gap: OnGap) -> Subscription:
         """Listens to a channel from its confirmation on; while Redis is away that comes later by itself."""
+        return self.listen(channel, _Calls(on_message, on_gap))
+
+    def listen(self, channel: bytes, listener: Listener) -> Subscription:
+        """The same."""
         entry = self._channels.get(channel)
         if entry is None:
             entry = self._channels[channel] = _Channel()
             if self._wire is not None:
                 self._wire.write(encode(b"SUBSCRIBE", channel))
-        subscription = Subscription(self, channel, on_message, on_gap, entry.confirmed)
-        self._listen(channel, entry, (*entry.listeners, subscription))
+        subscription = Subscription(self, channel, listener, entry.confirmed)
+        self._tell(channel, entry, (*entry.listeners, subscription))
         return subscription
 
     def remove(self, subscription: Subscription) -> None:
@@ -94,11 +127,9 @@ class Subscriber:
         entry = self._channels.get(subscription.channel)
         if entry is None or subscription not in entry.listeners:
             return
-        self._listen(
-            subscription.channel, entry, tuple(other for other in entry.listeners if other is not subscription)
-        )
+        self._tell(subscription.channel, entry, tuple(other for other in entry.listeners if other is not subscription))
         if not entry.listeners:
-            del self._channels[subscription.channel], self._handlers[subscription.channel]
+            del self._channels[subscription.channel], self._receivers[subscription.channel]
             if self._wire is not None:
                 self._wire.write(encode(b"UNSUBSCRIBE", subscription.channel))
 
@@ -106,20 +137,15 @@ class Subscriber:
         """`call` is called whenever the listeners have got all the messages that came together."""
         self._after_read = call
 
-    def _listen(self, channel: bytes, entry: _Channel, listeners: tuple[Subscription, ...]) -> None:
+    def _tell(self, channel: bytes, entry: _Channel, listeners: tuple[Subscription, ...]) -> None:
         entry.listeners = listeners
-
-        def to_all(payload: bytes) -> None:
-            for listener in listeners:
-                listener.on_message(payload)
-
-        self._handlers[channel] = listeners[0].on_message if len(listeners) == 1 else to_all
+        self._receivers[channel] = listeners[0].listener if len(listeners) == 1 else entry
 
     def deliver(self, channel: bytes, payload: bytes) -> None:
         """Gives a message to this worker's listeners, as if Redis had brought it."""
-        handle = self._handlers.get(channel)
-        if handle is not None:
-            handle(payload)
+        listener = self._receivers.get(channel)
+        if listener is not None:
+            listener.receive(payload)
             self._read_ended()
 
     def _read_ended(self) -> None:
@@ -155,7 +181,7 @@ class Subscriber:
             wire.write(encode(b"SUBSCRIBE", *names[i : i + CHANNELS_PER_COMMAND]))
 
     def _received(self, replies: Callable[[], Reply]) -> None:
-        handler_of = self._handlers.get
+        receiver = self._receivers.get
         while (reply := replies()) is not False:
             self._replies += 1
             if not isinstance(reply, list) or len(reply) != 3:
@@ -163,9 +189,9 @@ class Subscriber:
             kind, channel, value = reply
             if kind == b"message":
                 self._messages += 1
-                handle = handler_of(channel)
-                if handle is not None:
-                    handle(value)
+                listener = receiver(channel)
+                if listener is not None:
+                    listener.receive(value)
             elif kind == b"subscribe" and (entry := self._channels.get(channel)) is not None:
                 self._confirmed(entry)
 
@@ -173,8 +199,7 @@ class Subscriber:
         self.gaps += entry.confirmed.done()
         if not entry.confirmed.done():
             entry.confirmed.set_result(None)
-        for listener in entry.listeners:
-            listener.on_gap()
+        entry.gap()
 
     async def _watch(self, wire: Wire) -> None:
         """Returns when the connection has ended, or delivers nothing any more."""

@@ -64,7 +64,7 @@ class Client:
         self.wire: list[bytes] = []
         self.reading = True
         self.overflowed = False
-        self.outbox = Outbox(self._write, self._overflow, max_bytes=max_bytes)
+        self.outbox = Outbox(self, self._overflow, max_bytes=max_bytes)
         self.follower: Follower | None = None
 
     def _overflow(self) -> None:
@@ -72,7 +72,7 @@ class Client:
         if self.follower is not None:
             self.follower.close()
 
-    def _write(self, frame: bytes) -> None:
+    def write(self, frame: bytes) -> None:
         self.wire.append(frame)
         for line in payload_of(frame).split(b"\n"):
             self._take(json.loads(line))

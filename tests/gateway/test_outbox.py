@@ -24,7 +24,7 @@ class Way:
         self.room = room
         self.batches: list[bytes] = []
         self.overflows = 0
-        self.outbox = Outbox(self.write, self.overflow, max_bytes=max_bytes)
+        self.outbox = Outbox(self, self.overflow, max_bytes=max_bytes)
 
     def write(self, frame: bytes) -> None:
         assert self.room > 0, "written although the transport said no"

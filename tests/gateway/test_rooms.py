@@ -37,10 +37,10 @@ class Watcher:
         self.texts: dict[str, str] = {}
         self.next: dict[str, int] = {}
         self.wrong: list[dict[str, Any]] = []
-        self.outbox = Outbox(self._write, lambda: None, max_bytes=1_048_576)
+        self.outbox = Outbox(self, lambda: None, max_bytes=1_048_576)
         self.follower: Follower | None = None
 
-    def _write(self, frame: bytes) -> None:
+    def write(self, frame: bytes) -> None:
         for line in payload_of(frame).split(b"\n"):
             self._take(json.loads(line))
 

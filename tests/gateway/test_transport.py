@@ -36,7 +36,7 @@ class Peer:
 
     def send(self, payload: bytes) -> bool:
         """Whether more may follow."""
-        self.transport.write(text_frame(payload))
+        self.transport.transport.write(text_frame(payload))
         return not self.full
 
     def stalled(self) -> None:
