@@ -34,7 +34,7 @@ from hub.auth.tickets import Tickets
 from hub.auth.tokens import Tokens
 from hub.domain.errors import HubError, Unavailable
 from hub.domain.ids import AttachmentId, SessionId
-from hub.engine.attached import MAX_PICTURE_BYTES, Picture
+from hub.engine.attached import MAX_PICTURE_BYTES, Content, content_of
 from hub.engine.bots import Bots
 from hub.engine.catalog import Catalog, mcp_servers, names_of, preload
 from hub.engine.forms import FileError
@@ -570,10 +570,10 @@ def _catalog(settings: Settings, store: Store, bots: Bots) -> Catalog:
             found = await search.in_session(db, session, query, limit=limit, characters=SEARCHED_CHARACTERS)
         return [Found(author, timestamp(at), text) for author, at, text in found]
 
-    async def see(session: SessionId, wanted: Sequence[AttachmentId]) -> Mapping[AttachmentId, Picture]:
+    async def fetch(session: SessionId, wanted: Sequence[AttachmentId]) -> Mapping[AttachmentId, Content]:
         async with store.statements() as db:
-            found = await attachments.pictures(db, session, wanted, max_bytes=MAX_PICTURE_BYTES)
-        return {id_: Picture.of(media_type, content) for id_, media_type, content in found}
+            found = await attachments.contents(db, session, wanted, max_picture_bytes=MAX_PICTURE_BYTES)
+        return {id_: content_of(media_type, content) for id_, media_type, content in found}
 
     return Catalog(
         models(settings),
@@ -581,7 +581,7 @@ def _catalog(settings: Settings, store: Store, bots: Bots) -> Catalog:
         teams_dir=settings.teams_dir,
         bots=bots,
         runnables=runnables_of(settings),
-        see=see,
+        fetch=fetch,
     )
 
 

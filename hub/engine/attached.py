@@ -5,16 +5,21 @@ import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from hub.domain.attachment import IMAGES
+from hub.domain.attachment import IMAGES, TEXTS
 from hub.domain.ids import AttachmentId, SessionId
 
 MAX_PICTURES = 8
 """That a model is shown at once: the newest."""
 MAX_PICTURE_BYTES = 3_750_000
 """Of one picture that a model is shown: what the strictest provider takes, in base64."""
+MAX_TEXTS = 4
+"""That a model is given at once: the newest."""
+MAX_TEXT = 20_000
+"""Characters of one text that a model is given: its beginning."""
 
-_PICTURE = re.compile(
-    rf"^\[attachment ([0-9a-f-]{{36}}): [^\n]*, (?:{'|'.join(map(re.escape, IMAGES))}), [0-9,]+ bytes\]$", re.MULTILINE
+_NOTE = re.compile(
+    rf"^\[attachment ([0-9a-f-]{{36}}): [^\n]*, ({'|'.join(map(re.escape, (*IMAGES, *TEXTS)))}), [0-9,]+ bytes\]$",
+    re.MULTILINE,
 )
 
 
@@ -25,20 +30,31 @@ class Picture:
     media_type: str
     base64: str
 
-    @classmethod
-    def of(cls, media_type: str, content: bytes) -> "Picture":
-        """The picture with this content."""
-        return cls(media_type, base64.b64encode(content).decode())
-
     @property
     def data_uri(self) -> str:
         """The picture as an address that holds it."""
         return f"data:{self.media_type};base64,{self.base64}"
 
 
-See = Callable[[Sequence[AttachmentId]], Awaitable[Mapping[AttachmentId, Picture]]]
-"""Fetches pictures of a session; what is none, is too large or is not there any more is left out."""
-SeeIn = Callable[[SessionId, Sequence[AttachmentId]], Awaitable[Mapping[AttachmentId, Picture]]]
+@dataclass(frozen=True, slots=True)
+class Writing:
+    """A text for a model, or its beginning."""
+
+    text: str
+
+
+Content = Picture | Writing
+Fetch = Callable[[Sequence[AttachmentId]], Awaitable[Mapping[AttachmentId, Content]]]
+"""Fetches what attachments of a session hold; what is too large or is not there any more is left out."""
+FetchIn = Callable[[SessionId, Sequence[AttachmentId]], Awaitable[Mapping[AttachmentId, Content]]]
+
+
+def content_of(media_type: str, content: bytes) -> Content:
+    """A picture, or a text, of which there may be only the beginning."""
+    if media_type in IMAGES:
+        return Picture(media_type, base64.b64encode(content).decode())
+    text = content.decode(errors="ignore")  # half a character at the end of a piece
+    return Writing(text if len(text) <= MAX_TEXT else f"{text[:MAX_TEXT]}\n[the rest is left out]")
 
 
 def note(part: Mapping[str, object]) -> str:
@@ -46,6 +62,7 @@ def note(part: Mapping[str, object]) -> str:
     return f"[attachment {part['id']}: {part['name']}, {part['media_type']}, {part['size']:,} bytes]"
 
 
-def pictures_in(text: str) -> list[AttachmentId]:
-    """The pictures that a message is told to have. Who writes such a line by hand shows what the session has anyway."""
-    return [AttachmentId(id_) for id_ in _PICTURE.findall(text)]
+def named_in(text: str, *, pictures: bool) -> list[AttachmentId]:
+    """The pictures, or the texts, that a message is told to have. Who writes such a line by hand shows what the session
+    has anyway."""
+    return [AttachmentId(id_) for id_, kind in _NOTE.findall(text) if (kind in IMAGES) is pictures]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from hub.domain.ids import OrganisationId
 from hub.domain.team import TAKE_TURN, ImportedTeam, TeamKind, TeamSpec
-from hub.engine.attached import SeeIn
+from hub.engine.attached import FetchIn
 from hub.engine.base import Engine
 from hub.engine.bots import Bots
 from hub.engine.langchain.registry import Runnables
@@ -48,14 +48,14 @@ class Catalog:
         deadlines: ModelDeadlines | None = None,
         bots: Bots | None = None,
         runnables: Runnables | None = None,
-        see: SeeIn | None = None,
+        fetch: FetchIn | None = None,
     ) -> None:
         self._models = models
         self._runnables = runnables or Runnables()
         self.tools = tools
         self._deadlines = deadlines or ModelDeadlines()
         self._bots = bots
-        self._see = see
+        self._fetch = fetch
         if teams is None:
             teams = all_teams(teams_dir, names_of(models, tools, self._runnables))
         self._teams = {team.name: team for team in teams}
@@ -142,7 +142,7 @@ class Catalog:
                     from hub.engine.autogen.engine import AutoGenEngine
 
                     self._autogen = AutoGenEngine(
-                        self._models, self.tools, self._deadlines, self._bots, self._runnable_agents(), self._see
+                        self._models, self.tools, self._deadlines, self._bots, self._runnable_agents(), self._fetch
                     )
                 return self._autogen
 

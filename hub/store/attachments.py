@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import text
 
-from hub.domain.attachment import IMAGES, Attachment
+from hub.domain.attachment import IMAGES, TEXTS, Attachment
 from hub.domain.ids import AttachmentId, SessionId, UserId
 from hub.store.database import Db
 
@@ -45,11 +45,13 @@ _END = text(
 
 _GET = text(f"SELECT {_COLUMNS} FROM attachments WHERE {_ONE} AND sha256 IS NOT NULL")
 
-_PICTURES = text("""
+# Of a text its first piece.
+_CONTENTS = text("""
     SELECT a.id::text, a.media_type, string_agg(p.content, ''::bytea ORDER BY p.number) AS content
     FROM attachments a JOIN attachment_pieces p ON p.session_id = a.session_id AND p.attachment_id = a.id
-    WHERE a.session_id = CAST(:session AS uuid) AND a.id = ANY (CAST(:attachments AS uuid[]))
-      AND a.media_type = ANY (CAST(:kinds AS text[])) AND a.sent_at IS NOT NULL AND a.size <= :max_bytes
+    WHERE a.session_id = CAST(:session AS uuid) AND a.id = ANY (CAST(:attachments AS uuid[])) AND a.sent_at IS NOT NULL
+      AND CASE WHEN a.media_type = ANY (CAST(:pictures AS text[])) THEN a.size <= :max_picture_bytes
+               ELSE a.media_type = ANY (CAST(:texts AS text[])) AND p.number = 0 END
     GROUP BY a.id, a.media_type
 """)
 
@@ -160,12 +162,19 @@ async def send(
     return {attachment.id: attachment for attachment in found}
 
 
-async def pictures(
-    db: Db, session: SessionId, wanted: Sequence[AttachmentId], *, max_bytes: int
+async def contents(
+    db: Db, session: SessionId, wanted: Sequence[AttachmentId], *, max_picture_bytes: int
 ) -> list[tuple[AttachmentId, str, bytes]]:
-    """Id, media type and content of those that are pictures, were sent and are not larger than this."""
-    values = {"session": session, "attachments": list(wanted), "kinds": list(IMAGES), "max_bytes": max_bytes}
-    return [(AttachmentId(row.id), row.media_type, row.content) for row in await db.execute(_PICTURES, values)]
+    """Id, media type and content of those that were sent and are pictures not larger than this, or texts: of these the
+    first piece."""
+    values = {
+        "session": session,
+        "attachments": list(wanted),
+        "pictures": list(IMAGES),
+        "texts": list(TEXTS),
+        "max_picture_bytes": max_picture_bytes,
+    }
+    return [(AttachmentId(row.id), row.media_type, row.content) for row in await db.execute(_CONTENTS, values)]
 
 
 async def any_in(db: Db, session: SessionId) -> bool:

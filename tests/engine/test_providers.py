@@ -22,7 +22,7 @@ from autogen_core.models import (
 from autogen_core.tools import ToolSchema
 
 from hub.domain.ids import AttachmentId
-from hub.engine.attached import MAX_PICTURES, Picture, note
+from hub.engine.attached import MAX_PICTURES, MAX_TEXT, Content, content_of, note
 from hub.engine.base import Failure
 from hub.engine.models.client import Thought
 from hub.engine.models.connections import Connections
@@ -268,12 +268,12 @@ async def test_attached_pictures_go_to_models_that_see(asking: Asking) -> None:
     ]
     wanted: list[AttachmentId] = []
 
-    async def see(asked: Sequence[AttachmentId]) -> dict[AttachmentId, Picture]:
+    async def fetch(asked: Sequence[AttachmentId]) -> dict[AttachmentId, Content]:
         wanted.extend(asked)
-        return {id_: Picture.of("image/webp", b"seen " + id_.encode()) for id_ in asked if id_ != ids[-1]}
+        return {id_: content_of("image/webp", b"seen " + id_.encode()) for id_ in asked if id_ != ids[-1]}
 
     for sees in (True, False):
-        client = HostedClient(asking.connections, asking.model("good", sees=sees), DEADLINES, see=see)
+        client = HostedClient(asking.connections, asking.model("good", sees=sees), DEADLINES, fetch=fetch)
         await client.create(told)
     assert wanted == ids[:1:-1]
     body, blind = (str(request["messages"]) for request in asking.fake.requests)
@@ -283,6 +283,24 @@ async def test_attached_pictures_go_to_models_that_see(asking: Asking) -> None:
     if asking.provider != "ollama":
         assert body.count("image/webp") > blind.count("image/webp")
     assert base64.b64encode(b"seen ").decode()[:6] not in blind
+
+
+async def test_attached_texts_go_to_every_model(asking: Asking) -> None:
+    """Their beginning; what is gone meanwhile is only named."""
+    kept, gone = (AttachmentId(str(uuid.uuid4())) for _ in range(2))
+    named = [note({"id": id_, "name": "a.md", "media_type": "text/markdown", "size": 9}) for id_ in (kept, gone)]
+
+    async def fetch(asked: Sequence[AttachmentId]) -> dict[AttachmentId, Content]:
+        assert set(asked) == {kept, gone}
+        return {kept: content_of("text/markdown", b"needle " * MAX_TEXT + "é".encode()[:1])}
+
+    client = HostedClient(asking.connections, asking.model("good"), DEADLINES, fetch=fetch)
+    await client.create([UserMessage(content="\n".join(["Read:", *named]), source="bob")])
+    (body,) = (str(request["messages"]) for request in asking.fake.requests)
+    assert f"[attachment {kept} holds:]" in body
+    assert f"[attachment {gone} holds:]" not in body
+    assert MAX_TEXT // 8 < body.count("needle") <= MAX_TEXT // 7 + 1
+    assert "[the rest is left out]" in body
 
 
 async def test_anthropic_takes_turns() -> None:

@@ -14,7 +14,7 @@ from autogen_core.models import ChatCompletionClient
 from hub.domain.run import Usage
 from hub.domain.team import AgentSpec, TeamKind
 from hub.engine.allowance import OverBudget
-from hub.engine.attached import SeeIn
+from hub.engine.attached import FetchIn
 from hub.engine.autogen.build import build_team
 from hub.engine.autogen.killing import kill
 from hub.engine.autogen.magentic import MORE
@@ -54,7 +54,7 @@ class AutoGenEngine:
         deadlines: ModelDeadlines,
         bots: Bots | None = None,
         runnables: "RunnableAgents | None" = None,
-        see: SeeIn | None = None,
+        fetch: FetchIn | None = None,
     ) -> None:
         self.models = models
         self.tools = tools
@@ -62,7 +62,7 @@ class AutoGenEngine:
         self._connections = Connections()
         self.bots = bots
         self.runnables = runnables
-        self._see = see
+        self._fetch = fetch
         for name in ("autogen_core", "autogen_agentchat"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
 
@@ -111,12 +111,12 @@ class AutoGenEngine:
             case ScriptedModel():
                 return ScriptedClient(plan(request.prompt), request.turn, self._deadlines)
             case HostedModel():
-                direction = see = None
-                if agent is not None and self._see is not None:
-                    see = partial(self._see, request.session)
+                direction = fetch = None
+                if agent is not None and self._fetch is not None:
+                    fetch = partial(self._fetch, request.session)
                 if model.speakers == "directed" and agent is not None:
                     direction = Direction(request.team, agent)
-                return HostedClient(self._connections, model, self._deadlines, direction, see)
+                return HostedClient(self._connections, model, self._deadlines, direction, fetch)
 
 
 class _Turn:

@@ -9,7 +9,7 @@ from autogen_core.models import FunctionExecutionResultMessage, LLMMessage, Syst
 from autogen_core.tools import Tool, ToolSchema
 
 from hub.domain.ids import AttachmentId
-from hub.engine.attached import MAX_PICTURES, Picture, See, pictures_in
+from hub.engine.attached import MAX_PICTURES, MAX_TEXTS, Content, Fetch, Picture, Writing, named_in
 from hub.engine.models.registry import HostedModel
 
 Json = dict[str, Any]
@@ -38,26 +38,33 @@ def pictures(model: HostedModel, message: UserMessage) -> list[Picture]:
     return [Picture("image/png", part.to_base64()) for part in parts if isinstance(part, Image)]
 
 
-async def shown(messages: Sequence[LLMMessage], see: See) -> Sequence[LLMMessage]:
-    """The conversation with the newest of the pictures that are named in it."""
-    named = [
-        id_
-        for message in messages
-        if isinstance(message, UserMessage) and isinstance(message.content, str)
-        for id_ in pictures_in(message.content)
-    ]
-    newest = list(dict.fromkeys(reversed(named)))[:MAX_PICTURES]
-    found = await see(newest) if newest else {}
-    if not found:
-        return messages
-    return [_shown(message, found) for message in messages]
+async def shown(messages: Sequence[LLMMessage], fetch: Fetch, *, sees: bool) -> Sequence[LLMMessage]:
+    """The conversation with the newest texts that are named in it, and for a model that sees the newest pictures."""
+    wanted = _newest(messages, MAX_TEXTS, pictures=False)
+    if sees:
+        wanted += _newest(messages, MAX_PICTURES, pictures=True)
+    found = await fetch(wanted) if wanted else {}
+    return [_shown(message, found) for message in messages] if found else messages
 
 
-def _shown(message: LLMMessage, found: Mapping[AttachmentId, Picture]) -> LLMMessage:
-    if not isinstance(message, UserMessage) or not isinstance(message.content, str):
+def _newest(messages: Sequence[LLMMessage], most: int, *, pictures: bool) -> list[AttachmentId]:
+    named = [id_ for message in messages for id_ in named_in(_said(message), pictures=pictures)]
+    return list(dict.fromkeys(reversed(named)))[:most]
+
+
+def _said(message: LLMMessage) -> str:
+    return message.content if isinstance(message, UserMessage) and isinstance(message.content, str) else ""
+
+
+def _shown(message: LLMMessage, found: Mapping[AttachmentId, Content]) -> LLMMessage:
+    said = _said(message)
+    texts = [(id_, found[id_]) for id_ in named_in(said, pictures=False) if id_ in found]
+    seen = [found[id_] for id_ in named_in(said, pictures=True) if id_ in found]
+    if not isinstance(message, UserMessage) or not (texts or seen):
         return message
-    seen = [found[id_] for id_ in pictures_in(message.content) if id_ in found]
-    return ShownMessage(content=message.content, source=message.source, shown=seen) if seen else message
+    told = [f"[attachment {id_} holds:]\n{one.text}" for id_, one in texts if isinstance(one, Writing)]
+    pictures = [one for one in seen if isinstance(one, Picture)]
+    return ShownMessage(content="\n\n".join([said, *told]), source=message.source, shown=pictures)
 
 
 def newer_half(messages: Sequence[LLMMessage]) -> list[LLMMessage]:

@@ -14,7 +14,7 @@ import httpx2
 import orjson
 from autogen_core.models import CreateResult, LLMMessage
 
-from hub.engine.attached import See
+from hub.engine.attached import Fetch
 from hub.engine.base import Failure
 from hub.engine.models.answer import malformed
 from hub.engine.models.client import StreamingClient, Tooling
@@ -37,7 +37,7 @@ class HostedClient(StreamingClient):
     A conversation that the model has no room for is sent again without its older half: servers differ in how much that
     is, and only tell when asked; a session would otherwise come to a point from which on every run fails.
 
-    A model that sees is shown the pictures that messages name, which `see` fetches.
+    It is given the texts that messages name, which `fetch` gets, and shown the pictures if it sees.
     """
 
     def __init__(
@@ -46,11 +46,11 @@ class HostedClient(StreamingClient):
         model: HostedModel,
         deadlines: ModelDeadlines,
         direction: Direction | None = None,
-        see: See | None = None,
+        fetch: Fetch | None = None,
     ) -> None:
         super().__init__(calls_tools=model.calls_tools, sees=model.sees, writes_json=model.writes_json)
         self._direction = direction
-        self._see = see if model.sees else None
+        self._fetch = fetch
         self._http = connections.to(model.base_url)
         self._model = model
         self._deadlines = model.deadlines or deadlines
@@ -67,8 +67,8 @@ class HostedClient(StreamingClient):
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._deadlines.first_s
         extra, tried, said = extra_create_args or {}, 0, False
-        if self._see is not None:
-            messages = await shown(messages, self._see)
+        if self._fetch is not None:
+            messages = await shown(messages, self._fetch, sees=self._model.sees)
         while True:
             asked = ask(self._model, messages, tools, extra, self._direction, as_json=bool(json_output))
             stream = _Stream(self._http, self._model, deadline)
