@@ -567,9 +567,9 @@ async def test_who_is_erased_is_known_no_more(
 
 
 async def test_an_organisation_that_is_named_is_where_one_is_at_home(
-    provider: OpenIdProvider, place: tuple[str, str]
+    door: Door, provider: OpenIdProvider, place: tuple[str, str]
 ) -> None:
-    """A worker of its own, where what another one has begun goes on, too."""
+    """A worker of its own, where what another one has begun goes on, too, and the other way round."""
     dsn, redis_url = place
     store = Store(dsn)
     async with store.transaction() as db:
@@ -581,19 +581,20 @@ async def test_an_organisation_that_is_named_is_where_one_is_at_home(
     settings = settings_for(dsn, redis_url, oidc_organisation_claim="urn:tenant.name", **provider.settings)
     async with (
         running_worker(settings, "test:2:b") as one,
-        running_worker(settings, "test:3:c") as two,
         browsing(one, provider) as browser,
     ):
         for wrong in ({}, {"urn:tenant": {"name": "tenant two"}}, {"urn:tenant": {"name": ["Tenant One"]}}):
             provider.claims = wrong
             assert await browser.is_refused() == "not-allowed"
         provider.claims = {"urn:tenant": {"name": "tenant one"}}
+        browser.rest.base_url = httpx2.URL(door.url)
         back = await browser.at_provider()
-        browser.rest.base_url = httpx2.URL(two.url)
-        what, code = await browser.back(back.removeprefix(one.url))
-        assert what == "sign-in", code
         browser.rest.base_url = httpx2.URL(one.url)
+        what, code = await browser.back(back.removeprefix(door.url))
+        assert what == "sign-in", code
+        browser.rest.base_url = httpx2.URL(door.url)
         tokens = (await browser.redeem(code)).json()
+        browser.rest.base_url = httpx2.URL(one.url)
         async with one.rest(tokens["access_token"]) as rest:
             (home,) = (await rest.get("/v1/organisations")).json()["items"]
         assert (home["id"], home["home"]) == (org, True)
