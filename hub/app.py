@@ -203,13 +203,26 @@ class Worker:
             )
 
         control = RunControl(self.broadcast, self.deltas)
-        self.sessions = Sessions(self.store, self.broadcast, self.catalog, control)
+        self.sessions = Sessions(
+            self.store, self.broadcast, self.catalog, control, sessions_per_user=settings.sessions_per_user
+        )
         self.members = Members(self.store, self.broadcast)
         self.invites = Invites(self.store, self.broadcast)
         self.organisations = Organisations(self.store, self.broadcast)
-        self.messages = Messages(self.store, self.broadcast, self.catalog, control, settings.limits)
+        self.messages = Messages(
+            self.store,
+            self.broadcast,
+            self.catalog,
+            control,
+            settings.limits,
+            runs_per_user=settings.runs_per_user,
+        )
         self.cutting = Cutting(self.store, self.broadcast, control)
-        self.forking = Forking(self.store, user_bytes=settings.attachment_bytes_per_user)
+        self.forking = Forking(
+            self.store,
+            user_bytes=settings.attachment_bytes_per_user,
+            sessions_per_user=settings.sessions_per_user,
+        )
         quotas = Quotas(
             settings.attachment_bytes, settings.attachment_bytes_per_session, settings.attachment_bytes_per_user
         )
@@ -254,6 +267,7 @@ class Worker:
                 command_burst=settings.command_burst,
                 sessions_per_connection=settings.sessions_per_connection,
                 connections=settings.connections_per_worker,
+                connections_per_user=settings.connections_per_user,
                 outbox_bytes=settings.outbox_bytes,
                 stall_s=settings.stall_s,
             ),
@@ -359,6 +373,8 @@ class Worker:
                 stopping=self.stopping,
                 allowed_origins=settings.allowed_origins,
                 allowed_hosts=settings.allowed_hosts,
+                max_streams=settings.streams_per_worker,
+                max_streams_per_user=settings.streams_per_user,
             )
         )
 

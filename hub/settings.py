@@ -81,8 +81,13 @@ class Settings(BaseSettings):
     key_request_burst: Annotated[int, Field(ge=1)] = 2_000
     costly_requests_per_minute: Annotated[int, Field(ge=1)] = 6_000
     costly_request_burst: Annotated[int, Field(ge=1)] = 1_000
+    sessions_per_user: Annotated[int, Field(ge=1)] = 20_000
+    runs_per_user: Annotated[int, Field(ge=1)] = 5_000
     sessions_per_connection: Annotated[int, Field(ge=1)] = 100
     connections_per_worker: Annotated[int, Field(ge=1)] = 20_000
+    connections_per_user: Annotated[int, Field(ge=1)] = 10_000
+    streams_per_worker: Annotated[int, Field(ge=1)] = 1_000
+    streams_per_user: Annotated[int, Field(ge=1)] = 500
     runs_per_worker: Annotated[int, Field(ge=1)] = 500
     outbox_bytes: Annotated[int, Field(ge=65_536)] = 1_048_576
     stall_s: Annotated[float, Field(gt=0)] = 15

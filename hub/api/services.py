@@ -48,7 +48,7 @@ class Services:
     `metrics` gives the Prometheus text, `key_set` is the JWK set of the public keys. `stopping` is set when the worker
     drains: open event streams end then. `allowed_origins` are the pages of other origins that may call the API,
     `allowed_hosts` the names the hub goes by;
-    `max_streams` bounds the event streams that are open at once in this worker.
+    `max_streams` bounds the event streams that are open at once in this worker, `max_streams_per_user` one user's.
     """
 
     authenticator: Authenticator
@@ -83,3 +83,4 @@ class Services:
     allowed_origins: tuple[str, ...] = ()
     allowed_hosts: tuple[str, ...] = ()
     max_streams: int = 1000
+    max_streams_per_user: int = 500

@@ -8,7 +8,9 @@ from fastapi import Depends, Request, Response
 from starlette.types import Receive, Scope, Send
 
 from hub.auth.authenticator import Authenticator
+from hub.auth.shares import Shares
 from hub.domain.errors import HubError, Unavailable
+from hub.domain.ids import UserId
 from hub.domain.principal import Principal
 from hub.protocol.frames import LoggedEvent
 
@@ -19,33 +21,38 @@ CREDENTIAL_CHECK_S = 2.0
 
 
 class StreamSlots:
-    """How many event streams may be open at once in this worker."""
+    """How many event streams may be open at once in this worker, and how many of them may be one user's."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, each: int) -> None:
         self._free = limit
+        self._shares = Shares("event streams", each)
 
-    def take(self) -> "StreamSlot":
-        """A place for one stream. Raises `Unavailable` when there is none."""
+    def take(self, user: UserId) -> "StreamSlot":
+        """A place for one stream. Raises `RateLimited` when this user has all they may, `Unavailable` when there is
+        none."""
         if self._free <= 0:
             raise Unavailable("too many event streams are open", retry_after=5.0)
+        self._shares.take(user)
         self._free -= 1
-        return StreamSlot(self)
+        return StreamSlot(self, user)
 
-    def give_back(self) -> None:
-        """One stream has ended."""
+    def give_back(self, user: UserId) -> None:
+        """One stream of this user has ended."""
+        self._shares.give_back(user)
         self._free += 1
 
 
 class StreamSlot:
     """One stream's place; released once, however often it is asked for."""
 
-    def __init__(self, slots: StreamSlots) -> None:
+    def __init__(self, slots: StreamSlots, user: UserId) -> None:
         self._slots: StreamSlots | None = slots
+        self._user = user
 
     def release(self) -> None:
         """Let another stream have it."""
         if self._slots is not None:
-            self._slots.give_back()
+            self._slots.give_back(self._user)
             self._slots = None
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import math
 import random
+from contextlib import ExitStack
 from dataclasses import replace
 
 import structlog
@@ -10,7 +11,8 @@ from uvicorn._types import ASGIReceiveCallable, ASGISendCallable, WebSocketScope
 
 from hub.auth.authenticator import Authenticator
 from hub.auth.rate_limits import RateLimits
-from hub.domain.errors import HubError, Unavailable
+from hub.auth.shares import Shares
+from hub.domain.errors import HubError, RateLimited, Unavailable
 from hub.domain.principal import Principal
 from hub.gateway.access_watch import AccessWatch
 from hub.gateway.connection import Connection
@@ -91,6 +93,7 @@ class Gateway:
         self._connections: set[Connection] = set()
         self._heartbeat = Heartbeat(options.heartbeat_s)
         self._watch = AccessWatch(self._connections, authenticator, store, presence, serving)
+        self._shares = Shares("connections", options.connections_per_user)
         self._sockets = 0  # also those that are not authenticated yet
         self._draining = False
         self._nobody_left = asyncio.Event()
@@ -126,14 +129,17 @@ class Gateway:
         await receive()  # websocket.connect
         self._sockets += 1
         try:
-            try:
-                if self._draining:
-                    raise Unavailable("the server is going away", retry_after=RETRY_AFTER_S)
-                principal = await self._entry.principal(scope, self._sockets)
-            except HubError as e:
-                await refuse(send, e)
-            else:
-                await self._accept(scope, receive, send, principal)
+            with ExitStack() as share:
+                try:
+                    if self._draining:
+                        raise Unavailable("the server is going away", retry_after=RETRY_AFTER_S)
+                    principal = await self._entry.principal(scope, self._sockets)
+                    if principal is not None:
+                        share.enter_context(self._shares.held(principal.user))
+                except HubError as e:
+                    await refuse(send, e)
+                else:
+                    await self._accept(scope, receive, send, principal, share)
         finally:
             self._sockets -= 1
 
@@ -172,6 +178,7 @@ class Gateway:
         receive: ASGIReceiveCallable,
         send: ASGISendCallable,
         principal: Principal | None,
+        share: ExitStack,
     ) -> None:
         transport: HubWebSocket = scope["state"]["transport"]
         answer, spoken = subprotocol(scope)
@@ -185,8 +192,12 @@ class Gateway:
         try:
             if principal is None:
                 first, principal = await self._entry.first_frame(receive)
+                share.enter_context(self._shares.held(principal.user))
         except TurnedAway as e:
             transport.end(e.code, e.reason)
+            return
+        except RateLimited as e:
+            transport.end(Close.RATE_LIMITED, e.message)
             return
         if (client := scope["client"]) is not None:
             principal = replace(principal, address=client[0])

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from hub.auth.policy import Action, require_scope
-from hub.domain.errors import BadRequest, Forbidden, NotFound
-from hub.domain.ids import OrganisationId, SessionId, new_id, parse_id
+from hub.domain.errors import BadRequest, Conflict, Forbidden, NotFound
+from hub.domain.ids import OrganisationId, SessionId, UserId, new_id, parse_id
 from hub.domain.principal import Principal
 from hub.domain.session import OnBusy, Session
 from hub.domain.team import TeamSpec
@@ -26,8 +26,11 @@ from hub.store.database import Db, Store
 class Sessions:
     """What may be done to sessions as a whole."""
 
-    def __init__(self, store: Store, broadcast: Broadcast, catalog: Catalog, runs: RunControl) -> None:
+    def __init__(
+        self, store: Store, broadcast: Broadcast, catalog: Catalog, runs: RunControl, *, sessions_per_user: int
+    ) -> None:
         self._store = store
+        self._sessions_per_user = sessions_per_user
         self._broadcast = broadcast
         self._catalog = catalog
         self._runs = runs
@@ -44,12 +47,13 @@ class Sessions:
     ) -> Session:
         """Open a session with a team, in the caller's home organisation if none is named; the caller becomes its owner.
 
-        Raises `BadRequest` for a team that is not there for that organisation, and `Forbidden` where the caller is no
-        member of it.
+        Raises `BadRequest` for a team that is not there for that organisation, `Forbidden` where the caller is no
+        member of it, and `Conflict` when they own as many sessions as one may.
         """
         require_scope(principal, Action.CREATE)
         id_ = SessionId(new_id())
         async with self._store.transaction(person=principal.user) as db:
+            await check_room(db, principal.user, self._sessions_per_user)
             await sessions.create(
                 db,
                 id=id_,
@@ -145,6 +149,13 @@ class Sessions:
         if found is None:
             raise NotFound("no such session")
         return found
+
+
+async def check_room(db: Db, user: UserId, most: int) -> None:
+    """Raises `Conflict` when this user owns so many sessions. Those who open several at the same moment may come to a
+    few more."""
+    if await sessions.owned(db, user, most=most) >= most:
+        raise Conflict("you own too many sessions: delete one first", details={"limit": most})
 
 
 async def _audited(db: Db, principal: Principal, action: str, session: SessionId, **detail: object) -> None:

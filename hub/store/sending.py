@@ -19,7 +19,11 @@ _BEFORE = sql(f"""
     SELECT seen.*, known.message::text, known.message_seq, known.body_hash, known.queued_run::text,
            busy.run::text, busy.run_status,
            EXISTS (SELECT FROM budgets b WHERE b.subject IN (
-               CAST(:session AS uuid), CAST(:user AS uuid), CAST(seen.org_id AS uuid))) AS budgeted
+               CAST(:session AS uuid), CAST(:user AS uuid), CAST(seen.org_id AS uuid))) AS budgeted,
+           (SELECT count(*) FROM (
+               SELECT FROM runs WHERE requested_by = CAST(:user AS uuid)
+                   AND status IN ('queued', 'running', 'waiting', 'paused')
+               LIMIT CAST(:runs AS int)) AS few) AS open_runs
     FROM ({sessions.SELECT} WHERE s.id = CAST(:session AS uuid) AND s.deleted_at IS NULL) AS seen
     LEFT JOIN LATERAL (
         SELECT id AS message, seq AS message_seq, body_hash, queued_run FROM messages
@@ -62,13 +66,15 @@ class SentMessage:
 class Before:
     """The session as the author sees it, the message they sent under this key, if any, and the run that keeps the
     session busy, if any: the live one, or else the first in its queue. `budgeted`: limits were set for the session, the
-    author or the organisation."""
+    author or the organisation. `open_runs` are those the author has asked for anywhere and that have not ended, counted
+    as far as one may have."""
 
     session: Session
     known: SentMessage | None
     busy: RunId | None
     busy_is_live: bool
     budgeted: bool
+    open_runs: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +96,9 @@ class NewMessage:
     replaces: MessageId | None = None
 
 
-async def before(db: Db, session: SessionId, author: UserId, client_id: str) -> Before | None:
+async def before(db: Db, session: SessionId, author: UserId, client_id: str, *, most_runs: int) -> Before | None:
     """What a send must know, under the session's lock; None when there is no such session."""
-    values = {"session": session, "user": author, "author": author, "client_id": client_id}
+    values = {"session": session, "user": author, "author": author, "client_id": client_id, "runs": most_runs}
     row = (await db.execute(_BEFORE, values)).one_or_none()
     if row is None:
         return None
@@ -102,7 +108,12 @@ async def before(db: Db, session: SessionId, author: UserId, client_id: str) -> 
         known = SentMessage(MessageId(row.message), row.message_seq, row.body_hash, run)
     busy = RunId(row.run) if row.run is not None else None
     return Before(
-        sessions.session_of(row), known, busy, row.run_status in ("running", "waiting", "paused"), row.budgeted
+        sessions.session_of(row),
+        known,
+        busy,
+        row.run_status in ("running", "waiting", "paused"),
+        row.budgeted,
+        row.open_runs,
     )
 
 

@@ -44,6 +44,13 @@ _FIRST_MEMBER = text("""
     INSERT INTO members (session_id, user_id, role) VALUES (CAST(:id AS uuid), CAST(:owner AS uuid), 'owner')
 """)
 
+_OWNED = text("""
+    SELECT count(*) FROM (
+        SELECT FROM members m JOIN sessions s ON s.id = m.session_id
+        WHERE m.user_id = CAST(:user AS uuid) AND m.role = 'owner' AND s.deleted_at IS NULL LIMIT CAST(:most AS int)
+    ) AS few
+""")
+
 SELECT = f"SELECT {_COLUMNS} FROM sessions s LEFT JOIN {_MEMBER} LEFT JOIN {_LIVE_RUN}"
 """Sessions as `:user` sees them; for `session_of`."""
 
@@ -132,6 +139,12 @@ async def create(
     if not made.rowcount:
         raise Forbidden(NO_MEMBER)
     await db.execute(_FIRST_MEMBER, {"id": id, "owner": owner})
+
+
+async def owned(db: Db, user: UserId, *, most: int) -> int:
+    """How many sessions this user owns, counted up to `most`."""
+    found: int = (await db.execute(_OWNED, {"user": user, "most": most})).scalar_one()
+    return found
 
 
 async def get(db: Db, session: SessionId, user: UserId | None = None, *, lock: bool = False) -> Session | None:

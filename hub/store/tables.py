@@ -30,6 +30,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 LIVE = sql("status IN ('running', 'waiting', 'paused')")
 CLAIMABLE = sql("status IN ('queued', 'running')")
+OPEN = sql("status IN ('queued', 'running', 'waiting', 'paused')")
 # Every language alike: words are not stemmed. A text has a bound, for a tsvector has one (1 MB).
 WORDS = "to_tsvector('simple'::regconfig, left(text, 100000))"
 # Room in each page for the next version of a row that is written at every event: such updates touch no index.
@@ -338,6 +339,7 @@ class RunRow(Base):
     __table_args__ = (
         Index("uq_runs_live", "session_id", unique=True, postgresql_where=LIVE),
         Index("ix_runs_claimable", "status", "created_at", postgresql_where=CLAIMABLE),
+        Index("ix_runs_open", "requested_by", postgresql_where=OPEN),
         Index(None, "session_id", "input_seq"),
         {"postgresql_with": HOT},
     )

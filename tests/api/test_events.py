@@ -10,7 +10,8 @@ import httpx2
 import pytest
 
 from hub.api.stream import StreamSlots
-from hub.domain.errors import Unavailable
+from hub.domain.errors import RateLimited, Unavailable
+from hub.domain.ids import UserId
 from tests.api.people import Json, fresh, open_session, problem, somebody
 from tests.conftest import running_worker, settings_for
 from tests.driver import Door, seqs
@@ -167,15 +168,30 @@ async def test_the_stream_ends_when_the_worker_drains(dsn: str, redis_url: str) 
 
 
 def test_streams_are_bounded() -> None:
-    slots = StreamSlots(1)
-    slot = slots.take()
+    slots, ann, bob = StreamSlots(2, 1), UserId("ann"), UserId("bob")
+    slot = slots.take(ann)
+    with pytest.raises(RateLimited):
+        slots.take(ann)
+    slots.take(bob)
     with pytest.raises(Unavailable):
-        slots.take()
+        slots.take(UserId("eve"))
     slot.release()
     slot.release()
-    slots.take()
+    slots.take(ann)
     with pytest.raises(Unavailable):
-        slots.take()
+        slots.take(UserId("eve"))
+
+
+async def test_nobody_has_all_the_streams(dsn: str, redis_url: str) -> None:
+    async with running_worker(settings_for(dsn, redis_url, streams_per_user=1)) as door, somebody(door) as rest:
+        session = await open_session(rest)
+        async with following(rest, session) as events:
+            await events.until("member.added")
+            refused = await rest.get(f"/v1/sessions/{session}/events/stream")
+            problem(refused, 429, "rate_limited")
+            assert refused.headers["retry-after"]
+            async with somebody(door, "bob") as other, following(other, await open_session(other)) as theirs:
+                await theirs.until("member.added")
 
 
 # ---- the transcript

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -204,6 +205,29 @@ async def test_a_full_worker_refuses_sockets_but_not_health(dsn: str, redis_url:
                 assert (await rest.get("/healthz")).status_code == 200
         async with await hub.enter(token):  # there is room again
             pass
+
+
+async def test_nobody_has_all_the_connections(dsn: str, redis_url: str) -> None:
+    async with running_worker(settings_for(dsn, redis_url, connections_per_user=1)) as hub:
+        ada, bob = await hub.register("ada"), await hub.register("bob")
+        async with await hub.enter(ada), await hub.enter(bob):
+            response = (await refusal(hub, additional_headers=bearer(ada))).response
+            assert response.status_code == 429
+            assert int(response.headers["retry-after"]) > 0
+            told = json.loads(response.body)
+            assert (told["code"], told["details"]) == ("rate_limited", {"limit": 1})
+            async with await dial(hub) as socket:
+                await socket.send(json.dumps({"id": "1", "type": "auth", "token": ada}))
+                assert await close_code(socket) == 4101
+
+        async def again() -> None:
+            while True:
+                with suppress(InvalidStatus):
+                    async with await dial(hub, additional_headers=bearer(ada)) as socket:
+                        assert (await first(socket))["type"] == "hello"
+                        return
+
+        await asyncio.wait_for(again(), 10)  # its share is free again when it has ended
 
 
 async def test_other_paths_are_not_served(hub: Door) -> None:

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from tests.conftest import running_worker, settings_for
 from tests.driver import Door, Person, Refused, seqs
 
 
@@ -121,3 +122,33 @@ async def test_the_addressed_agent_answers(hub: Door) -> None:
         frames = await ada.until("run.finished")
         said = [f["data"]["author"]["name"] for f in frames if f["type"] == "message.completed"]
         assert said == ["beta"]
+
+
+async def test_a_user_has_so_many_sessions_and_open_runs_and_others_have_their_own(dsn: str, redis_url: str) -> None:
+    long = "/script turns=1 tokens=1000 rate=50"
+    async with (
+        running_worker(settings_for(dsn, redis_url, sessions_per_user=3, runs_per_user=2)) as door,
+        await door.person("ada") as ada,
+        await door.person("bob") as bob,
+        door.rest(ada.token) as rest,
+    ):
+        first, second, third = [await room_for(ada) for _ in range(3)]
+        for way in (ada.ask("session.create", team="scripted"), ada.ask("session.fork", session=first, at_seq=2)):
+            with pytest.raises(Refused) as refused:
+                await way
+            assert (refused.value.code, refused.value.error["details"]) == ("conflict", {"limit": 3})
+        assert (await rest.delete(f"/v1/sessions/{third}")).status_code == 204
+        third = await room_for(ada)  # what is deleted does not count
+
+        run = (await ada.say(first, long, client_id="one"))["run"]
+        await ada.say(second, long)
+        with pytest.raises(Refused) as refused:
+            await ada.say(third, "hello")
+        assert (refused.value.code, refused.value.error["details"]) == ("rate_limited", {"limit": 2})
+        assert refused.value.error["retry_after"] > 0
+        assert (await ada.say(first, long, client_id="one"))["run"] == run  # it is there already
+        await bob.say(await room_for(bob), "hello")
+        await bob.expect("run.finished")
+        await ada.ask("run.cancel", session=first)
+        await ada.expect("run.finished")
+        await ada.say(third, "hello")

@@ -86,12 +86,12 @@ async def delete(session: SessionPath, caller: Caller, wired: Wired) -> None:
 def router() -> APIRouter:
     """`/v1/sessions`."""
     routes = APIRouter(prefix="/v1/sessions", tags=["sessions"])
-    routes.add_api_route("", create, methods=["POST"], status_code=201, responses=problems(400, 401, 403, 413))
+    routes.add_api_route("", create, methods=["POST"], status_code=201, responses=problems(400, 401, 403, 409, 413))
     routes.add_api_route("", page, methods=["GET"], responses=problems(400, 401, 403))
     routes.add_api_route("/{id}", get, methods=["GET"], responses=problems(401, 403, 404))
     routes.add_api_route("/{id}", update, methods=["PATCH"], responses=problems(400, 401, 403, 404, 413))
     routes.add_api_route(
-        "/{id}/fork", fork, methods=["POST"], status_code=201, responses=problems(400, 401, 403, 404, 413)
+        "/{id}/fork", fork, methods=["POST"], status_code=201, responses=problems(400, 401, 403, 404, 409, 413)
     )
     routes.add_api_route("/{id}", delete, methods=["DELETE"], status_code=204, responses=problems(401, 403, 404))
     return routes
