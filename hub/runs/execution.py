@@ -37,7 +37,7 @@ from hub.runs.loading import Loaded, as_input, load
 from hub.runs.steering import follow_up
 from hub.runs.teams import ImportedTeams
 from hub.runs.turn import Turn
-from hub.store import closing, messages, pending, runs, steering, usage
+from hub.store import closing, messages, runs, steering, usage
 from hub.store.closing import ClosedTurn, WentOn
 from hub.store.database import Db, Store
 from hub.store.log import LeaseLost
@@ -225,8 +225,7 @@ class Execution:
             else:
                 self._journal.hold_back(started)
             return
-        async with self._store.statements() as db:
-            completed = await pending.of_turn(db, lease.session, lease.run, loaded.unfinished.turn)
+        completed = loaded.completed
         void = TurnSupersededData(
             turn=loaded.unfinished.turn,
             attempt=loaded.unfinished.attempt,

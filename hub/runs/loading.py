@@ -25,9 +25,9 @@ class Loaded:
 
     `goes_on`: they are calls of the turn that is next, which goes on after them; `announced`: everybody knows of its
     beginning, and nothing that was shown since is void. `unfinished` is the turn an earlier
-    attempt was cut off in, and `voided` the messages that were open then; `open_calls` are the tools that attempt had
-    called without a record of the result. `kept_open` is what Redis still has of the run: also messages that were
-    finished while it was away.
+    attempt was cut off in, `completed` what was said in it, which counts no more, and `voided` the messages that were
+    open then; `open_calls` are the tools that attempt had called without a record of the result. `kept_open` is what
+    Redis still has of the run: also messages that were finished while it was away.
     """
 
     state: str | None
@@ -39,6 +39,7 @@ class Loaded:
     goes_on: bool
     announced: bool
     unfinished: turns.UnfinishedTurn | None
+    completed: tuple[MessageId, ...]
     voided: tuple[MessageId, ...]
     kept_open: tuple[MessageId, ...]
 
@@ -61,6 +62,10 @@ async def load(store: Store, open_messages: OpenMessages, run: ClaimedRun) -> Lo
         if run.attempt > 1:
             begun = await turns.unfinished(db, lease.session, lease.run, run.turn)
     unfinished = begun if _may_have_shown(run, known, goes_on=goes_on) else None
+    completed = list[MessageId]()
+    if unfinished is not None:
+        async with store.statements() as db:
+            completed = await pending.of_turn(db, lease.session, lease.run, unfinished.turn)
     shown = await _shown(open_messages, run) if unfinished is not None else []
     finished: set[MessageId] = set()
     if shown:
@@ -71,11 +76,12 @@ async def load(store: Store, open_messages: OpenMessages, run: ClaimedRun) -> Lo
         begins.prompt,
         begins.asker,
         begins.asker_name,
-        tuple(given),
+        tuple(message for message in given if message.message not in completed),
         tuple(known),
         goes_on,
         goes_on and begun is not None and unfinished is None,
         unfinished,
+        tuple(completed),
         tuple(m.message for m in shown if m.turn == run.turn and m.message not in finished),
         tuple(m.message for m in shown),
     )

@@ -70,6 +70,7 @@ ANSWERS: dict[str, list[Json | str]] = {
         finish("tool_calls"),
     ],
     "watching": [call(0, "clock", "{}"), finish("tool_calls")],
+    "clock": [call(0, "clock", "{}"), finish("tool_calls")],
     "twins": [call(0, "clock", "{}"), call(1, "counter", '{"key":"t"}'), finish("tool_calls")],
     "unwilling": [call(0, "counter", '{"key":"u"}'), finish("tool_calls")],
     "empty": [delta("", role="assistant"), finish()],

@@ -14,13 +14,16 @@ import asyncpg
 import pytest
 
 from hub.domain.ids import RunId, SessionId
+from hub.engine.base import MessageEnded
 from hub.protocol.events import AgentAuthor, TurnSupersededData
 from hub.protocol.frames import NewEvent
 from hub.relay import keys, open_messages
 from hub.store import log
 from hub.store.database import Store
+from tests import kinds
 from tests.conftest import Cluster, running_worker, settings_for, short_dir
 from tests.driver import Door, Person, Refused, seqs
+from tests.engine.driving import catalog, whole_run
 from tests.process.serving import SECRET, serving
 from tests.relay.wiring import ask as ask_redis
 from tests.runs.conftest import GRAPH
@@ -41,9 +44,11 @@ async def dsn(cluster: Cluster) -> AsyncIterator[str]:
 
 @pytest.fixture(scope="module")
 def teams(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a team of another framework's."""
+    """A folder with a team of another framework's, and one of every kind."""
     folder = tmp_path_factory.mktemp("teams")
     (folder / "drafts.yaml").write_text(GRAPH.replace("runnable: graph", "runnable: slow"))
+    for kind in kinds.SHAPES:
+        (folder / f"{kind}.yaml").write_text(kinds.source(kind))
     return folder
 
 
@@ -263,6 +268,68 @@ async def test_a_graph_of_langgraphs_says_after_a_kill_what_it_would_have_said(g
         # It knows exactly what was said before, and what it said itself, once.
         words = f"{ada.hello['user']['name']}:go on and on and on and on"
         assert said == [f"slow 1 {words}", f"slow 3 {words}"]
+
+
+PLAYED = "/script turns=3 tokens=20 rate=40"
+TOOLS = {"swarm": "transfer_to_beta"}
+
+
+async def undisturbed(kind: str) -> tuple[list[tuple[str, str]], list[str]]:
+    """What the team says to two messages when nothing happens to it, to the first with who says it."""
+    team = kinds.team(kind)
+    engine = catalog(teams=[team]).engine(team)
+    told, results = await whole_run(engine, team, f"{PLAYED} tool={TOOLS.get(kind, 'clock')}".replace(" rate=40", ""))
+    after, _ = await whole_run(engine, team, "/script turns=1 history", state=results[-1].state)
+    said = [(event.agent.name, event.text) for event in told.events if isinstance(event, MessageEnded)]
+    return said, after.texts
+
+
+async def test_a_team_of_every_kind_says_after_kills_what_it_would_have_said(gateway: Door) -> None:
+    """All runners are killed while all runs are inside a turn, and again when a turn of one has just ended."""
+    async with await gateway.person("bob") as bob:
+        sessions = {await room_for(bob, f"kind_{kind}"): kind for kind in kinds.SHAPES}
+        runs = {
+            (await bob.say(session, f"{PLAYED} tool={TOOLS.get(kind, 'clock')}"))["run"]: session
+            for session, kind in sessions.items()
+        }
+        heard = {run for run, session in runs.items() if sessions[session] != "society"}  # whose turn is not shown
+        nodes, inside, finished = dict[str, Frame](), set[str](), set[str]()
+        kills = 0
+        while len(finished) < len(runs):
+            frame = await bob.next_frame("the end of all runs")
+            match frame["type"], frame.get("data", {}):
+                case "run.started", started:
+                    nodes[started["node"]] = frame
+                case "run.finished", ended:
+                    assert ended["status"] == "completed", frame
+                    finished.add(frame["run"])
+                case "message.delta", {"index": int(index)} if index > 2 and kills == 0:
+                    inside.add(frame["run"])
+                    if inside >= heard:
+                        kills = _kill_all(nodes)
+                case "message.completed", {"turn": 1} if inside >= heard and kills < 4:
+                    kills += _kill_all(nodes)
+        assert kills >= 3
+        for session, kind in sessions.items():
+            log = await log_of(gateway, bob, session)
+            assert seqs(log) == list(range(1, len(log) + 1)), kind
+            assert len(types(log, "run.started")) >= 2, kind
+            assert types(log, "turn.superseded"), kind
+            messages = [m for m in await transcript(gateway, bob, session) if m["author"]["kind"] == "agent"]
+            told = [(message["author"]["name"], message["text"]) for message in messages]
+            sent = await bob.say(session, "/script turns=1 history")
+            after = [f["data"]["text"] for f in await finish(bob, sent["run"]) if f["type"] == "message.completed"]
+            expected = await undisturbed(kind)
+            assert sorted(told) == sorted(expected[0]), kind
+            assert [text.replace(PLAYED, "") for text in after] == expected[1], kind
+
+
+def _kill_all(nodes: dict[str, Frame]) -> int:
+    killed = len(nodes)
+    for started in nodes.values():
+        kill(started)
+    nodes.clear()
+    return killed
 
 
 async def test_what_was_to_steer_a_run_reaches_it_once_though_its_runner_is_killed(gateway: Door) -> None:
