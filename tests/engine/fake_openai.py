@@ -91,7 +91,8 @@ ANSWERS: dict[str, list[Json | str]] = {
 
 @dataclass
 class FakeOpenAi:
-    """What it was asked, in order; `closed` counts the streams that clients have left before their end."""
+    """What it was asked, in order; `closed` counts the streams that clients have left before their end. `more` is set
+    when it is asked, `left` when one is left."""
 
     url: str = ""
     requests: list[Json] = field(default_factory=list)
@@ -99,6 +100,7 @@ class FakeOpenAi:
     paths: list[str] = field(default_factory=list)
     closed: int = 0
     more: asyncio.Event = field(default_factory=asyncio.Event)
+    left: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -108,7 +110,7 @@ class FakeOpenAi:
                 await self._answer(body, writer)
         except (ConnectionError, asyncio.IncompleteReadError):
             self.closed += 1
-            self.more.set()
+            self.left.set()
         finally:
             writer.close()
 

@@ -227,7 +227,7 @@ async def test_a_stop_closes_the_connection_to_the_model(fake: FakeOpenAi) -> No
         stop.set()
         assert (await turn).outcome is Outcome.CANCELLED
         async with asyncio.timeout(5):
-            await fake.more.wait()
+            await fake.left.wait()
     assert fake.closed == 1
 
 

@@ -250,7 +250,7 @@ async def test_leaving_early_closes_the_connection(asking: Asking) -> None:
     async with aclosing(asking.client("endless").create_stream(ASKED)) as stream:
         assert str(await anext(stream)).startswith("on and on ")
     async with asyncio.timeout(5):
-        await asking.fake.more.wait()
+        await asking.fake.left.wait()
     assert asking.fake.closed == 1
 
 
