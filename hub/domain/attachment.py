@@ -56,10 +56,11 @@ def media_type_of(beginning: bytes, declared: str | None) -> str:
 
 
 def clean_name(name: str) -> str:
-    """A file's name without folders, and without what nobody can see: one line that looks like what it is."""
+    """A file's name without folders, without dots at its ends, which hide files or name folders, and without what
+    nobody can see: one line that looks like what it is."""
     last = re.split(r"[/\\]", name)[-1]
-    shown = "".join(c for c in last if unicodedata.category(c) not in _INVISIBLE).strip()
-    return shown[-MAX_NAME:] or "attachment"
+    shown = "".join(c for c in last if unicodedata.category(c) not in _INVISIBLE)
+    return shown.strip(" .")[-MAX_NAME:] or "attachment"
 
 
 def _sniffed(beginning: bytes) -> str:

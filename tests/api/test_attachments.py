@@ -170,6 +170,8 @@ async def test_what_is_not_taken(door: Door) -> None:
                 got = await rest.get(f"/v1/sessions/{made['session']}/attachments/{made['id']}")
                 assert got.headers["content-type"] == f"{kept}; charset=utf-8"
         problem(await rest.post(f"/v1/sessions/{session}/attachments", content=b"x"), 400, "bad_request")
+        for name, kept in (("../..", "attachment"), (".bashrc", "bashrc"), ("C:\\a\\b.txt ", "b.txt"), ("a\nb", "ab")):
+            assert (await upload(rest, session, b"x", name=name)).json()["name"] == kept
 
 
 async def test_bounds(door: Door, dsn: str) -> None:
