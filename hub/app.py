@@ -97,6 +97,7 @@ from hub.sessions.invites import Invites
 from hub.sessions.lifecycle import Sessions
 from hub.sessions.members import Members
 from hub.sessions.messages import Messages
+from hub.sessions.organisation_erasure import OrganisationErasure
 from hub.sessions.organisations import Organisations
 from hub.sessions.retention import Keep, Retention
 from hub.sessions.seats import Seats, speakers
@@ -230,6 +231,7 @@ class Worker:
         self.history = History(self.store, self.subscriber)
         self.exports = Exports(self.store)
         self.erasure = Erasure(self.store, self.broadcast, control)
+        self.organisation_erasure = OrganisationErasure(self.store, self.erasure)
         keep = Keep(settings.keep_deleted_s, settings.keep_sessions_s, settings.keep_addresses_s)
         self.retention = Retention(self.store, self.erasure, keep, every_s=settings.sweep_s)
         self.accounting = Accounting(self.store)
@@ -316,6 +318,10 @@ class Worker:
                 ),
                 "hub_rows_expired": ("Tokens, links and keys that were removed", lambda: self.retention.rows),
                 "hub_users_erased": ("Users of whom nothing is left", lambda: self.erasure.erased),
+                "hub_organisations_erased": (
+                    "Organisations of which nothing is left",
+                    lambda: self.organisation_erasure.erased,
+                ),
                 "hub_leases_lost": ("Runs that another worker has now", lambda: self.keeper.lost),
                 "hub_mcp_server_restarts": (
                     "MCP servers that were lost or did not start",
@@ -360,6 +366,7 @@ class Worker:
                 history=self.history,
                 exports=self.exports,
                 erasure=self.erasure,
+                organisation_erasure=self.organisation_erasure,
                 accounting=self.accounting,
                 budgets=self.budgets,
                 control=self.control,
@@ -395,6 +402,7 @@ class Worker:
             "rooms": self.rooms.run(),
             "gateway": self.gateway.run(),
             "erasure": self.erasure.run(),
+            "organisation erasure": self.organisation_erasure.run(),
             "retention": self.retention.run(),
             "teams": self.imported.run(),
         }.items():

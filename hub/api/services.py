@@ -27,6 +27,7 @@ from hub.sessions.invites import Invites
 from hub.sessions.lifecycle import Sessions
 from hub.sessions.members import Members
 from hub.sessions.messages import Messages
+from hub.sessions.organisation_erasure import OrganisationErasure
 from hub.sessions.organisations import Organisations
 from hub.sessions.teams import Teams
 
@@ -69,6 +70,7 @@ class Services:
     history: History
     exports: Exports
     erasure: Erasure
+    organisation_erasure: OrganisationErasure
     accounting: Accounting
     budgets: SessionBudgets
     control: Control

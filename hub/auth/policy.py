@@ -168,6 +168,7 @@ ROUTES: Mapping[str, Rule] = {
     "POST /v1/runs/{id}/cancel": Action.CANCEL,
     "GET /v1/admin/users": Gate.ADMIN,
     "DELETE /v1/admin/users/{id}": Gate.ADMIN,
+    "DELETE /v1/admin/organisations/{id}": Gate.ADMIN,
     "POST /v1/admin/users/{id}/suspend": Gate.ADMIN,
     "POST /v1/admin/users/{id}/restore": Gate.ADMIN,
     "POST /v1/admin/users/{id}/signout": Gate.ADMIN,

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from hub.cli import reach
+from hub.domain.ids import OrganisationId
 from hub.domain.organisation import SHORTEST_KEPT_S, Organisation, OrgKeep, OrgMember, OrgRole
 from hub.sessions.organisations import Organisations
 from hub.settings import Settings
@@ -136,6 +137,25 @@ def keep(
 
     with reach.database(_settings(data_dir)) as dsn:
         _show(asyncio.run(change(dsn)), as_json=as_json)
+
+
+@cli.command("erase")
+def erase(
+    org: str,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Erase an organisation with all its sessions. Its people keep their accounts. Nothing brings it back."""
+
+    async def bury(dsn: str) -> OrganisationId:
+        async with _organisations(dsn) as organisations:
+            return await organisations.erase(None, org)
+
+    if not yes:
+        typer.confirm(f"Erase {org} and all its sessions?", abort=True)
+    with reach.database(_settings(data_dir)) as dsn:
+        erased = asyncio.run(bury(dsn))
+    typer.echo(f"{org} ({erased}) is gone; running hubs take away what is left within seconds.")
 
 
 @asynccontextmanager

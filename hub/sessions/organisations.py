@@ -6,13 +6,14 @@ from hub.auth.names import clean_name
 from hub.auth.policy import OrgAction, require_account, require_admin, require_org_role
 from hub.domain.errors import Conflict, NotFound
 from hub.domain.ids import OrganisationId, SessionId, UserId, new_id, parse_id
-from hub.domain.organisation import Organisation, OrgKeep, OrgMember, OrgRole
+from hub.domain.organisation import FIRST_ORGANISATION, Organisation, OrgKeep, OrgMember, OrgRole
 from hub.domain.principal import Principal
 from hub.domain.session import Role
 from hub.protocol.events import MemberRemovedData, MemberUpdatedData
 from hub.protocol.frames import NewEvent
 from hub.relay.broadcast import Broadcast
-from hub.store import audit, log, members, organisations, sessions, users
+from hub.sessions.access import find_organisation
+from hub.store import audit, erasing_organisations, log, members, organisations, sessions, users
 from hub.store.database import Db, Store
 from hub.store.organisations import NewOrganisation
 from hub.store.users import StoredUser
@@ -131,6 +132,22 @@ class Organisations:
                     return
             for session in left:
                 await self._take_out(principal, session, who, address)
+
+    async def erase(self, principal: Principal | None, org: str, *, address: str | None = None) -> OrganisationId:
+        """Nobody belongs to the organisation any more, and nobody finds it; `OrganisationErasure` takes what it had.
+
+        Raises `Forbidden` for who does not administer the hub, and `Conflict` for the first organisation.
+        """
+        if principal is not None:
+            require_admin(principal)
+        async with self._store.transaction() as db:
+            id_ = await find_organisation(db, org)
+            if id_ == FIRST_ORGANISATION:
+                raise Conflict("this organisation stays: whoever registers is at home in it")
+            if not await erasing_organisations.bury(db, id_):  # somebody has done it meanwhile
+                raise NotFound("no such organisation")
+            await _audited(db, principal, "organisation.erase", id_, address, {})
+        return id_
 
     async def _leaving(
         self, db: Db, principal: Principal | None, org: str, user: str

@@ -52,6 +52,7 @@ _AMONG = text("""
     FROM unnest(CAST(:sessions AS uuid[]), CAST(:users AS uuid[])) AS asked (session_id, user_id)
     JOIN members m USING (session_id, user_id)
     JOIN sessions s ON s.id = m.session_id AND s.deleted_at IS NULL
+    JOIN organisations o ON o.id = s.org_id AND o.erased_at IS NULL
 """)
 
 

@@ -24,23 +24,23 @@ _GET = text(f"""
     SELECT {_COLUMNS} FROM organisations o
     LEFT JOIN organisation_members m ON m.org_id = o.id AND m.user_id = CAST(:user AS uuid)
     LEFT JOIN users u ON u.id = m.user_id
-    WHERE o.id = CAST(:org AS uuid)
+    WHERE o.id = CAST(:org AS uuid) AND o.erased_at IS NULL
 """)
 
 _GET_LOCKED = text(f"{_GET.text} FOR NO KEY UPDATE OF o")
 
-_BY_NAME = text("SELECT id::text FROM organisations WHERE name_key = :key")
+_BY_NAME = text("SELECT id::text FROM organisations WHERE name_key = :key AND erased_at IS NULL")
 
 _OF_USER = text(f"""
     SELECT {_COLUMNS} FROM organisation_members m
     JOIN organisations o ON o.id = m.org_id JOIN users u ON u.id = m.user_id
-    WHERE m.user_id = CAST(:user AS uuid)
+    WHERE m.user_id = CAST(:user AS uuid) AND o.erased_at IS NULL
     ORDER BY o.name_key
 """)
 
 _PAGE = text(f"""
     SELECT {_OWN}, NULL AS role, false AS home FROM organisations o
-    WHERE CAST(:after AS uuid) IS NULL OR o.id > CAST(:after AS uuid)
+    WHERE o.erased_at IS NULL AND (CAST(:after AS uuid) IS NULL OR o.id > CAST(:after AS uuid))
     ORDER BY o.id LIMIT :limit
 """)
 
@@ -154,7 +154,7 @@ async def of_user(db: Db, user: UserId) -> list[Organisation]:
 
 
 async def page(db: Db, *, limit: int, cursor: str | None = None) -> tuple[list[Organisation], str | None]:
-    """All organisations, oldest first, as nobody sees them, and the cursor of the next page."""
+    """All organisations there are, oldest first, as nobody sees them, and the cursor of the next page."""
     after = pages.parse_id_cursor(cursor) if cursor is not None else None
     rows = (await db.execute(_PAGE, {"after": after, "limit": limit + 1})).all()
     return pages.cut([_organisation(row) for row in rows], limit, lambda last: pages.only_id(last.id))

@@ -66,7 +66,8 @@ _UUID = Uuid(as_uuid=False)
 
 class OrganisationRow(Base):
     """A tenant. `guests`: its sessions may have members who do not belong to it otherwise. `keep_…_s`: as the hub's
-    settings of these names, where it is to be shorter."""
+    settings of these names, where it is to be shorter. The row of one that was erased is a tombstone: at `erased_at`
+    nobody belonged to it any more, and since `erasure_ended_at` nothing of it is left."""
 
     __tablename__ = "organisations"
     id: Mapped[str] = mapped_column(_UUID, primary_key=True)
@@ -75,6 +76,8 @@ class OrganisationRow(Base):
     guests: Mapped[bool] = mapped_column(server_default=sql("false"))
     keep_sessions_s: Mapped[int | None] = mapped_column(BigInteger)
     keep_deleted_s: Mapped[int | None] = mapped_column(BigInteger)
+    erased_at: Mapped[datetime | None]
+    erasure_ended_at: Mapped[datetime | None]
     created_at: Mapped[datetime] = mapped_column(server_default=_NOW)
 
 

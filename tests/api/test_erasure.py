@@ -14,6 +14,7 @@ import httpx2
 import pytest
 import redis.asyncio
 
+from hub.domain.organisation import FIRST_ORGANISATION
 from tests.api.people import fresh, open_session, problem
 from tests.conftest import Cluster, own_valkey, running_worker, settings_for
 from tests.driver import PASSWORD, Door, Frame, seqs
@@ -40,6 +41,12 @@ class Office:
         async with asyncio.timeout(20):
             query = "SELECT FROM users WHERE id = $1 AND erasure_ended_at IS NOT NULL"
             while not await self.sql(query, user):  # noqa: ASYNC110 - there is nothing to be told by
+                await asyncio.sleep(0.05)
+
+    async def until_organisation_erased(self, org: str) -> None:
+        async with asyncio.timeout(20):
+            query = "SELECT FROM organisations WHERE id = $1 AND erasure_ended_at IS NOT NULL"
+            while not await self.sql(query, org):  # noqa: ASYNC110 - there is nothing to be told by
                 await asyncio.sleep(0.05)
 
     async def where(self, word: str) -> list[str]:
@@ -251,3 +258,77 @@ async def test_an_address_can_be_taken_out_of_the_trail_and_nothing_else_changed
             await office.sql(f"UPDATE audit SET {change} WHERE id = $1", entry["id"])
     await office.sql("UPDATE audit SET address = NULL WHERE id = $1", entry["id"])
     assert (await office.sql("SELECT address FROM audit WHERE id = $1", entry["id"]))[0]["address"] is None
+
+
+async def test_nothing_is_left_of_an_erased_organisation_and_its_people_keep_their_accounts(office: Office) -> None:
+    one, two = office.doors
+    word = f"canary{uuid.uuid4().hex}"
+    ann_name, bob_name = fresh("ann"), fresh("bob")
+    async with (
+        await one.person(ann_name) as ann,
+        await two.person(bob_name) as bob,
+        one.rest(ann.token) as anns,
+        two.rest(bob.token) as bobs,
+    ):
+        gone, lost = [
+            (await office.admin.post("/v1/organisations", json={"name": name})).json()["id"]
+            for name in (f"o-{word}", fresh("lost"))
+        ]
+        for org in (gone, lost):
+            for name in (ann_name, bob_name):
+                put = await office.admin.put(f"/v1/organisations/{org}/members/{name}", json={"role": "admin"})
+                assert put.status_code == 200, put.text
+        assert (await office.sql("SELECT count(*) FROM organisation_members WHERE org_id = $1", gone))[0][0] == 3
+        await office.sql("UPDATE users SET home_org_id = $1 WHERE name = $2", gone, ann_name)
+        budget = {"quantity": "tokens", "limit": 1_000_000}
+        await office.admin.put(f"/v1/admin/organisations/{gone}/budgets", json=budget)
+        team = {"name": fresh("team"), "description": word, "kind": "round_robin", "agents": [{"name": "solo"}]}
+        made = await office.admin.post(f"/v1/teams?organisation={gone}", content=json.dumps(team))
+        assert made.status_code == 201, made.text
+        theirs, deleted = [await open_session(anns, organisation=gone, title=word) for _ in range(2)]
+        left_behind, elsewhere = [await open_session(anns, organisation=org) for org in (lost, FIRST_ORGANISATION)]
+        for session in (theirs, left_behind):
+            await anns.put(f"/v1/sessions/{session}/members/{bob_name}", json={"role": "editor"})
+            await bob.ask("session.join", session=session)
+        for session in (theirs, deleted):
+            await ann.ask("session.join", session=session)
+            await ann.say(session, word)
+            await ann.expect("run.finished")
+        await anns.delete(f"/v1/sessions/{deleted}")
+        await ann.say(theirs, "/script turns=1 tokens=50 stall_at=5")  # goes on until it is ended
+        assert {"organisations", "sessions", "messages", "teams"} <= set(await office.where(word))
+        assert {"usage", "budgets"} <= set(await office.where(gone))
+        # Somebody was about to erase this one, and was lost.
+        lost_at = "now() - interval '10 s'"
+        await office.sql(f"UPDATE organisations SET guests = false, erased_at = {lost_at} WHERE id = $1", lost)
+
+        about = f"/v1/admin/organisations/{gone}"
+        problem(await anns.delete(about), 403, "forbidden")
+        problem(await office.admin.delete(f"/v1/admin/organisations/{FIRST_ORGANISATION}"), 409, "conflict")
+        answer = await office.admin.delete(f"/v1/admin/organisations/o-{word}")
+        assert (answer.status_code, answer.json()) == (202, {"organisation": gone})
+        problem(await anns.get(f"/v1/sessions/{theirs}"), 404, "not_found")
+        removed: set[str] = set()
+        while removed != {theirs, left_behind}:
+            removed.add((await bob.until("member.removed"))[-1]["session"])
+        await office.until_organisation_erased(gone)
+        await office.until_organisation_erased(lost)
+        until = time.monotonic() + PROMISED_S  # presence is told that they are away
+        while (places := await office.where(word)) and time.monotonic() < until:  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
+        assert not places
+        assert set(await office.where(gone)) == {"organisations", "audit"}
+        actions = await office.sql("SELECT action FROM audit WHERE object = $1 ORDER BY id", f"organisation:{gone}")
+        assert [row[0] for row in actions if "erase" in row[0]] == ["organisation.erase", "organisation.erased"]
+
+        # The people are who they were, at home elsewhere; the name is free.
+        assert (await bobs.get("/v1/me")).status_code == 200
+        (home,) = (await anns.get("/v1/organisations")).json()["items"]
+        assert (home["id"], home["home"]) == (FIRST_ORGANISATION, True)
+        assert (await anns.get(f"/v1/sessions/{elsewhere}")).status_code == 200
+        refused = await anns.post("/v1/sessions", json={"team": "scripted", "organisation": gone})
+        problem(refused, 403, "forbidden")
+        for name in (gone, f"o-{word}", f"erased:{gone}"):
+            problem(await office.admin.delete(f"/v1/admin/organisations/{name}"), 404, "not_found")
+        again = await office.admin.post("/v1/organisations", json={"name": f"o-{word}"})
+        assert again.status_code == 201

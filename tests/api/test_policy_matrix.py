@@ -453,6 +453,8 @@ async def test_routes(world: World, part: int) -> None:
                         clients[next(c for c in CALLERS if c.name == caller.person)].headers["Authorization"] = token
                     if path == "/v1/admin/api-keys/{id}" and code == "ok":  # a key is ended once
                         world.foreign |= {"key": (await world.things("outsider"))["key"]}
+                    if route == "DELETE /v1/admin/organisations/{id}" and code == "ok":  # so is an organisation
+                        world.foreign |= {"organisation": await world.organisation("outsider")}
                     if (method == "DELETE" or route in ENDS_CREDENTIALS) and code == "ok":
                         own |= await world.things("owner")
                 if len(told) > 1:

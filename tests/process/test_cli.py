@@ -195,6 +195,10 @@ def test_organisations_are_made_and_filled(command: Command, cluster: Cluster) -
     kept = command("org", "keep", "acme", "--sessions-s", "86400", "--json", **outside)
     assert json.loads(kept.stdout)["keep"] == {"sessions_s": 86400, "deleted_s": None}
     assert command("org", "keep", "acme", "--deleted-s", "5", **outside).returncode == 2
+    assert command("org", "erase", "acme", **outside).returncode == 1  # nobody says yes
+    assert made["id"] in command("org", "erase", "acme", "--yes", **outside).stdout
+    listed = [json.loads(line)["name"] for line in command("org", "list", "--json", **outside).stdout.splitlines()]
+    assert listed == ["default"]
     assert command("org", "members", "nowhere", **outside).stderr == "hub: no such organisation\n"
 
 

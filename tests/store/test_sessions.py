@@ -194,3 +194,6 @@ async def test_which_memberships_still_are(store: Store, session: SessionId, ali
         asked = [(session, alice), (session, bob), (deleted, alice), (SessionId(new_id()), alice)]
         assert await members.among(db, asked) == {(session, alice)}
         assert await members.among(db, []) == set()
+        await db.execute(text("UPDATE organisations SET erased_at = now()"))
+        assert await members.among(db, asked) == set()
+        await db.rollback()

@@ -280,7 +280,7 @@ async def test_who_works_for_a_person_sees_that_persons_organisations(dsn: str, 
 
 
 # Tasks in the background, which nobody calls.
-BACKGROUND = {"retention", "erasure"}
+BACKGROUND = {"retention", "erasure", "organisation_erasure"}
 # For whom these work is not the caller, and why.
 OWN_WORK = {
     ("attachments", "_give_up"),  # of somebody who may have lost their rights meanwhile
@@ -292,6 +292,7 @@ OWN_WORK = {
     ("invites", "accept"),  # the secret opens it, first of all
     ("organisations", "create"),  # nobody belongs to it yet
     ("organisations", "page"),  # the operator's
+    ("organisations", "erase"),  # an administrator's, who need not belong to it
     ("organisations", "remove"),  # where somebody is at home next is looked for everywhere
     ("seats", "check"),  # the operator seats programs of any organisation
     ("seats", "speakers"),

@@ -1,4 +1,4 @@
-"""The administration of the hub: accounts, their credentials, and the audit trail."""
+"""The administration of the hub: accounts, their credentials, the end of organisations, and the audit trail."""
 
 from collections.abc import AsyncGenerator
 from typing import Annotated, Any
@@ -12,6 +12,7 @@ from hub.api.caller import Address, Caller, Wired
 from hub.api.openapi import problems
 from hub.api.routes.api_keys import KeyItem, key_item
 from hub.api.routes.me import Erased
+from hub.api.routes.organisations import OrganisationPath
 from hub.api.shapes import NO_NUL, Body, Cursor, Flag, Limit, Page
 from hub.protocol.events import Wire
 from hub.protocol.frames import timestamp
@@ -70,6 +71,21 @@ async def erase(user: UserPath, caller: Caller, wired: Wired, address: Address) 
     erased = await wired.administration.erase(caller, user, address=address)
     wired.erasure.ask(erased)
     return Erased(user=erased)
+
+
+class ErasedOrganisation(Wire):
+    """`organisation` is what is left: the id."""
+
+    organisation: str
+
+
+async def erase_organisation(
+    org: OrganisationPath, caller: Caller, wired: Wired, address: Address
+) -> ErasedOrganisation:
+    """Erase an organisation with all its sessions. Its people keep their accounts. Nothing brings it back."""
+    erased = await wired.organisations.erase(caller, org, address=address)
+    wired.organisation_erasure.ask(erased)
+    return ErasedOrganisation(organisation=erased)
 
 
 async def keys(user: UserPath, caller: Caller, wired: Wired, limit: Limit = 50, cursor: Cursor = None) -> Page[KeyItem]:
@@ -140,6 +156,9 @@ def router() -> APIRouter:
     routes.add_api_route("/users/{id}/restore", restore, methods=["POST"], responses=known | problems(413))
     routes.add_api_route("/users/{id}/signout", sign_out, methods=["POST"], responses=known | problems(413))
     routes.add_api_route("/users/{id}/api-keys", keys, methods=["GET"], responses=known)
+    routes.add_api_route(
+        "/organisations/{id}", erase_organisation, methods=["DELETE"], status_code=202, responses=known | problems(409)
+    )
     routes.add_api_route("/api-keys/{id}", revoke_key, methods=["DELETE"], responses=problems(401, 403, 404))
     lines: dict[int | str, dict[str, Any]] = {200: {"content": {JSON_LINES: {"schema": {"type": "string"}}}}}
     routes.add_api_route(
