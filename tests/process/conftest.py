@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import structlog
 
-from hub.cli import main
+from hub.cli.commands import main
 from tests.conftest import short_dir
 
 
