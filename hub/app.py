@@ -179,11 +179,12 @@ class Worker:
         self.administration = Administration(self.store, announce=self.broadcast.credentials_changed)
         self.tickets = Tickets(TicketStore(self.redis))
         self.authenticator = Authenticator(self.store, tokens, self.api_keys, self.tickets)
+        attempts = Attempts(limits, hub_per_minute=settings.sign_ins_per_minute, hub_burst=settings.sign_in_burst)
         self.accounts = Accounts(
             self.store,
             self.passwords,
             tokens,
-            limits,
+            attempts,
             registration_open=settings.registration_open,
             refresh_s=settings.refresh_token_s,
             announce=self.broadcast.credentials_changed,
@@ -198,7 +199,7 @@ class Worker:
                 self.provider,
                 People(self.store, oidc),
                 self.accounts,
-                Attempts(limits),
+                attempts,
                 flows=TicketStore(self.redis, "oidc-flow"),
                 codes=TicketStore(self.redis, "oidc-code"),
             )

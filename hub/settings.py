@@ -71,6 +71,8 @@ class Settings(BaseSettings):
     attachment_bytes_per_session: Annotated[int, Field(ge=0)] = 104_857_600
     attachment_bytes_per_user: Annotated[int, Field(ge=0)] = 524_288_000
 
+    sign_ins_per_minute: Annotated[int, Field(ge=1)] = 3_000
+    sign_in_burst: Annotated[int, Field(ge=1)] = 1_000
     commands_per_minute: Annotated[int, Field(ge=1)] = 120
     command_burst: Annotated[int, Field(ge=1)] = 20
     address_requests_per_minute: Annotated[int, Field(ge=1)] = 60_000

@@ -14,7 +14,7 @@ from hub.api.boundary import RequestBoundary, RequestIds
 from hub.api.deadline import RequestDeadline
 from hub.api.headers import SecurityHeaders
 from hub.api.host import HostCheck
-from hub.api.rate_limit import AddressLimit
+from hub.api.rate_limit import AddressCount, AddressLimit
 from hub.api.routes import (
     admin,
     api_keys,
@@ -114,7 +114,7 @@ def _wrap(app: FastAPI, services: Services) -> None:
     app.add_middleware(RequestDeadline)  # from when the body is there
     app.add_middleware(BodyLimit)
     app.add_middleware(RequestBoundary)  # here, for its answers are limited and read by pages like all others …
-    app.add_middleware(AddressLimit, limits=services.rate_limits)
+    app.add_middleware(AddressLimit)
     if services.allowed_origins:
         app.add_middleware(
             CORSMiddleware,
@@ -125,6 +125,7 @@ def _wrap(app: FastAPI, services: Services) -> None:
             max_age=600,
         )
     app.add_middleware(HostCheck, hosts=Hosts(services.allowed_hosts))
+    app.add_middleware(AddressCount, limits=services.rate_limits)
     app.add_middleware(RequestBoundary)  # … and here for what those between refuse
     app.add_middleware(SecurityHeaders)
     app.add_middleware(RequestIds)

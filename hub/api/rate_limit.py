@@ -15,9 +15,12 @@ PROBES = frozenset({"/healthz", "/readyz", "/metrics"})  # whoever watches the h
 HEADERS = ("RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset", "RateLimit-Policy")
 
 
-class AddressLimit:
-    """Counts every request by where it comes from, before anything is read or computed. `stand` notes a narrower limit
-    that was met inside; the response tells of the narrowest."""
+class AddressCount:
+    """Counts every request by where it comes from, before anything is read or computed: also those that name another
+    host, and what browsers ask before a page may ask (preflights).
+
+    Of what is too much it refuses here what no page of another origin is to read; `AddressLimit` refuses the rest, from
+    where pages can read it."""
 
     def __init__(self, app: ASGIApp, *, limits: RateLimits) -> None:
         self._app = app
@@ -30,6 +33,25 @@ class AddressLimit:
             return
         state: dict[str, Any] = scope.setdefault("state", {})
         stand(state, self._limits.from_address(client[0]))
+        readable = scope["method"] != "OPTIONS" and any(name == b"origin" for name, _ in scope["headers"])
+        if readable or not state["standing"].retry_after_s:
+            await self._app(scope, receive, send)
+        else:
+            await AddressLimit(self._app)(scope, receive, send)
+
+
+class AddressLimit:
+    """Refuses what `AddressCount` has found to be too much. `stand` notes a narrower limit that was met inside; the
+    response tells of the narrowest."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        state: dict[str, Any] = scope.setdefault("state", {})
+        if "standing" not in state:
+            await self._app(scope, receive, send)
+            return
 
         async def send_with_standing(message: Message) -> None:
             if message["type"] == "http.response.start":

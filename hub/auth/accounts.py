@@ -15,7 +15,6 @@ from hub.domain.errors import Conflict, Forbidden, Unauthenticated
 from hub.domain.ids import OrganisationId, UserId, new_id
 from hub.domain.organisation import FIRST_ORGANISATION
 from hub.domain.principal import Principal
-from hub.relay.limits import Limits
 from hub.store import audit, erasing, refresh_tokens, users
 from hub.store.database import Db, Store
 from hub.store.refresh_tokens import StoredRefreshToken
@@ -88,7 +87,7 @@ class Accounts:
         store: Store,
         passwords: Passwords,
         tokens: Tokens,
-        limits: Limits,
+        attempts: Attempts,
         *,
         registration_open: bool,
         refresh_s: int,
@@ -97,7 +96,7 @@ class Accounts:
         self._store = store
         self._passwords = passwords
         self._tokens = tokens
-        self._attempts = Attempts(limits)
+        self._attempts = attempts
         self._registration_open = registration_open
         self._refresh_life = timedelta(seconds=refresh_s)
         self._announce = announce
@@ -118,7 +117,7 @@ class Accounts:
         """Tokens for a password.
 
         Raises `Unauthenticated`, in the same words and after the same time for a wrong password, an unknown name and
-        a disabled account, and `RateLimited` after many attempts on one account or from one address.
+        a disabled account, and `RateLimited` after many attempts on one account, from one address, or on the hub.
         """
         await self._attempts.sign_in(name, address)
         async with self._store.transaction() as db:

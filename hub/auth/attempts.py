@@ -1,4 +1,4 @@
-"""How often somebody may try: per account and per address, shared by all workers through Redis.
+"""How often somebody may try: per account, per address and all together, shared by all workers through Redis.
 
 Without Redis nobody signs in with a password or registers: guessing without a limit is worse than a wait. Who is signed
 in stays so: a refresh token cannot be guessed.
@@ -20,8 +20,11 @@ ADDRESS_PER_MINUTE, ADDRESS_BURST = 120, 300  # an office or a class behind one 
 class Attempts:
     """Counts attempts; each method raises `RateLimited` (with `retry_after`) when there were too many."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, *, hub_per_minute: int, hub_burst: int) -> None:
+        """`hub_…`: passwords that everybody together may try: what a guesser with many addresses comes to at last."""
         self._limits = limits
+        self._hub_per_minute = hub_per_minute
+        self._hub_burst = hub_burst
 
     async def sign_in(self, name: str, address: str | None) -> None:
         """One try of a password. Failed or not is unknown yet: both count."""
@@ -30,6 +33,8 @@ class Attempts:
         await self._take(f"sign-in:pair:{account}:{_source(address)}", PAIR_PER_MINUTE, PAIR_BURST)
         await self._take(f"sign-in:account:{account}", ACCOUNT_PER_MINUTE, ACCOUNT_BURST)
         await self._take(f"sign-in:address:{_source(address)}", ADDRESS_PER_MINUTE, ADDRESS_BURST)
+        # Last: what the others refuse takes nothing away from everybody.
+        await self._take("sign-in:hub", self._hub_per_minute, self._hub_burst)
 
     async def registration(self, address: str | None) -> None:
         """One new account."""

@@ -47,14 +47,14 @@ class Entry:
 
         Raises `HubError`: the handshake is to be refused.
         """
+        if (client := scope["client"]) is not None:  # first: also who is refused for other reasons asks often
+            check(self._limits.from_address(client[0]))
         self._hosts.check([value for name, value in scope["headers"] if name == b"host"])
         found = origin(scope)
         if not origin_allowed(scope, found, self._options.allowed_origins):
             raise Forbidden("this origin is not allowed: list it in HUB_ALLOWED_ORIGINS")
         if sockets > self._options.connections:  # before any hash is computed
             raise Unavailable("too many connections", retry_after=RETRY_AFTER_S)
-        if (client := scope["client"]) is not None:
-            check(self._limits.from_address(client[0]))
         shown = shown_credential(scope)
         try:
             async with asyncio.timeout(AUTHENTICATE_S), self._turn:

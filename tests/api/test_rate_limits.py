@@ -7,11 +7,13 @@ from typing import Any
 
 import httpx2
 import pytest
+from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
+from websockets.typing import Origin
 
 from tests.api.people import fresh, open_session, problem
 from tests.conftest import running_worker, settings_for
-from tests.driver import DEADLINE_S, Door, Person, Refused
+from tests.driver import DEADLINE_S, PASSWORD, Door, Person, Refused
 
 SLOW = 1  # a minute: in a test nothing comes back
 
@@ -117,6 +119,62 @@ async def test_an_address_is_refused_before_anything_is_looked_at(dsn: str, redi
         for probe in ("/healthz", "/readyz", "/metrics"):
             assert (await rest.get(probe)).status_code == 200
             assert "ratelimit-limit" not in (await rest.get(probe)).headers
+
+
+async def test_refused_hosts_and_preflights_count_for_their_address(dsn: str, redis_url: str) -> None:
+    page = "https://page.example"
+    ask = {"Origin": page, "Access-Control-Request-Method": "GET"}
+    settings = settings_for(
+        dsn,
+        redis_url,
+        address_requests_per_minute=SLOW,
+        address_request_burst=6,
+        allowed_origins=page,
+        allowed_hosts="127.0.0.1",
+    )
+    async with running_worker(settings) as hub, hub.rest() as rest:
+        for _ in range(2):
+            problem(await rest.get("/v1/teams", headers={"Host": "evil.example"}), 400, "bad_request")
+            assert (await rest.request("OPTIONS", "/v1/teams", headers=ask)).status_code == 200
+            with pytest.raises(InvalidStatus) as refused:  # a socket from a page that is not allowed
+                await connect(hub.ws_url, origin=Origin("https://evil.example"), proxy=None)
+            assert refused.value.response.status_code == 403
+        for headers in ({"Host": "evil.example"}, {}):
+            problem(await rest.get("/v1/teams", headers=headers), 429, "rate_limited")
+        preflight = await rest.request("OPTIONS", "/v1/teams", headers=ask)
+        assert (preflight.status_code, preflight.headers["ratelimit-remaining"]) == (429, "0")
+        told = await rest.get("/v1/teams", headers={"Origin": page})  # which the page can read
+        problem(told, 429, "rate_limited")
+        assert told.headers["access-control-allow-origin"] == page
+        with pytest.raises(InvalidStatus) as refused:
+            await connect(hub.ws_url, origin=Origin("https://evil.example"), proxy=None)
+        assert refused.value.response.status_code == 429
+
+
+async def test_all_workers_together_take_so_many_sign_ins(dsn: str, redis_url: str) -> None:
+    settings = settings_for(dsn, redis_url, sign_ins_per_minute=SLOW, sign_in_burst=3)
+    async with running_worker(settings, "test:1:a") as one, running_worker(settings, "test:2:b") as two:
+        name, other = fresh("ann"), fresh("bob")
+        for person in (name, other):
+            async with one.rest() as rest:
+                made = await rest.post("/v1/auth/register", json={"name": person, "password": PASSWORD})
+                assert made.status_code == 201
+
+        async def sign_in(door: Door, person: str, password: str) -> httpx2.Response:
+            async with door.rest() as rest:
+                form = {"grant_type": "password", "username": person, "password": password}
+                return await rest.post("/v1/auth/token", data=form)
+
+        tokens = (await sign_in(one, name, PASSWORD)).json()
+        for door, person in ((two, name), (one, fresh("nobody"))):
+            problem(await sign_in(door, person, "wrong" + PASSWORD), 401, "unauthenticated")
+        # Whoever it is, whether there is such a name or not, and at whichever worker: the same words.
+        refused = [await sign_in(door, who, PASSWORD) for door in (one, two) for who in (other, fresh("nobody"))]
+        assert {problem(answer, 429, "rate_limited")["detail"] for answer in refused} == {"too many attempts"}
+        assert all(int(answer.headers["retry-after"]) > 0 for answer in refused)
+        async with two.rest() as rest:  # who is signed in stays so
+            form = {"grant_type": "refresh_token", "refresh_token": tokens["refresh_token"]}
+            assert (await rest.post("/v1/auth/token", data=form)).status_code == 200
 
 
 async def test_without_redis_each_worker_holds_the_limit_alone(dsn: str, redis_url: str) -> None:

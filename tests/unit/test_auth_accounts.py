@@ -11,7 +11,7 @@ from sqlalchemy import text
 
 from hub.auth.accounts import Accounts, TokenPair, create_account
 from hub.auth.api_keys import ApiKeys
-from hub.auth.attempts import PAIR_BURST
+from hub.auth.attempts import PAIR_BURST, Attempts
 from hub.auth.authenticator import Authenticator
 from hub.auth.keys import secret_key
 from hub.auth.passwords import Passwords
@@ -75,14 +75,14 @@ def wire(store: Store, redis: Redis, passwords: Passwords) -> Auth:
     announced: list[UserId] = []
     keys = ApiKeys(store, announce=announced.append)
     tickets = Tickets(TicketStore(redis))
-    limits = Limits(redis)
+    attempts = Attempts(Limits(redis), hub_per_minute=3_000, hub_burst=1_000)
 
     def accounts(*, registration_open: bool) -> Accounts:
         return Accounts(
             store,
             passwords,
             tokens,
-            limits,
+            attempts,
             registration_open=registration_open,
             refresh_s=3600,
             announce=announced.append,
