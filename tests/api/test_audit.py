@@ -160,6 +160,10 @@ TRACED: dict[str, tuple[str, Act]] = {
         "organisation.update",
         call("admin", "PATCH", "/v1/organisations/traced", {"guests": True}),
     ),
+    "PUT /v1/organisations/{id}/keep": (
+        "organisation.keep",
+        call("admin", "PUT", "/v1/organisations/traced/keep", {"sessions_s": None, "deleted_s": 86_400}),
+    ),
     "PUT /v1/organisations/{id}/members/{user}": (
         "organisation.member.put",
         call("admin", "PUT", "/v1/organisations/traced/members/{guest}", {"role": "member"}),
@@ -196,6 +200,10 @@ TRACED: dict[str, tuple[str, Act]] = {
     "PUT /v1/admin/organisations/{id}/budgets": (
         "budget.set",
         call("admin", "PUT", "/v1/admin/organisations/traced/budgets", LIMIT),
+    ),
+    "DELETE /v1/admin/organisations/{id}": (
+        "organisation.erase",
+        call("admin", "DELETE", "/v1/admin/organisations/traced"),
     ),
     "DELETE /v1/sessions/{id}": ("session.delete", call("owner", "DELETE", "/v1/sessions/{session}")),
     "DELETE /v1/admin/users/{id}": ("user.erase", thrown("DELETE", "/v1/admin/users/{name}", by_admin=True)),
