@@ -325,3 +325,53 @@ async def test_attachments_are_uploaded_sent_and_fetched(hub: Door) -> None:
         with pytest.raises(RequestFailed) as refused:
             await client.rest.upload(opened.id, b"MZ\x00", name="c.exe")
         assert refused.value.code == "bad_request"
+
+
+async def test_what_is_there_is_exported_and_oneself_erased(dsn: str, redis_url: str) -> None:
+    # A hub of its own: erasing goes on after the answer, while the shared one is emptied.
+    async with running_worker(settings_for(dsn, redis_url)) as hub, await sign_in(hub) as client:
+        session = await client.join((await client.create_session("scripted")).id, after_seq=0)
+        await session.send("hello")
+        await until_finished(session)
+        lines = [line async for line in client.rest.export_session(session.id)]
+        assert (lines[0]["kind"], lines[-1]) == ("export", {"kind": "end", "lines": len(lines) - 2})
+        assert {"session", "member", "event", "run"} <= {line["kind"] for line in lines}
+        own = [line async for line in client.rest.export_me()]
+        assert [line["text"] for line in own if line["kind"] == "message"] == ["hello"]
+        with pytest.raises(RequestFailed) as unknown:
+            _ = [line async for line in client.rest.export_session(str(uuid.uuid4()))]
+        assert unknown.value.code == "not_found"
+        with pytest.raises(RequestFailed) as refused:
+            await client.rest.erase_me("wrong" + PASSWORD)
+        assert refused.value.code == "forbidden"
+        me = (await client.rest.me()).id
+        assert await client.rest.erase_me(PASSWORD) == me
+        with pytest.raises(NotSignedIn):
+            await client.rest.me()
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ['{"kind":"export"}', '{"kind":"run"}'],
+        ['{"kind":"export"}', '{"kind":"run"}', '{"kind":"end","lines":2}'],
+        ['{"kind":"export"}', '{"kind":"ru'],
+        [],
+    ],
+)
+async def test_an_export_that_was_cut_off_is_none(lines: list[str]) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + "\n".join(lines).encode())
+        writer.close()
+
+    async def token() -> str:
+        return "t"
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        rest = Rest(f"http://127.0.0.1:{port}", token)
+        async with rest:
+            with pytest.raises(Unreachable):
+                _ = [line async for line in rest.export_me()]

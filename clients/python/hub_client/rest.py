@@ -1,7 +1,7 @@
-"""The hub's REST interface, as far as a client of sessions needs it: sign-in, lists, export."""
+"""The hub's REST interface, as far as a client of sessions needs it: sign-in, lists, exports, erasing oneself."""
 
 import json
-from collections.abc import AsyncIterable, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from types import TracebackType
@@ -241,7 +241,49 @@ class Rest:
         """The transcript as text: `json`, `jsonl` or `markdown`."""
         return (await self._signed("GET", f"/v1/sessions/{session}/transcript", params={"format": form})).text
 
+    async def export_session(self, session: str) -> AsyncGenerator[dict[str, Any]]:
+        """Everything about a session, one object after the other, each with its `kind`: `export` first, `end` last.
+
+        Raises `Unreachable` when the hub, or what lies between, has cut it off: only after `end` it is whole.
+        """
+        async for line in self._lines(f"/v1/sessions/{session}/export"):
+            yield line
+
+    async def export_me(self) -> AsyncGenerator[dict[str, Any]]:
+        """Everything about the caller, as `export_session` gives that of a session."""
+        async for line in self._lines("/v1/me/export"):
+            yield line
+
+    async def erase_me(self, password: str | None = None) -> str:
+        """Erase the caller, for ever: the account, and all they have said. Who has a password gives it. Gives the id
+        that is left; the credential has ended then."""
+        body = {"password": password} if password is not None else {}
+        erased: str = (await self._signed("DELETE", "/v1/me", json=body)).json()["user"]
+        return erased
+
     # ---- asking
+
+    async def _lines(self, path: str) -> AsyncGenerator[dict[str, Any]]:
+        headers = {"Authorization": f"Bearer {await self._token()}"}
+        between, last = -1, {}
+        try:
+            async with self._http.stream("GET", path, headers=headers, timeout=UPLOAD_TIMEOUT_S) as answer:
+                if answer.is_error:
+                    await answer.aread()
+                    raise _failure(answer)
+                async for text in answer.aiter_lines():
+                    last = json.loads(text)
+                    between += last["kind"] != "end"
+                    yield last
+        except (httpx2.HTTPError, ValueError) as e:
+            raise Unreachable(f"the export was cut off: {e or type(e).__name__}") from e
+        if last.get("kind") != "end" or last["lines"] != between:
+            raise Unreachable("the export was cut off")
+
+    async def _token(self) -> str:
+        if self._bearer is None:
+            raise NotSignedIn("this call needs a sign-in")
+        return await self._bearer()
 
     async def _tokens(self, form: dict[str, str]) -> Tokens:
         answer = (await self._ask("POST", "/v1/auth/token", data=form)).json()
@@ -254,9 +296,7 @@ class Rest:
     async def _signed(
         self, method: str, path: str, *, headers: Mapping[str, str] | None = None, **request: Any
     ) -> httpx2.Response:
-        if self._bearer is None:
-            raise NotSignedIn("this call needs a sign-in")
-        signed = {"Authorization": f"Bearer {await self._bearer()}", **(headers or {})}
+        signed = {"Authorization": f"Bearer {await self._token()}", **(headers or {})}
         return await self._ask(method, path, headers=signed, **request)
 
     async def _ask(self, method: str, path: str, **request: Any) -> httpx2.Response:

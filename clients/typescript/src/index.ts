@@ -6,4 +6,12 @@ export type { Following, SessionListener } from "./following.ts";
 export { Hub, newClientId, type HubOptions, type ResultOf } from "./hub.ts";
 export type * from "./protocol.ts";
 export { PROTOCOL } from "./protocol.ts";
-export { Rest, type Account, type EventPage, type Page, type SignInMethods, type Tokens } from "./rest.ts";
+export {
+  Rest,
+  type Account,
+  type EventPage,
+  type ExportLine,
+  type Page,
+  type SignInMethods,
+  type Tokens,
+} from "./rest.ts";

@@ -40,6 +40,12 @@ export interface SignInMethods {
   oidc: { name: string } | null;
 }
 
+/** A line of an export; the first is of the kind `export`, the last `end`. */
+export interface ExportLine {
+  kind: string;
+  [field: string]: unknown;
+}
+
 interface Request {
   body?: unknown;
   form?: Record<string, string>;
@@ -50,6 +56,7 @@ interface Request {
 
 const TIMEOUT_MS = 15_000;
 const UPLOAD_TIMEOUT_MS = 120_000; // and for downloads
+const EXPORT_TIMEOUT_MS = 3_600_000;
 
 /** The hub's REST interface. Every method throws `HubError`. `token` is an access token or an API key. */
 export class Rest {
@@ -178,6 +185,54 @@ export class Rest {
   async download(token: string, session: string, attachment: string): Promise<Blob> {
     const path = `/v1/sessions/${encodeURIComponent(session)}/attachments/${encodeURIComponent(attachment)}`;
     return (await this.#fetch("GET", path, { token, timeoutMs: UPLOAD_TIMEOUT_MS })).blob();
+  }
+
+  /** Everything about a session, one object after the other. Throws `unavailable` when it was cut off: only after the
+   * line `end` it is whole. */
+  exportSession(token: string, session: string): AsyncGenerator<ExportLine> {
+    return this.#lines(`/v1/sessions/${encodeURIComponent(session)}/export`, token);
+  }
+
+  /** Everything about the caller, as `exportSession` gives that of a session. */
+  exportMe(token: string): AsyncGenerator<ExportLine> {
+    return this.#lines("/v1/me/export", token);
+  }
+
+  /** Erases the caller, for ever: the account, and all they have said. Who has a password gives it. From the answer, which
+   * is the id that is left, on the credential has ended. */
+  async eraseMe(token: string, password?: string): Promise<string> {
+    const body = password === undefined ? {} : { password };
+    return (await this.#json<{ user: string }>("DELETE", "/v1/me", { token, body })).user;
+  }
+
+  async *#lines(path: string, token: string): AsyncGenerator<ExportLine> {
+    const response = await this.#fetch("GET", path, { token, timeoutMs: EXPORT_TIMEOUT_MS });
+    const cutOff = () => new HubError("unavailable", "The export was cut off.", { retryable: true });
+    if (response.body === null) throw cutOff();
+    const reader = response.body.getReader();
+    const decoder = new TextDecoder();
+    let begun = "";
+    let between = -1;
+    let whole = false;
+    try {
+      for (;;) {
+        const { done, value } = await reader.read().catch(() => {
+          throw cutOff();
+        });
+        if (done) break;
+        const lines = (begun + decoder.decode(value, { stream: true })).split("\n");
+        begun = lines.pop() ?? "";
+        for (const text of lines) {
+          const line = JSON.parse(text) as ExportLine;
+          if (line.kind === "end") whole = line["lines"] === between;
+          else between += 1;
+          yield line;
+        }
+      }
+    } finally {
+      await reader.cancel().catch(() => undefined); // who has seen enough leaves
+    }
+    if (!whole) throw cutOff();
   }
 
   async #json<T>(method: string, path: string, request: Request): Promise<T> {
