@@ -14,7 +14,7 @@ from hub.engine.autogen import state as checkpoint
 from hub.engine.autogen.asking import Asking
 from hub.engine.autogen.build import build_team
 from hub.engine.autogen.killing import kill
-from hub.engine.autogen.telling import Telling
+from hub.engine.autogen.telling import Inside, Telling
 from hub.engine.models.registry import ModelDeadlines, ScriptedModel
 from hub.engine.models.scripted import ScriptedClient
 from hub.engine.script import Said, plan
@@ -69,6 +69,24 @@ async def test_what_we_rely_on_when_we_kill() -> None:
     assert run.done()
     assert loop.done()
     assert not runtime._background_tasks
+
+
+async def test_what_runs_inside_a_turn_is_ended_with_it() -> None:
+    told = Told()
+    telling = Telling(told.emit)
+    inside = Inside(Inside(telling, is_shown=True), is_shown=True)
+    inside.team = team = _team("/script tokens=100000 rate=10", inside)
+    run, call = asyncio.create_task(_drain(team)), asyncio.create_task(asyncio.Event().wait())
+    inside.calls.add(call)
+    async with asyncio.timeout(5):
+        while len(told.events) < 3:
+            told.more.clear()
+            await told.more.wait()
+    await kill(run, CancellationToken(), telling)
+    assert run.done()
+    assert call.cancelled()
+    assert isinstance(team._runtime, SingleThreadedAgentRuntime)
+    assert not team._runtime._background_tasks
 
 
 async def _drain(team: RoundRobinGroupChat) -> None:

@@ -67,7 +67,7 @@ async def test_it_plans_asks_each_agent_and_answers(fake: FakeOpenAi) -> None:
     before = len(fake.requests)
     await run_on(fake, "leading", state=results[-1].state, prompt="Shorter")
     first = fake.requests[before]["messages"][-1]["content"]
-    assert all(words in first for words in ("bob: Build it", ": ANSWER", "Shorter"))
+    assert all(words in first for words in ("bob said:\nBuild it", "said:\nANSWER", "Shorter"))
 
 
 async def test_a_ledger_that_cannot_be_read_is_asked_for_again(fake: FakeOpenAi) -> None:

@@ -12,6 +12,7 @@ from hub.domain.team import AgentSpec, Edge, Nested, TeamKind, TeamSpec
 from hub.engine.allowance import Allowance
 from hub.engine.base import AgentStarted, Failure, MessageEnded, Outcome, ToolEnded, ToolStarted
 from hub.engine.models.registry import HostedModel, ModelDeadlines
+from hub.engine.tools.tool import Tool, ToolKind
 from tests.engine.driving import Told, catalog, one_turn, request, until_streaming, whole_run
 from tests.engine.fake_openai import FakeOpenAi, fake_openai
 
@@ -123,6 +124,31 @@ async def test_a_stop_ends_what_is_inside(is_shown: bool) -> None:
     assert asyncio.get_running_loop().time() - begun < 2
 
 
+async def for_ever(_arguments: object, _context: object) -> str:
+    await asyncio.Event().wait()
+    return ""
+
+
+async def test_a_stop_ends_a_call_inside() -> None:
+    """An agent that AutoGen has cancelled in a call hangs: it, and what it has called, are ended apart."""
+    slow = Tool("slow", "Takes for ever.", {"type": "object", "properties": {}}, ToolKind.SAFE, run=for_ever)
+    inner = replace(INNER, agents=(AgentSpec("first", "First", tools=("slow",)),))
+    team = replace(made_of(inner), agents=made_of(inner).agents[1:])
+    told, stop = Told(), asyncio.Event()
+    made = catalog(teams=[team], tools=[slow], tool_timeout_s=60)
+    async with asyncio.TaskGroup() as tasks:
+        turn = tasks.create_task(one_turn(made.engine(team), request(team, "/script tool=slow"), told, stop))
+        async with asyncio.timeout(10):
+            while "ToolStarted" not in told.kinds:
+                told.more.clear()
+                await told.more.wait()
+        begun = asyncio.get_running_loop().time()
+        stop.set()
+    assert turn.result().outcome is Outcome.CANCELLED
+    assert asyncio.get_running_loop().time() - begun < 2.5
+    assert made.tools.host.active == 0
+
+
 @pytest.mark.parametrize(
     ("mode", "failure"),
     [
@@ -151,7 +177,7 @@ async def test_a_society_answers_from_what_its_team_has_said(fake: FakeOpenAi) -
     assert len(result.model_calls) == 3
     system, asked = fake.requests[-1]["messages"]
     assert system["content"] == "Be kind."
-    for words in ("bob: Write a song", "first: Hello from fake", "second: Hello from fake"):
+    for words in ("bob said:\nWrite a song", "first said:\nHello from fake", "second said:\nHello from fake"):
         assert words in asked["content"]
 
 

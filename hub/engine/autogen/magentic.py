@@ -124,7 +124,7 @@ class HubOrchestrator(MagenticOneOrchestrator):
     def _begin(self, given: Sequence[BaseChatMessage]) -> None:
         """Take the newest message as what is asked for, and everything else as what was said before it."""
         before = [*self._earlier, *((said.source, said.to_model_text()) for said in given[:-1])]
-        told = "\n\n".join(f"{source}: {text[:SHOWN_CHARACTERS]}" for source, text in before)
+        told = "\n\n".join(f"{source} said:\n{text[:SHOWN_CHARACTERS]}" for source, text in before)
         asked = given[-1].to_model_text()
         self._task = _EARLIER.format(earlier=told, task=asked) if told else asked
         self._facts = self._plan = ""

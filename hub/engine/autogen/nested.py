@@ -114,7 +114,7 @@ class TeamAgent(BaseChatAgent):
         return telling.said
 
     async def _answer(self, heard: Sequence[Input], said: Sequence[Input], token: CancellationToken) -> str:
-        told = "\n\n".join(f"{one.source}: {one.text}" for one in (*heard, *said))
+        told = "\n\n".join(f"{one.source} said:\n{one.text}" for one in (*heard, *said))
         asked: list[LLMMessage] = [
             UserMessage(content=f"{_ASKED}\n\n{told[-TRANSCRIPT_CHARACTERS:]}\n\n{_ANSWER}", source="user")
         ]
