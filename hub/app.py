@@ -100,6 +100,7 @@ from hub.sessions.messages import Messages
 from hub.sessions.organisation_erasure import OrganisationErasure
 from hub.sessions.organisations import Organisations
 from hub.sessions.retention import Keep, Retention
+from hub.sessions.run_caps import RunCaps
 from hub.sessions.seats import Seats, speakers
 from hub.sessions.teams import Teams
 from hub.settings import Settings, parse_secret_keys, variable
@@ -211,15 +212,16 @@ class Worker:
         self.members = Members(self.store, self.broadcast)
         self.invites = Invites(self.store, self.broadcast)
         self.organisations = Organisations(self.store, self.broadcast)
+        run_caps = RunCaps(settings.runs_per_user, settings.runs_per_organisation)
         self.messages = Messages(
             self.store,
             self.broadcast,
             self.catalog,
             control,
             settings.limits,
-            runs_per_user=settings.runs_per_user,
+            caps=run_caps,
         )
-        self.cutting = Cutting(self.store, self.broadcast, control)
+        self.cutting = Cutting(self.store, self.broadcast, control, run_caps)
         self.forking = Forking(
             self.store,
             user_bytes=settings.attachment_bytes_per_user,

@@ -13,6 +13,7 @@ from hub.protocol.results import SeqRunResult
 from hub.relay.broadcast import Broadcast
 from hub.runs.control import RunControl, Stops
 from hub.sessions.access import reach, session_id
+from hub.sessions.run_caps import RunCaps
 from hub.store import cutting, log, messages, sending
 from hub.store.cutting import Target
 from hub.store.database import Db, Store
@@ -29,17 +30,19 @@ class Cutting:
     nothing of theirs can come after; the team is taken back to what it knew at the place. One transaction does it all.
     """
 
-    def __init__(self, store: Store, broadcast: Broadcast, control: RunControl) -> None:
+    def __init__(self, store: Store, broadcast: Broadcast, control: RunControl, caps: RunCaps) -> None:
         self._store = store
         self._broadcast = broadcast
         self._control = control
+        self._caps = caps
 
     async def edit(self, principal: Principal, session: str, message: str, text: str) -> SeqRunResult:
         """Put `text` in the place of a message of the caller's own, cut the conversation there and run again. What was
         attached to it stays.
 
         The same edit again gives the same answer and does nothing. Raises `BadRequest` for an agent's message,
-        `Forbidden` for another user's, `Conflict` for one that is void, `TooLarge` when too much would be cut.
+        `Forbidden` for another user's, `Conflict` for one that is void, `TooLarge` when too much would be cut,
+        `RateLimited` when as many runs are open as may be.
         """
         id_ = session_id(session)
         async with self._store.transaction(person=principal.user, session=id_) as db:
@@ -55,6 +58,7 @@ class Cutting:
                 raise Forbidden("only its author may edit a message")
             place = target.place
             cut = await self._cut(db, principal, id_, place.seq, "edited")
+            await self._caps.check(db, principal.user, found.organisation)  # what was cut has ended
             message_id = MessageId(new_id())
             kept = [part for part in target.parts if part["type"] == "attachment"]
             new = NewMessage(
@@ -94,13 +98,14 @@ class Cutting:
         """
         id_ = session_id(session)
         async with self._store.transaction(person=principal.user, session=id_) as db:
-            await reach(db, principal, id_, Action.REGENERATE, lock=True)
+            found = await reach(db, principal, id_, Action.REGENERATE, lock=True)
             target = await _find(db, id_, message)
             _must_count(target)
             place = target.answered if target.author is None else target.place
             if place is None:
                 raise BadRequest("this is not an answer to a message")
             cut = await self._cut(db, principal, id_, place.seq + 1, "regenerated")
+            await self._caps.check(db, principal.user, found.organisation)
             run = RunId(new_id())
             queued = NewEvent(RunQueuedData(input_seq=place.seq), run)
             logged = await log.append(db, id_, [*cut.events, queued])

@@ -19,7 +19,7 @@ from hub.protocol.results import session_created, session_updated
 from hub.relay.broadcast import Broadcast
 from hub.runs.control import RunControl
 from hub.sessions.access import reach, session_id
-from hub.store import audit, log, members, organisations, sessions
+from hub.store import audit, caps, log, members, organisations, sessions
 from hub.store.database import Db, Store
 
 
@@ -152,8 +152,8 @@ class Sessions:
 
 
 async def check_room(db: Db, user: UserId, most: int) -> None:
-    """Raises `Conflict` when this user owns so many sessions. Those who open several at the same moment may come to a
-    few more."""
+    """In the transaction that opens one. Raises `Conflict` when this user owns so many sessions."""
+    await caps.lock(db, "sessions", user)
     if await sessions.owned(db, user, most=most) >= most:
         raise Conflict("you own too many sessions: delete one first", details={"limit": most})
 

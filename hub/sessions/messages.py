@@ -7,7 +7,7 @@ import orjson
 
 from hub.auth.policy import Action, require_role, require_scope
 from hub.domain.budget import Budgets, BudgetScope, Limit, stacked
-from hub.domain.errors import BadRequest, BudgetExceeded, Busy, IdempotencyConflict, RateLimited
+from hub.domain.errors import BadRequest, BudgetExceeded, Busy, IdempotencyConflict
 from hub.domain.ids import AttachmentId, MessageId, RunId, SessionId, UserId, new_id, parse_id
 from hub.domain.principal import Principal
 from hub.domain.session import OnBusy, Session
@@ -18,12 +18,11 @@ from hub.protocol.results import SendResult, attachment_part
 from hub.relay.broadcast import Broadcast
 from hub.runs.control import RunControl, Stops
 from hub.sessions.access import session_id
+from hub.sessions.run_caps import RunCaps
 from hub.store import attachments, budgets, runs, sending
 from hub.store.budgets import Subject
 from hub.store.database import Db, Store
 from hub.store.sending import Before, NewMessage, SentMessage
-
-RETRY_AFTER_S = 5.0  # runs end by themselves
 
 
 class Messages:
@@ -37,11 +36,11 @@ class Messages:
         control: RunControl,
         hub_limits: Sequence[Limit] = (),
         *,
-        runs_per_user: int,
+        caps: RunCaps,
     ) -> None:
         self._store = store
         self._hub_limits = hub_limits
-        self._runs_per_user = runs_per_user
+        self._caps = caps
         self._broadcast = broadcast
         self._catalog = catalog
         self._control = control
@@ -72,7 +71,7 @@ class Messages:
         require_scope(principal, Action.SEND)
         # The lock orders senders, so that neither the check of the client_id nor that of other runs can race.
         async with self._store.transaction(lock=id_, person=principal.user) as db:
-            before = await sending.before(db, id_, principal.user, client_id, most_runs=self._runs_per_user)
+            before = await sending.before(db, id_, principal.user, client_id, most_runs=self._caps.per_user)
             require_role(before.session.role if before is not None else None, Action.SEND)
             assert before is not None, "without a session there is no role"
             if before.known is not None:
@@ -82,7 +81,7 @@ class Messages:
             policy = on_busy or found.on_busy
             steers = before.busy if policy is OnBusy.STEER else None
             if steers is None:
-                self._check_runs(before)
+                await self._caps.check(db, principal.user, found.organisation, seen=before.open_runs)
                 await self._check_budgets(db, principal, before)
             stops = await self._make_room(db, before, policy)
             shown = await described(db, id_, principal.user, parts)
@@ -123,14 +122,6 @@ class Messages:
         names = [agent.name for agent in team.agents]
         if to not in names:
             raise BadRequest("no such agent in this team", details={"to": to, "agents": names})
-
-    def _check_runs(self, before: Before) -> None:
-        if before.open_runs >= self._runs_per_user:
-            raise RateLimited(
-                "too many of your runs are open: let some end, or stop them",
-                retry_after=RETRY_AFTER_S,
-                details={"limit": self._runs_per_user},
-            )
 
     async def _check_budgets(self, db: Db, principal: Principal, before: Before) -> None:
         """A run that could not begin its first turn is not queued. Without limits nothing is asked."""

@@ -1,6 +1,7 @@
 """Sending: acknowledged means durable, once, in order, on any worker."""
 
 import asyncio
+from contextlib import AsyncExitStack
 
 import pytest
 
@@ -152,3 +153,48 @@ async def test_a_user_has_so_many_sessions_and_open_runs_and_others_have_their_o
         await ada.ask("run.cancel", session=first)
         await ada.expect("run.finished")
         await ada.say(third, "hello")
+
+
+async def test_who_comes_at_once_at_several_workers_gets_no_more_than_may_be(dsn: str, redis_url: str) -> None:
+    settings = settings_for(dsn, redis_url, sessions_per_user=6, runs_per_user=2, runs_per_organisation=3)
+    text = "/script turns=1 tokens=1000 rate=50"
+    async with (
+        running_worker(settings, "test:1:a") as one,
+        running_worker(settings, "test:2:b") as two,
+        await one.person("ada") as ada,
+        await one.person("bob") as bob,
+        AsyncExitStack() as stack,
+    ):
+        adas, bobs = [
+            [await stack.enter_async_context(door.rest(person.token)) for door in (one, two)] for person in (ada, bob)
+        ]
+        made = await asyncio.gather(*(rest.post("/v1/sessions", json={"team": "scripted"}) for rest in adas * 6))
+        assert sorted(answer.status_code for answer in made) == [201] * 6 + [409] * 6
+        rooms = [answer.json()["id"] for answer in made if answer.status_code == 201]
+        sent = await asyncio.gather(
+            *(adas[n % 2].post(f"/v1/sessions/{room}/messages", json={"text": text}) for n, room in enumerate(rooms))
+        )
+        assert sorted(answer.status_code for answer in sent) == [201] * 2 + [429] * 4
+        assert {answer.json()["details"]["limit"] for answer in sent if answer.status_code == 429} == {2}
+        theirs = [await room_for(bob) for _ in bobs]
+        asks = zip(bobs, theirs, strict=True)
+        sent = await asyncio.gather(*(rest.post(f"/v1/sessions/{s}/messages", json={"text": text}) for rest, s in asks))
+        assert sorted(answer.status_code for answer in sent) == [201, 429]
+        room, said, refused = (
+            (theirs[0], sent[0].json(), sent[1].json())
+            if sent[0].is_success
+            else (theirs[1], sent[1].json(), sent[0].json())
+        )
+        assert (refused["code"], refused["details"]) == ("rate_limited", {"limit": 3})
+        assert "organisation" in refused["detail"]
+        # An edit ends the run that it replaces: there is room for the new one.
+        edited = await bobs[0].patch(f"/v1/sessions/{room}/messages/{said['message']}", json={"text": text})
+        assert edited.status_code == 200, edited.text
+        # One that ends none adds one.
+        await bob.ask("run.cancel", session=room)
+        await bob.until("run.finished", reason="cancelled")
+        other = theirs[1 - theirs.index(room)]
+        assert (await bobs[1].post(f"/v1/sessions/{other}/messages", json={"text": text})).status_code == 201
+        message = (await bobs[0].get(f"/v1/sessions/{room}/transcript")).json()["messages"][0]["message"]
+        edited = await bobs[0].patch(f"/v1/sessions/{room}/messages/{message}", json={"text": text})
+        assert (edited.status_code, edited.json()["details"]) == (429, {"limit": 3})
