@@ -172,7 +172,7 @@ class Worker:
         )
         self.expiry = Expiry(self.store, self.broadcast)
 
-        self.passwords = Passwords()
+        self.passwords = Passwords(memory_kib=settings.password_memory_kib)
         self.keys = signing_keys(settings)
         tokens = Tokens(self.keys, lifetime_s=settings.access_token_s)
         self.api_keys = ApiKeys(self.store, announce=self.broadcast.credentials_changed)

@@ -60,6 +60,7 @@ class Settings(BaseSettings):
     lease_s: Annotated[float, Field(ge=1, le=600)] = 15
     input_expires_s: Annotated[float, Field(gt=0, le=365 * 86_400)] = 86_400
     access_token_s: Annotated[int, Field(ge=1, le=86_400)] = 900
+    password_memory_kib: Annotated[int, Field(ge=8, le=1_048_576)] = 19_456
     refresh_token_s: Annotated[int, Field(ge=60)] = 30 * 86_400
     keep_deleted_s: Annotated[float, Field(ge=60)] = 7 * 86_400  # more than a fork takes, which is hidden like them
     keep_sessions_s: Annotated[float | None, Field(ge=60)] = None

@@ -17,6 +17,7 @@ from hub.domain.errors import BadRequest, RateLimited
 MIN_CHARACTERS = 8
 MAX_BYTES = 1024
 NICE = 10
+MEMORY_KIB = 19_456
 
 T = TypeVar("T")
 
@@ -24,14 +25,14 @@ T = TypeVar("T")
 class Passwords:
     """Hashes and checks passwords in a few threads; a storm of sign-ins waits in a bounded queue, then is turned away.
 
-    `threads` is how many hashes are computed at once (about 20 ms and 19 MiB each), `waiting` how many may wait.
-    `computed` counts the hashes; `dummy` is what a password is compared with when there is none.
+    `threads` is how many hashes are computed at once, `waiting` how many may wait. A new hash takes `memory_kib`; the
+    default is the OWASP minimum for two passes and one lane, and takes 20 ms: a stronger one would let a login storm
+    take the cores away from the sockets. A hash is checked with what it was made with. `computed` counts the hashes;
+    `dummy` is what a password is compared with when there is none.
     """
 
-    def __init__(self, *, threads: int = 2, waiting: int = 64) -> None:
-        # The OWASP minimum for argon2id (19 MiB, two passes, one lane): a stronger one would let a login storm take
-        # the cores away from the sockets.
-        self._hasher = PasswordHash([Argon2Hasher(time_cost=2, memory_cost=19_456, parallelism=1)])
+    def __init__(self, *, threads: int = 2, waiting: int = 64, memory_kib: int = MEMORY_KIB) -> None:
+        self._hasher = PasswordHash([Argon2Hasher(time_cost=2, memory_cost=memory_kib, parallelism=1)])
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="password", initializer=_step_back)
         self._limit = threads + waiting
         self._pending = 0

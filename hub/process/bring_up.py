@@ -7,6 +7,7 @@ import structlog
 from pydantic import SecretStr
 
 from hub import app
+from hub.auth.passwords import MEMORY_KIB
 from hub.auth.tokens import Tokens
 from hub.domain.errors import Unavailable
 from hub.embedded.model import EmbeddedModel
@@ -33,6 +34,12 @@ def bring_up(settings: Settings, services: Services) -> Settings:
     if settings.secret_keys is None and not settings.key_files and not settings.embedded:
         raise CannotStart(
             "HUB_SECRET_KEYS is not set: give it kid:secret with a random secret of 32 bytes or more.", ExitCode.USAGE
+        )
+    if settings.password_memory_kib < MEMORY_KIB:
+        raise CannotStart(
+            f"HUB_PASSWORD_MEMORY_KIB is {settings.password_memory_kib}: with less than {MEMORY_KIB} passwords are "
+            "guessed too cheaply. Leave it out, or set more.",
+            ExitCode.USAGE,
         )
     check_addresses(settings)
     _check_keys(settings)

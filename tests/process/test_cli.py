@@ -48,6 +48,7 @@ def test_on_a_database_of_ones_own_the_schema_must_fit(
 @pytest.mark.parametrize(
     ("variables", "code", "words"),
     [
+        ({"HUB_PASSWORD_MEMORY_KIB": "64"}, 2, "HUB_PASSWORD_MEMORY_KIB is 64"),
         (
             {"HUB_DATABASE_URL": "postgresql://hub@127.0.0.1:1/hub", "HUB_REDIS_URL": "redis://127.0.0.1:1"},
             2,
