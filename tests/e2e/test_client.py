@@ -220,14 +220,14 @@ async def test_it_resumes_over_a_restart_of_the_hub(dsn: str, redis_url: str) ->
 
 
 async def test_a_sign_in_outlives_its_access_tokens_on_one_connection(dsn: str, redis_url: str) -> None:
-    async with running_worker(settings_for(dsn, redis_url, access_token_s=3)) as door:
+    async with running_worker(settings_for(dsn, redis_url, access_token_s=5)) as door:
         name = await registered(door.url)
         states: list[State] = []
         async with connect(
             door.url, name=name, password=PASSWORD, on_status=lambda status: states.append(status.state)
         ) as client:
             session = await client.join((await client.create_session("scripted")).id, after_seq=0)
-            await session.send("/script turns=1 tokens=60 rate=10")  # six seconds: two tokens' lives
+            await session.send("/script turns=1 tokens=60 rate=6")  # ten seconds: two tokens' lives
             events = await until_finished(session)
             assert_contiguous(events)
             assert states == [State.CONNECTING, State.ONLINE]

@@ -14,8 +14,8 @@ PROMISED_S = 5.0
 
 @pytest.fixture
 async def brief(dsn: str, redis_url: str) -> AsyncIterator[Door]:
-    """A hub whose access tokens live three seconds."""
-    async with running_worker(settings_for(dsn, redis_url, access_token_s=3)) as door:
+    """A hub whose access tokens live five seconds."""
+    async with running_worker(settings_for(dsn, redis_url, access_token_s=5)) as door:
         yield door
 
 

@@ -57,11 +57,11 @@ async def test_an_access_that_was_revoked_is_not_tried_again(visit: Visit) -> No
 
 
 async def test_an_expiring_token_is_renewed_without_a_word(visit: Visit, dsn: str, redis_url: str) -> None:
-    async with running_worker(settings_for(dsn, redis_url, access_token_s=3), "test:2:b") as door:
+    async with running_worker(settings_for(dsn, redis_url, access_token_s=6), "test:2:b") as door:
         ada = await visit("Ada", door=door)
-        await ada.begin("scripted", "/script turns=1 tokens=80 rate=16")  # 5 s: longer than the token lives
+        await ada.begin("scripted", "/script turns=1 tokens=120 rate=15")  # 8 s: longer than the token lives
         await expect(ada.page.locator(".notice", has_text="1 turn")).to_be_visible(timeout=20_000)
-        assert await ada.texts() == [words(0, 80)]
+        assert await ada.texts() == [words(0, 120)]
         assert any(frame["type"] == "auth" for frame in ada.sent)
         assert sum(frame["type"] == "hello" for frame in ada.received) == 1
         await ada.page.close()
