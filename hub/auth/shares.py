@@ -42,7 +42,3 @@ class Shares:
             yield
         finally:
             self.give_back(user)
-
-    def __len__(self) -> int:
-        """How many users hold any."""
-        return len(self._held)

@@ -118,11 +118,12 @@ class Erasure:
             for after in range(0, end, EVENTS_AT_ONCE):
                 await erasing.empty_events(db, session, user, after=after)
 
-    async def delete(self, session: SessionId, detail: Mapping[str, object]) -> None:
-        """Close a session for everybody, as its owner would; `detail` is for the audit trail."""
+    async def delete(self, session: SessionId, detail: Mapping[str, object], reason: str = REASON) -> None:
+        """Close a session for everybody, as its owner would; `reason` is what its runs end for, `detail` is for the
+        audit trail."""
         try:
             async with self._store.transaction(lock=session) as db:
-                stops = await self._control.end_from(db, session, 0, REASON)
+                stops = await self._control.end_from(db, session, 0, reason)
                 leaving = await members.list(db, session)
                 gone = [NewEvent(MemberRemovedData(user=m.user, name=m.name, role=m.role.value)) for m in leaving]
                 events = await log.append(db, session, [*stops.events, *gone])

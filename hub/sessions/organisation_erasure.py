@@ -11,6 +11,8 @@ from hub.sessions.erasure import EVERY_S, TAKEN_OVER_S, Erasure
 from hub.store import audit, erasing_organisations
 from hub.store.database import Store
 
+REASON = "organisation erased"
+
 
 class OrganisationErasure:
     """Works off what has been asked for; every worker does, from the beginning when another one was lost with it."""
@@ -61,7 +63,7 @@ class OrganisationErasure:
         # First all are closed, for people are told by that; it takes a fraction of what removing the contents does.
         while found := await self._sessions(org, deleted=False):
             for session in found:
-                await self._erasure.delete(session, {"erased": org})
+                await self._erasure.delete(session, {"erased": org}, REASON)
         while found := await self._sessions(org, deleted=True):
             for session in found:
                 await self._erasure.purge(session)

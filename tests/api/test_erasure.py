@@ -315,6 +315,8 @@ async def test_nothing_is_left_of_an_erased_organisation_and_its_people_keep_the
         removed: set[str] = set()
         while removed != {theirs, left_behind}:
             removed.add((await bob.until("member.removed"))[-1]["session"])
+        ended = [f["data"]["reason"] for f in bob.seen if f["type"] == "run.finished" and f["session"] == theirs]
+        assert ended[-1] == "organisation erased"
         await office.until_organisation_erased(gone)
         await office.until_organisation_erased(lost)
         until = time.monotonic() + PROMISED_S  # presence is told that they are away
