@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 
 from hub.auth.policy import Action
+from hub.auth.shares import Shares
 from hub.domain.attachment import ALLOWED, TEXTS, Attachment, NotAllowed, clean_name, media_type_of
 from hub.domain.errors import BadRequest, Forbidden, NotFound, TooLarge, Unavailable
 from hub.domain.ids import AttachmentId, SessionId, new_id, parse_id
@@ -19,6 +20,7 @@ from hub.store.database import Store
 IDLE_S = 15.0  # between two parts of an upload
 UPLOAD_S = 110.0
 UPLOADS = 32  # at once, in this worker: each holds a piece
+UPLOADS_OF_ONE = 8  # of them: a user with slow uploads would keep everybody from theirs
 PER_SESSION = 1_000
 NO_SUCH = "no such attachment"
 
@@ -34,8 +36,8 @@ class Quotas:
 
 
 class Attachments:
-    """Uploads and downloads. `at_once` bounds the uploads of this worker, `per_session` the attachments of a session;
-    `idle_s` is how long is waited for the next part of an upload, in seconds."""
+    """Uploads and downloads. `at_once` bounds the uploads of this worker, `each` those of one user, `per_session` the
+    attachments of a session; `idle_s` is how long is waited for the next part of an upload, in seconds."""
 
     def __init__(
         self,
@@ -43,6 +45,7 @@ class Attachments:
         quotas: Quotas,
         *,
         at_once: int = UPLOADS,
+        each: int = UPLOADS_OF_ONE,
         per_session: int = PER_SESSION,
         idle_s: float = IDLE_S,
     ) -> None:
@@ -52,6 +55,7 @@ class Attachments:
         self._per_session = per_session
         self._idle_s = idle_s
         self._under_way = 0
+        self._shares = Shares("uploads", each)
 
     async def upload(
         self,
@@ -68,7 +72,7 @@ class Attachments:
 
         Raises `TooLarge` for what is larger than allowed, or than what is left in the session or to the user, with
         `details.reason`, `BadRequest` for content of a kind that is not taken, or that ends early or does not come in
-        time, and `Unavailable` when too many are under way.
+        time, `RateLimited` when too many of this user are under way, and `Unavailable` when too many of all are.
         """
         id_ = session_id(session)
         most = self._quotas.one if size is None else size
@@ -78,9 +82,10 @@ class Attachments:
             raise Unavailable("too many uploads are under way", retry_after=2.0)
         self._under_way += 1
         try:
-            async with asyncio.timeout(UPLOAD_S):
-                parts = _Parts(body, self._quotas.one, self._idle_s)
-                return await self._receive(principal, id_, parts, name, media_type, most)
+            with self._shares.held(principal.user):
+                async with asyncio.timeout(UPLOAD_S):
+                    parts = _Parts(body, self._quotas.one, self._idle_s)
+                    return await self._receive(principal, id_, parts, name, media_type, most)
         except TimeoutError as e:
             raise BadRequest("the body did not arrive in time") from e
         finally:

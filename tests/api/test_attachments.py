@@ -13,7 +13,7 @@ import asyncpg
 import httpx2
 import pytest
 
-from hub.domain.errors import BadRequest, TooLarge, Unavailable
+from hub.domain.errors import BadRequest, RateLimited, TooLarge, Unavailable
 from hub.domain.ids import UserId, new_id
 from hub.domain.organisation import FIRST_ORGANISATION
 from hub.domain.principal import Principal
@@ -324,8 +324,16 @@ async def test_uploads_are_bounded(store: Store) -> None:
         with pytest.raises(Unavailable):
             await upload(body(b"a"))
 
+    async def mine_busy() -> None:
+        await asyncio.sleep(0)
+        with pytest.raises(RateLimited):
+            await upload(body(b"a"))
+
     with pytest.raises(BadRequest, match="in time"):
         await asyncio.gather(upload(body(b"a", stalls=True)), busy())
+    bounded = Attachments(store, Quotas(1_000, 10_000, 10_000), at_once=2, each=1, per_session=1, idle_s=0.3)
+    with pytest.raises(BadRequest, match="in time"):
+        await asyncio.gather(upload(body(b"a", stalls=True)), mine_busy())
     assert (await upload(body(b"a", b"b"))).size == 2, "who was refused holds no place"
     with pytest.raises(TooLarge):
         await upload(body(b"a"))
