@@ -102,6 +102,7 @@ from hub.sessions.organisations import Organisations
 from hub.sessions.retention import Keep, Retention
 from hub.sessions.run_caps import RunCaps
 from hub.sessions.seats import Seats, speakers
+from hub.sessions.session_caps import SessionCaps
 from hub.sessions.teams import Teams
 from hub.settings import Settings, parse_secret_keys, variable
 from hub.store import attachments, counters, search
@@ -206,9 +207,8 @@ class Worker:
             )
 
         control = RunControl(self.broadcast, self.deltas)
-        self.sessions = Sessions(
-            self.store, self.broadcast, self.catalog, control, sessions_per_user=settings.sessions_per_user
-        )
+        session_caps = SessionCaps(settings.sessions_per_user, settings.sessions_per_organisation)
+        self.sessions = Sessions(self.store, self.broadcast, self.catalog, control, caps=session_caps)
         self.members = Members(self.store, self.broadcast)
         self.invites = Invites(self.store, self.broadcast)
         self.organisations = Organisations(self.store, self.broadcast)
@@ -225,7 +225,7 @@ class Worker:
         self.forking = Forking(
             self.store,
             user_bytes=settings.attachment_bytes_per_user,
-            sessions_per_user=settings.sessions_per_user,
+            caps=session_caps,
         )
         quotas = Quotas(
             settings.attachment_bytes, settings.attachment_bytes_per_session, settings.attachment_bytes_per_user

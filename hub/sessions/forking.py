@@ -10,7 +10,7 @@ from hub.protocol.frames import NewEvent
 from hub.protocol.results import session_created
 from hub.sessions.access import reach, session_id
 from hub.sessions.attachments import too_large
-from hub.sessions.lifecycle import check_room
+from hub.sessions.session_caps import SessionCaps
 from hub.store import attachments, audit, forking, log, sessions
 from hub.store.database import Db, Store
 from hub.store.forking import Fork
@@ -20,9 +20,9 @@ class Forking:
     """Forks of sessions, at any place of their log. `user_bytes` is how much of attachments a user may be charged for:
     who forks is, for the copies."""
 
-    def __init__(self, store: Store, *, user_bytes: int, sessions_per_user: int) -> None:
+    def __init__(self, store: Store, *, user_bytes: int, caps: SessionCaps) -> None:
         self._store = store
-        self._sessions_per_user = sessions_per_user
+        self._caps = caps
         self._user_bytes = user_bytes
 
     async def fork(self, principal: Principal, session: str, at_seq: int) -> Session:
@@ -30,8 +30,8 @@ class Forking:
         agents know exactly these. It belongs to the same organisation.
 
         Raises `Forbidden` for guests of the organisation, `BadRequest` for a place that the session has not reached,
-        `Conflict` when the caller owns as many sessions as one may, and `TooLarge` when they have no room for its
-        attachments.
+        `Conflict` when the caller owns, or the organisation has, as many sessions as may be, and `TooLarge` when they
+        have no room for its attachments.
         """
         source = session_id(session)
         id_ = SessionId(new_id())
@@ -39,8 +39,9 @@ class Forking:
             found = await reach(db, principal, source, Action.FORK)
             if at_seq > found.last_seq:
                 raise BadRequest("at_seq is in the future", details={"last_seq": found.last_seq})
-            await check_room(db, principal.user, self._sessions_per_user)
+            await self._caps.check(db, principal.user)
             await self._open(db, principal, found, at_seq, id_)
+            await self._caps.check_organisation(db, found.organisation)
             fork = await forking.begin(db, source, at_seq, id_)
             has_attachments = await attachments.any_in(db, source)
             after = await forking.copy(db, fork, 0)

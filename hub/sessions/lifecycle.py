@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from hub.auth.policy import Action, require_scope
-from hub.domain.errors import BadRequest, Conflict, Forbidden, NotFound
-from hub.domain.ids import OrganisationId, SessionId, UserId, new_id, parse_id
+from hub.domain.errors import BadRequest, Forbidden, NotFound
+from hub.domain.ids import OrganisationId, SessionId, new_id, parse_id
 from hub.domain.principal import Principal
 from hub.domain.session import OnBusy, Session
 from hub.domain.team import TeamSpec
@@ -19,7 +19,8 @@ from hub.protocol.results import session_created, session_updated
 from hub.relay.broadcast import Broadcast
 from hub.runs.control import RunControl
 from hub.sessions.access import reach, session_id
-from hub.store import audit, caps, log, members, organisations, sessions
+from hub.sessions.session_caps import SessionCaps
+from hub.store import audit, log, members, organisations, sessions
 from hub.store.database import Db, Store
 
 
@@ -27,10 +28,10 @@ class Sessions:
     """What may be done to sessions as a whole."""
 
     def __init__(
-        self, store: Store, broadcast: Broadcast, catalog: Catalog, runs: RunControl, *, sessions_per_user: int
+        self, store: Store, broadcast: Broadcast, catalog: Catalog, runs: RunControl, *, caps: SessionCaps
     ) -> None:
         self._store = store
-        self._sessions_per_user = sessions_per_user
+        self._caps = caps
         self._broadcast = broadcast
         self._catalog = catalog
         self._runs = runs
@@ -48,12 +49,12 @@ class Sessions:
         """Open a session with a team, in the caller's home organisation if none is named; the caller becomes its owner.
 
         Raises `BadRequest` for a team that is not there for that organisation, `Forbidden` where the caller is no
-        member of it, and `Conflict` when they own as many sessions as one may.
+        member of it, and `Conflict` when they own, or the organisation has, as many sessions as may be.
         """
         require_scope(principal, Action.CREATE)
         id_ = SessionId(new_id())
         async with self._store.transaction(person=principal.user) as db:
-            await check_room(db, principal.user, self._sessions_per_user)
+            await self._caps.check(db, principal.user)
             await sessions.create(
                 db,
                 id=id_,
@@ -65,6 +66,7 @@ class Sessions:
                 org=_organisation(organisation),
             )
             created = await self._seen_by(principal, id_, db)
+            await self._caps.check_organisation(db, created.organisation)
             if not self._catalog.is_open_to(team, created.organisation):
                 there = [spec.name for spec in self._catalog.offered([created.organisation])]
                 raise BadRequest("no such team", details={"team": team, "teams": there})
@@ -149,13 +151,6 @@ class Sessions:
         if found is None:
             raise NotFound("no such session")
         return found
-
-
-async def check_room(db: Db, user: UserId, most: int) -> None:
-    """In the transaction that opens one. Raises `Conflict` when this user owns so many sessions."""
-    await caps.lock(db, "sessions", user)
-    if await sessions.owned(db, user, most=most) >= most:
-        raise Conflict("you own too many sessions: delete one first", details={"limit": most})
 
 
 async def _audited(db: Db, principal: Principal, action: str, session: SessionId, **detail: object) -> None:

@@ -26,6 +26,11 @@ _OF_ORGANISATION = text(f"""
         WHERE s.org_id = CAST(:org AS uuid) AND {_OPEN} LIMIT CAST(:most AS int)) AS few
 """)
 
+_SESSIONS = text("""
+    SELECT count(*) FROM (
+        SELECT FROM sessions WHERE org_id = CAST(:org AS uuid) AND deleted_at IS NULL LIMIT CAST(:most AS int)) AS few
+""")
+
 
 async def lock(db: Db, what: Literal["sessions", "runs"], whose: UserId | OrganisationId) -> None:
     """Keep others from counting these until the end of the transaction. After the session's lock, if there is one; a
@@ -42,4 +47,10 @@ async def runs_of_user(db: Db, user: UserId, *, most: int) -> int:
 async def runs_of_organisation(db: Db, org: OrganisationId, *, most: int) -> int:
     """Runs in the organisation's sessions that have not ended, counted up to `most`."""
     found: int = (await db.execute(_OF_ORGANISATION, {"org": org, "most": most})).scalar_one()
+    return found
+
+
+async def sessions_of_organisation(db: Db, org: OrganisationId, *, most: int) -> int:
+    """The organisation's sessions that are not deleted, counted up to `most`."""
+    found: int = (await db.execute(_SESSIONS, {"org": org, "most": most})).scalar_one()
     return found

@@ -156,13 +156,16 @@ async def test_a_user_has_so_many_sessions_and_open_runs_and_others_have_their_o
 
 
 async def test_who_comes_at_once_at_several_workers_gets_no_more_than_may_be(dsn: str, redis_url: str) -> None:
-    settings = settings_for(dsn, redis_url, sessions_per_user=6, runs_per_user=2, runs_per_organisation=3)
+    settings = settings_for(
+        dsn, redis_url, sessions_per_user=6, sessions_per_organisation=9, runs_per_user=2, runs_per_organisation=3
+    )
     text = "/script turns=1 tokens=1000 rate=50"
     async with (
         running_worker(settings, "test:1:a") as one,
         running_worker(settings, "test:2:b") as two,
         await one.person("ada") as ada,
         await one.person("bob") as bob,
+        await one.person("cyd") as cyd,
         AsyncExitStack() as stack,
     ):
         adas, bobs = [
@@ -177,6 +180,15 @@ async def test_who_comes_at_once_at_several_workers_gets_no_more_than_may_be(dsn
         assert sorted(answer.status_code for answer in sent) == [201] * 2 + [429] * 4
         assert {answer.json()["details"]["limit"] for answer in sent if answer.status_code == 429} == {2}
         theirs = [await room_for(bob) for _ in bobs]
+        others = [await stack.enter_async_context(door.rest(cyd.token)) for door in (one, two)]
+        made = await asyncio.gather(
+            *(rest.post("/v1/sessions", json={"team": "scripted"}) for rest in (bobs[0], others[1], bobs[1], others[0]))
+        )
+        assert sorted(answer.status_code for answer in made) == [201] + [409] * 3
+        for way in (bob.ask("session.create", team="scripted"), bob.ask("session.fork", session=theirs[0], at_seq=2)):
+            with pytest.raises(Refused, match="the organisation has too many sessions") as full:
+                await way
+            assert (full.value.code, full.value.error["details"]) == ("conflict", {"limit": 9})
         asks = zip(bobs, theirs, strict=True)
         sent = await asyncio.gather(*(rest.post(f"/v1/sessions/{s}/messages", json={"text": text}) for rest, s in asks))
         assert sorted(answer.status_code for answer in sent) == [201, 429]
