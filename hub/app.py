@@ -315,6 +315,7 @@ class Worker:
                 "hub_relay_dropped": ("Commands that did not leave: too much waited", lambda: self.pipeline.dropped),
                 "hub_published_locally": ("Payloads Redis did not take", lambda: self.publisher.local),
                 "hub_bots_refused": ("Words of bots for turns they had no more", lambda: self.serving.refused),
+                "hub_attachment_bytes": ("Content that was uploaded and kept", lambda: self.attachments.bytes_kept),
                 "hub_sessions_purged": (
                     "Deleted sessions whose contents were removed",
                     lambda: self.retention.sessions,
@@ -346,6 +347,11 @@ class Worker:
                     "Calls of tools by what came of them",
                     ("tool", "outcome"),
                     lambda: self.catalog.tools.host.counts,
+                ),
+                "hub_uploads_refused": (
+                    "Uploads that were not kept, by the reason that was given",
+                    ("reason",),
+                    lambda: self.attachments.refused,
                 ),
             },
         )

@@ -141,6 +141,7 @@ ROUTES: Mapping[str, Rule] = {
     "POST /v1/sessions/{id}/messages/{message}/regenerate": Action.REGENERATE,
     "POST /v1/sessions/{id}/attachments": Action.SEND,
     "GET /v1/sessions/{id}/attachments/{attachment}": Action.READ,
+    "DELETE /v1/sessions/{id}/attachments/{attachment}": Action.SEND,
     "GET /v1/sessions/{id}/events": Action.READ,
     "GET /v1/sessions/{id}/events/stream": Action.READ,
     "GET /v1/sessions/{id}/transcript": Action.READ,

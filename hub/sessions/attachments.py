@@ -3,13 +3,15 @@
 import asyncio
 import codecs
 import hashlib
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections import Counter
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from hub.auth.policy import Action
 from hub.auth.shares import Shares
 from hub.domain.attachment import ALLOWED, TEXTS, Attachment, NotAllowed, clean_name, media_type_of
-from hub.domain.errors import BadRequest, Forbidden, NotFound, TooLarge, Unavailable
+from hub.domain.errors import BadRequest, Conflict, Forbidden, HubError, NotFound, TooLarge, Unavailable
 from hub.domain.ids import AttachmentId, SessionId, new_id, parse_id
 from hub.domain.principal import Principal
 from hub.sessions.access import reach, session_id
@@ -37,7 +39,9 @@ class Quotas:
 
 class Attachments:
     """Uploads and downloads. `at_once` bounds the uploads of this worker, `each` those of one user, `per_session` the
-    attachments of a session; `idle_s` is how long is waited for the next part of an upload, in seconds."""
+    attachments of a session; `idle_s` is how long is waited for the next part of an upload, in seconds.
+
+    `bytes_kept` counts what was uploaded here, and `refused` what was not, by reason."""
 
     def __init__(
         self,
@@ -56,6 +60,8 @@ class Attachments:
         self._idle_s = idle_s
         self._under_way = 0
         self._shares = Shares("uploads", each)
+        self.bytes_kept = 0
+        self.refused = Counter[tuple[str, ...]]()
 
     async def upload(
         self,
@@ -75,21 +81,34 @@ class Attachments:
         time, `RateLimited` when too many of this user are under way, and `Unavailable` when too many of all are.
         """
         id_ = session_id(session)
-        most = self._quotas.one if size is None else size
-        if most > self._quotas.one or not self._quotas.one:
-            raise too_large("attachment", self._quotas.one)
-        if self._under_way >= self._at_once:
-            raise Unavailable("too many uploads are under way", retry_after=2.0)
-        self._under_way += 1
         try:
-            with self._shares.held(principal.user):
-                async with asyncio.timeout(UPLOAD_S):
-                    parts = _Parts(body, self._quotas.one, self._idle_s)
-                    return await self._receive(principal, id_, parts, name, media_type, most)
-        except TimeoutError as e:
-            raise BadRequest("the body did not arrive in time") from e
-        finally:
-            self._under_way -= 1
+            most = self._quotas.one if size is None else size
+            if most > self._quotas.one or not self._quotas.one:
+                raise too_large("attachment", self._quotas.one)
+            with self._place(principal):
+                kept = await self._in_time(principal, id_, body, name, media_type, most)
+        except HubError as e:
+            self.refused[str(e.details.get("reason", e.code)),] += 1
+            raise
+        self.bytes_kept += kept.size
+        return kept
+
+    async def discard(self, principal: Principal, session: str, attachment: str) -> None:
+        """Remove what the caller has uploaded and not sent. Raises `Forbidden` for what others have uploaded,
+        `Conflict` for what a message has, and `NotFound`."""
+        id_, parsed = session_id(session), parse_id(attachment)
+        async with self._store.transaction(person=principal.user, session=id_) as db:
+            await reach(db, principal, id_, Action.SEND)
+            if parsed is None:
+                raise NotFound(NO_SUCH)
+            if await attachments.discard(db, id_, AttachmentId(parsed), principal.user):
+                return
+            found = await attachments.get(db, id_, AttachmentId(parsed))
+        if found is None:
+            raise NotFound(NO_SUCH)
+        if found.user != principal.user:
+            raise Forbidden("somebody else has uploaded this")
+        raise Conflict("a message has it", details={"reason": "sent"})
 
     async def get(self, principal: Principal, session: str, attachment: str) -> Attachment:
         """What the session's members may know of an attachment. Raises `NotFound`."""
@@ -110,6 +129,33 @@ class Attachments:
             if piece is None:
                 raise NotFound(NO_SUCH)
             yield piece
+
+    @contextmanager
+    def _place(self, principal: Principal) -> Iterator[None]:
+        if self._under_way >= self._at_once:
+            raise Unavailable("too many uploads are under way", retry_after=2.0)
+        self._under_way += 1
+        try:
+            with self._shares.held(principal.user):
+                yield
+        finally:
+            self._under_way -= 1
+
+    async def _in_time(
+        self,
+        principal: Principal,
+        session: SessionId,
+        body: AsyncIterator[bytes],
+        name: str,
+        media_type: str | None,
+        most: int,
+    ) -> Attachment:
+        parts = _Parts(body, self._quotas.one, self._idle_s)
+        try:
+            async with asyncio.timeout(UPLOAD_S):
+                return await self._receive(principal, session, parts, name, media_type, most)
+        except TimeoutError as e:
+            raise BadRequest("the body did not arrive in time") from e
 
     async def _receive(
         self, principal: Principal, session: SessionId, parts: "_Parts", name: str, media_type: str | None, most: int

@@ -65,6 +65,17 @@ _DROP = (
     text(f"DELETE FROM attachments WHERE {_ONE}"),
 )
 
+# Whoever sends it at the same time comes before or after: both change the row.
+_DISCARD = text(f"""
+    WITH gone AS (
+        DELETE FROM attachments
+        WHERE {_ONE} AND user_id = CAST(:user AS uuid) AND sha256 IS NOT NULL AND sent_at IS NULL
+        RETURNING session_id, id),
+    content AS (
+        DELETE FROM attachment_pieces p USING gone WHERE p.session_id = gone.session_id AND p.attachment_id = gone.id)
+    SELECT count(*) FROM gone
+""")
+
 _SEND = text(f"""
     UPDATE attachments SET sent_at = coalesce(sent_at, clock_timestamp())
     WHERE {_IN_SESSION} AND id = ANY (CAST(:attachments AS uuid[])) AND user_id = CAST(:user AS uuid)
@@ -138,6 +149,12 @@ async def drop(db: Db, session: SessionId, attachment: AttachmentId) -> None:
     """Remove it, with its content."""
     for statement in _DROP:
         await db.execute(statement, {"session": session, "attachment": attachment})
+
+
+async def discard(db: Db, session: SessionId, attachment: AttachmentId, user: UserId) -> bool:
+    """Remove what the user has uploaded and no message has; whether there was such."""
+    values = {"session": session, "attachment": attachment, "user": user}
+    return bool((await db.execute(_DISCARD, values)).scalar_one())
 
 
 async def get(db: Db, session: SessionId, attachment: AttachmentId) -> Attachment | None:

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import hashlib
 import os
+import re
 from collections.abc import AsyncGenerator, AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -201,6 +202,35 @@ async def test_bounds(door: Door, dsn: str) -> None:
         assert sorted(answer.status_code for answer in answers) == [201, 413, 413]
         refused = next(answer for answer in answers if answer.status_code == 413)
         assert refused.json()["details"]["reason"] == "user_quota"
+
+
+async def test_what_was_not_sent_is_taken_back(door: Door, dsn: str) -> None:
+    """By who has uploaded it: it is gone and counts no more. What a message has stays."""
+    token, other_token = await door.register(fresh("ada")), await door.register(name := fresh("bob"))
+    async with door.rest(token) as rest, door.rest(other_token) as other:
+        session = await open_session(rest)
+        await rest.put(f"/v1/sessions/{session}/members/{name}", json={"role": "editor"})
+        mine, sent = await uploaded(rest, session, b"a" * 400_000), await uploaded(rest, session, b"sent")
+        await with_it(rest, session, sent["id"])
+        url = f"/v1/sessions/{session}/attachments/{mine['id']}"
+        problem(await other.delete(url), 403, "forbidden")
+        kept = problem(await rest.delete(f"/v1/sessions/{session}/attachments/{sent['id']}"), 409, "conflict")
+        assert kept["details"] == {"reason": "sent"}
+        elsewhere = f"/v1/sessions/{await open_session(rest)}/attachments/{mine['id']}"
+        for gone in (elsewhere, f"/v1/sessions/{session}/attachments/nonsense"):
+            problem(await rest.delete(gone), 404, "not_found")
+        assert len((await rest.get(url)).content) == 400_000
+        problem(await upload(rest, session, b"b" * 400_000), 413, "too_large")
+        assert (await rest.delete(url)).status_code == 204
+        problem(await rest.get(url), 404, "not_found")
+        problem(await rest.delete(url), 404, "not_found")
+        problem(await with_it(rest, session, mine["id"]), 400, "bad_request")
+        pieces = "SELECT DISTINCT attachment_id::text FROM attachment_pieces WHERE session_id = $1"
+        assert [row[0] for row in await sql(dsn, pieces, session)] == [sent["id"]]
+        assert (await upload(rest, session, b"b" * 400_000)).status_code == 201
+        told = (await rest.get("/metrics")).text
+        assert 'hub_uploads_refused_total{node="test:1:a",reason="session_quota"}' in told
+        assert float(re.findall(r"^hub_attachment_bytes_total\{.*\} (.*)$", told, re.M)[0]) >= 800_000
 
 
 async def test_forks_have_copies_edits_keep_them_and_erasing_takes_them(door: Door, dsn: str) -> None:

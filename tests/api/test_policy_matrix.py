@@ -39,7 +39,7 @@ NOTHING_THERE = {"run.cancel", "run.pause", "run.resume", "input.respond", "sess
     "DELETE /v1/sessions/{id}/invites/{invite}",
     "POST /v1/invites/accept",
     "GET /v1/sessions/{id}/calls/{call}",
-    "GET /v1/sessions/{id}/attachments/{attachment}",
+    *("GET /v1/sessions/{id}/attachments/{attachment}", "DELETE /v1/sessions/{id}/attachments/{attachment}"),
     *("GET /v1/auth/oidc", "GET /v1/auth/oidc/callback", "POST /v1/auth/oidc/token"),  # there is no provider
     *("GET /v1/teams/{name}", "GET /v1/teams/{name}/versions", "DELETE /v1/teams/{name}"),
     *("turn.delta", "turn.complete", "turn.decline"),

@@ -325,6 +325,11 @@ async def test_attachments_are_uploaded_sent_and_fetched(hub: Door) -> None:
         with pytest.raises(RequestFailed) as refused:
             await client.rest.upload(opened.id, b"MZ\x00", name="c.exe")
         assert refused.value.code == "bad_request"
+        regretted = await client.rest.upload(opened.id, PIXEL, name="d.png")
+        await client.rest.discard(opened.id, regretted.id)
+        with pytest.raises(RequestFailed) as gone:
+            await client.rest.download(opened.id, regretted.id)
+        assert gone.value.code == "not_found"
 
 
 async def test_what_is_there_is_exported_and_oneself_erased(dsn: str, redis_url: str) -> None:

@@ -42,6 +42,11 @@ async def test_files_are_attached_sent_shown_and_saved(visit: Visit) -> None:
     await ada.box.fill("/script turns=1 tokens=2")
     await expect(send).to_be_disabled()
     await ada.page.get_by_role("button", name="Remove a.exe").click()
+    await ada.page.locator("input[type=file]").set_input_files(file("regretted.txt", "text/plain", b"no"))
+    await expect(waiting.filter(has_text="2 B")).to_have_count(1)
+    async with ada.page.expect_response(lambda answer: answer.request.method == "DELETE") as removing:
+        await ada.page.get_by_role("button", name="Remove regretted.txt").click()
+    assert (await removing.value).status == 204
     await expect(ada.page.locator(".attaching li.ready")).to_have_count(2)
     await send.click()
     await expect(waiting).to_have_count(0)

@@ -237,6 +237,10 @@ class Rest:
         path = f"/v1/sessions/{session}/attachments/{attachment}"
         return (await self._signed("GET", path, timeout=UPLOAD_TIMEOUT_S)).content
 
+    async def discard(self, session: str, attachment: str) -> None:
+        """Remove what this user has uploaded and no message has. Raises `RequestFailed`: `conflict` when one has it."""
+        await self._signed("DELETE", f"/v1/sessions/{session}/attachments/{attachment}")
+
     async def export(self, session: str, form: str) -> str:
         """The transcript as text: `json`, `jsonl` or `markdown`."""
         return (await self._signed("GET", f"/v1/sessions/{session}/transcript", params={"format": form})).text

@@ -187,6 +187,12 @@ export class Rest {
     return (await this.#fetch("GET", path, { token, timeoutMs: UPLOAD_TIMEOUT_MS })).blob();
   }
 
+  /** Removes what this user has uploaded and no message has; `conflict` when one has it. */
+  async discard(token: string, session: string, attachment: string): Promise<void> {
+    const path = `/v1/sessions/${encodeURIComponent(session)}/attachments/${encodeURIComponent(attachment)}`;
+    await this.#fetch("DELETE", path, { token });
+  }
+
   /** Everything about a session, one object after the other. Throws `unavailable` when it was cut off: only after the
    * line `end` it is whole. */
   exportSession(token: string, session: string): AsyncGenerator<ExportLine> {

@@ -82,6 +82,16 @@ async def get(
     return StreamingResponse(wired.attachments.content(caller, found), media_type=kind, headers=headers)
 
 
+async def discard(
+    session: SessionPath,
+    attachment: Annotated[str, Path(description="The attachment's id.")],
+    caller: Caller,
+    wired: Wired,
+) -> None:
+    """Remove what the caller has uploaded and no message has: it counts no more."""
+    await wired.attachments.discard(caller, session, attachment)
+
+
 def _no_deadline(_seconds: float) -> None:
     """Another server than ours has none."""
 
@@ -129,5 +139,12 @@ def router() -> APIRouter:
         methods=["GET"],
         responses=answer | problems(401, 403, 404),
         response_class=StreamingResponse,
+    )
+    routes.add_api_route(
+        "/{attachment}",
+        discard,
+        methods=["DELETE"],
+        status_code=204,
+        responses=problems(401, 403, 404, 409),
     )
     return routes

@@ -37,8 +37,11 @@ export class AttachingFiles {
     }
   }
 
+  /** Takes one away, also from the hub; one that is under way goes from there when it has arrived. */
   remove(key: number): void {
+    const removed = this.files.value.find((file) => file.key === key);
     this.files.value = this.files.value.filter((file) => file.key !== key);
+    if (removed?.state.kind === "ready") this.#discard(removed.state.id);
   }
 
   /** Those that are ready, which are no more to be sent with the next message. */
@@ -50,10 +53,16 @@ export class AttachingFiles {
     return ready;
   }
 
+  #discard(id: string): void {
+    const gone = this.#account.call((token) => this.#rest.discard(token, this.#session, id));
+    gone.catch(() => undefined); // the hub removes within a day what nobody has sent
+  }
+
   async #upload(key: number, file: File, name: string): Promise<void> {
     let state: Attaching["state"];
     try {
       const made = await this.#account.call((token) => this.#rest.upload(token, this.#session, file, name));
+      if (!this.files.value.some((one) => one.key === key)) this.#discard(made.id);
       state = { kind: "ready", id: made.id };
     } catch (error) {
       state = { kind: "failed", why: describe(error) };
