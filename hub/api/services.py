@@ -1,4 +1,4 @@
-"""What the REST edge is built from; `hub.app` puts it together."""
+"""What the REST edge is built from; `hub.composition.edges` puts it together."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping

@@ -10,9 +10,10 @@ from datetime import UTC, datetime
 from enum import Enum
 from pathlib import Path
 
-from hub import app
 from hub.auth.oidc.provider import Provider
 from hub.auth.oidc.refusal import SignInRefused
+from hub.composition import agents
+from hub.composition.auth import oidc_options
 from hub.domain.errors import Conflict, Unavailable
 from hub.embedded.model import EmbeddedModel
 from hub.engine.catalog import probe_models
@@ -172,7 +173,7 @@ async def _oidc(settings: Settings) -> list[Finding]:
     """Whether the OpenID provider answers as it must."""
     subject, advice = "openid", "Check HUB_OIDC_ISSUER: it is what the provider's discovery document calls `issuer`."
     try:
-        options = app.oidc_options(settings)
+        options = oidc_options(settings)
     except ValueError as e:
         return [Finding(subject, Verdict.FAILED, str(e), "Correct HUB_OIDC_… and HUB_PUBLIC_URL.")]
     if options is None:
@@ -195,7 +196,7 @@ async def _oidc(settings: Settings) -> list[Finding]:
 async def _models(settings: Settings) -> list[Finding]:
     """Which aliases answer."""
     try:
-        known = app.models(settings, strict=True)
+        known = agents.models(settings, strict=True)
     except FileError as e:
         return [Finding("models", Verdict.FAILED, f"HUB_MODELS_FILE:\n{e}", "Correct the file.")]
     except ValueError as e:

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from hub import app
 from hub.cli import reach
+from hub.composition import agents
 from hub.engine.catalog import probe_models
 from hub.engine.models import form
 from hub.engine.models.registry import HostedModel, Model, Models
@@ -60,7 +60,7 @@ def schema() -> None:
 
 def _models(*, strict: bool) -> Models:
     with model_errors():
-        return app.models(reach.with_local_model(Settings()), strict=strict)
+        return agents.models(reach.with_local_model(Settings()), strict=strict)
 
 
 def _shown(model: Model) -> dict[str, object]:

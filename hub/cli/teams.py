@@ -9,8 +9,8 @@ from typing import Annotated, Concatenate, ParamSpec, TypeVar
 
 import typer
 
-from hub import app
 from hub.cli import reach
+from hub.composition import agents
 from hub.domain.errors import HubError
 from hub.domain.team import TeamSpec
 from hub.engine.forms import FileError
@@ -170,7 +170,7 @@ def _settings(data_dir: Path | None) -> Settings:
 
 def _names(settings: Settings) -> Names:
     with model_errors():
-        return app.team_names(settings)
+        return agents.team_names(settings)
 
 
 def _teams(settings: Settings) -> list[TeamSpec]:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from hub import app
+from hub.composition import agents
 from hub.engine.catalog import mcp_servers
 from hub.engine.forms import nearest
 from hub.engine.loading import LoadingError, offered
@@ -37,7 +37,7 @@ def list_tools(
             typer.echo(json.dumps(row) if as_json else f"{entry.name:<24} {entry.value}")
         return
     try:
-        found = app.tools_of(Settings())
+        found = agents.tools_of(Settings())
     except LoadingError as e:
         raise CannotStart(str(e), ExitCode.USAGE) from e
     for tool in found:
@@ -51,7 +51,7 @@ def offered_tools(
 ) -> None:
     """Start or ask an MCP server, and show what it offers: to choose from, for the file."""
     try:
-        forms = app.mcp_forms(Settings(), strict=True)
+        forms = agents.mcp_forms(Settings(), strict=True)
     except LoadingError as e:
         raise CannotStart(str(e), ExitCode.USAGE) from e
     known = {one.name: one for one in mcp_servers(forms, variable)}

@@ -6,9 +6,10 @@ from contextlib import contextmanager
 import structlog
 from pydantic import SecretStr
 
-from hub import app
 from hub.auth.passwords import MEMORY_KIB
 from hub.auth.tokens import Tokens
+from hub.composition import agents
+from hub.composition.auth import oidc_options, signing_keys
 from hub.domain.errors import Unavailable
 from hub.embedded.model import EmbeddedModel
 from hub.embedded.process import EmbeddedError
@@ -63,8 +64,8 @@ def bring_up(settings: Settings, services: Services) -> Settings:
 def check_teams(settings: Settings) -> None:
     """Raises CannotStart for a default model, tools or a team's file that no worker could use."""
     with model_errors():
-        names = app.team_names(settings)
-        app.mcp_forms(settings, strict=settings.role != "gateway")
+        names = agents.team_names(settings)
+        agents.mcp_forms(settings, strict=settings.role != "gateway")
     try:
         all_teams(settings.teams_dir, names)
     except FileError as e:
@@ -118,7 +119,7 @@ def check_addresses(settings: Settings) -> None:
 
 def _check_keys(settings: Settings) -> None:
     try:
-        keys = app.signing_keys(settings)
+        keys = signing_keys(settings)
         if settings.key_files:
             Tokens(keys, lifetime_s=settings.access_token_s)
     except ValueError as e:
@@ -127,7 +128,7 @@ def _check_keys(settings: Settings) -> None:
 
 def _check_oidc(settings: Settings) -> None:
     try:
-        app.oidc_options(settings)
+        oidc_options(settings)
     except ValueError as e:
         raise CannotStart(f"HUB_OIDC_…: {e}.", ExitCode.USAGE) from e
 
@@ -144,8 +145,8 @@ def _require_schema(dsn: str) -> None:
 def _model(settings: Settings, services: Services) -> dict[str, object]:
     """What changes for the local model: its address when it is wanted and there, the scripted one when it is not."""
     with model_errors():
-        app.models(settings, strict=settings.role != "gateway")
-        if not app.needs_local_model(settings):
+        agents.models(settings, strict=settings.role != "gateway")
+        if not agents.needs_local_model(settings):
             return {}
     if EmbeddedModel.installed():
         return {"local_model_url": services.model()}

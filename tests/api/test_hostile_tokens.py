@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from jose import jwt
 
-from hub.app import signing_keys
 from hub.auth.keys import pem_key, secret_key
+from hub.composition.auth import signing_keys
 from tests.api.people import problem
 from tests.conftest import Cluster, running_worker, settings_for
 from tests.driver import PASSWORD, Door, Refused

@@ -14,12 +14,12 @@ import httpx2
 import pytest
 import redis.asyncio
 
-from hub.app import oidc_options
 from hub.auth.accounts import create_account
 from hub.auth.administration import Administration
 from hub.auth.oidc.provider import Provider
 from hub.auth.oidc.refusal import SignInRefused
 from hub.auth.passwords import Passwords
+from hub.composition.auth import oidc_options
 from hub.domain.errors import Conflict
 from hub.domain.ids import OrganisationId, new_id
 from hub.store import organisations

@@ -23,17 +23,17 @@ async def test_a_run_claimed_while_the_drain_begins_is_handed_over_too(dsn: str,
         await ada.say(session, "/script turns=3 tokens=10 rate=100")
         async with asyncio.TaskGroup() as tasks:
             leaves = Worker(runner, "test:2:b", tasks)
-            claiming = tasks.create_task(leaves.executor.run())
+            claiming = tasks.create_task(leaves.runs.executor.run())
             try:
                 async with leaves.store.statements(), leaves.store.statements():  # its claim waits for a connection
-                    leaves.executor.wake()
+                    leaves.runs.executor.wake()
                     await everything_else_waits()
-                    draining = tasks.create_task(leaves.executor.drain(10))
+                    draining = tasks.create_task(leaves.runs.executor.drain(10))
                     await everything_else_waits()
                     assert not draining.done()
                 assert (await ada.expect("run.started", attempt=1))["data"]["node"] == "test:2:b"
                 await draining
-                assert leaves.executor.active == 0
+                assert leaves.runs.executor.active == 0
             finally:
                 claiming.cancel()
                 await leaves.close()
@@ -52,13 +52,13 @@ async def test_a_run_is_handed_over_when_its_tool_has_returned(dsn: str, redis_u
         session = await room_for(ada, "scripted-tools")
         async with asyncio.TaskGroup() as tasks:
             leaves = Worker(settings_for(dsn, redis_url, role="runner"), "test:2:b", tasks)
-            claiming = tasks.create_task(leaves.executor.run())
+            claiming = tasks.create_task(leaves.runs.executor.run())
             try:
                 async with locked_counter(dsn, "handed"):
                     await ada.say(session, "/script turns=2 tokens=3 tool=counter key=handed")
-                    leaves.executor.wake()
+                    leaves.runs.executor.wake()
                     called = await ada.expect("tool.called")
-                    draining = tasks.create_task(leaves.executor.drain(10))
+                    draining = tasks.create_task(leaves.runs.executor.drain(10))
                     await everything_else_waits()
                     assert not draining.done()
                 await draining

@@ -92,9 +92,11 @@ async def imported(dsn: str, key: str, lines: list[str], guard: Guard) -> int:
         status = await request(worker, key, text)
         assert status in (200, 400), status
         if status == 200:
-            spec = worker.catalog.get("crew")
+            spec = worker.runs.catalog.get("crew")
             assert spec is not None
-            told, _ = await driving.whole_run(worker.catalog.engine(spec), spec, "/script turns=2 tokens=1 tool=clock")
+            told, _ = await driving.whole_run(
+                worker.runs.catalog.engine(spec), spec, "/script turns=2 tokens=1 tool=clock"
+            )
             assert told.texts
             taken += 1
 
