@@ -4,7 +4,6 @@ the last follower."""
 import asyncio
 import random
 from collections.abc import Sequence
-from contextlib import suppress
 from functools import partial
 from itertools import islice
 
@@ -12,14 +11,14 @@ from hub.domain.errors import BadRequest, HubError, NotFound, Unavailable
 from hub.domain.ids import SessionId
 from hub.gateway.follower import Follower, catch_up
 from hub.gateway.outbox import Outbox
+from hub.gateway.passing import Passing
 from hub.gateway.room import Room
-from hub.protocol.frames import LoggedEvent, now_ms, written_ms
+from hub.protocol.frames import LoggedEvent
 from hub.relay import envelope, keys
 from hub.relay.open_messages import OpenMessage, OpenMessages
 from hub.relay.subscriber import Subscriber, Subscription
 from hub.store import log
 from hub.store.database import Store
-from hub.telemetry.times import Times
 
 PAGE = 500
 REMEMBERED = 64  # of the events before a room was opened; most replays need no others
@@ -29,7 +28,6 @@ CHECK_S = 2.0
 SESSIONS_PER_CHECK = 1_000
 REPAIR_ROUNDS = 4
 RETRY_S = 0.5
-SAMPLED = 16  # one in so many reads from Redis is timed
 
 
 class _Entry:
@@ -68,10 +66,9 @@ class Rooms:
         self.position_fixes = 0
         self._rejected = 0  # by rooms that are gone
         self._misrouted = 0  # to rooms that are gone
-        self.token_times = Times()  # from the model to the sockets, of some tokens
-        self._ready: list[Room] = []  # have deltas to pass on
-        self._reads = 0  # that brought any
-        subscriber.after_read(self._pass_on)
+        self._passing = Passing()
+        self.token_times = self._passing.times  # from the model to the sockets, of some tokens
+        subscriber.after_read(self._passing.read_ended)
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -141,25 +138,10 @@ class Rooms:
 
     def _begin(self, session: SessionId) -> _Entry:
         opened: asyncio.Future[HubError | None] = asyncio.get_running_loop().create_future()
-        entry = _Entry(Room(session, lambda: self._need(entry), self._ready.append), opened)
+        entry = _Entry(Room(session, lambda: self._need(entry), self._passing.add), opened)
         self._entries[session] = entry
         self._tasks.create_task(self._open(entry))
         return entry
-
-    def _pass_on(self) -> None:
-        """What came in one read from Redis goes on together: 100 tokens of a session are one frame for its followers,
-        and one of each of 100 sessions needs no callback of its own."""
-        if not self._ready:
-            return
-        first: bytes | None = None
-        for room in self._ready:
-            first = room.pass_on() or first
-        self._ready.clear()
-        if first is not None:
-            if self._reads % SAMPLED == 0:
-                with suppress(ValueError):  # whatever it is, it was no frame of ours
-                    self.token_times.add(max(0, now_ms() - written_ms(first)) / 1000)
-            self._reads += 1
 
     def _release(self, entry: _Entry) -> None:
         entry.holders -= 1
