@@ -85,6 +85,7 @@ class Worker:
             "subscriber": self.relay.subscriber.run(),
             "keeper": self.runs.keeper.run(),
             "presence": self.relay.presence.run(),
+            "holdings": self.relay.holdings.run(),
             "rooms": self.edge.rooms.run(),
             "gateway": self.edge.gateway.run(),
             "erasure": self.sessions.erasure.run(),

@@ -91,8 +91,10 @@ class Settings(BaseSettings):
     sessions_per_connection: Annotated[int, Field(ge=1)] = 100
     connections_per_worker: Annotated[int, Field(ge=1)] = 20_000
     connections_per_user: Annotated[int, Field(ge=1)] = 10_000
+    connections_per_organisation: Annotated[int | None, Field(ge=1)] = None
     streams_per_worker: Annotated[int, Field(ge=1)] = 1_000
     streams_per_user: Annotated[int, Field(ge=1)] = 500
+    streams_per_organisation: Annotated[int | None, Field(ge=1)] = None
     runs_per_worker: Annotated[int, Field(ge=1)] = 500
     outbox_bytes: Annotated[int, Field(ge=65_536)] = 1_048_576
     stall_s: Annotated[float, Field(gt=0)] = 15

@@ -61,7 +61,7 @@ def build(services: Services, *, static: Path = STATIC) -> FastAPI:
         generate_unique_id_function=openapi.operation_id,
     )
     app.state.services = services
-    app.state.stream_slots = StreamSlots(services.max_streams, services.max_streams_per_user)
+    app.state.stream_slots = StreamSlots(services.max_streams, services.streams)
     errors.install(app)
     include(app, docs.router(app, static / "swagger"))  # first: its `schema.json` is no team's name
     for routes in (

@@ -9,6 +9,7 @@ from hub.auth.administration import Administration
 from hub.auth.api_keys import ApiKeys
 from hub.auth.authenticator import Authenticator
 from hub.auth.oidc.sign_in import OidcSignIn
+from hub.auth.places import Places
 from hub.auth.rate_limits import RateLimits
 from hub.auth.sign_ins import SignIns
 from hub.auth.tickets import Tickets
@@ -49,7 +50,8 @@ class Services:
     `metrics` gives the Prometheus text, `key_set` is the JWK set of the public keys. `stopping` is set when the worker
     drains: open event streams end then. `allowed_origins` are the pages of other origins that may call the API,
     `allowed_hosts` the names the hub goes by;
-    `max_streams` bounds the event streams that are open at once in this worker, `max_streams_per_user` one user's.
+    `max_streams` bounds the event streams that are open at once in this worker, `streams` those of a user and of an
+    organisation.
     """
 
     authenticator: Authenticator
@@ -79,10 +81,10 @@ class Services:
     catalog: Catalog
     teams: Teams
     readiness: Callable[[], Awaitable[Readiness]]
+    streams: Places
     metrics: Callable[[], bytes]
     key_set: Mapping[str, object]
     stopping: asyncio.Event
     allowed_origins: tuple[str, ...] = ()
     allowed_hosts: tuple[str, ...] = ()
     max_streams: int = 1000
-    max_streams_per_user: int = 500

@@ -8,9 +8,8 @@ from fastapi import Depends, Request, Response
 from starlette.types import Receive, Scope, Send
 
 from hub.auth.authenticator import Authenticator
-from hub.auth.shares import Shares
+from hub.auth.places import Place, Places
 from hub.domain.errors import HubError, Unavailable
-from hub.domain.ids import UserId
 from hub.domain.principal import Principal
 from hub.protocol.frames import LoggedEvent
 
@@ -21,38 +20,43 @@ CREDENTIAL_CHECK_S = 2.0
 
 
 class StreamSlots:
-    """How many event streams may be open at once in this worker, and how many of them may be one user's."""
+    """How many event streams may be open at once in this worker; `places` are those of users and organisations."""
 
-    def __init__(self, limit: int, each: int) -> None:
+    def __init__(self, limit: int, places: Places) -> None:
         self._free = limit
-        self._shares = Shares("event streams", each)
+        self._places = places
 
-    def take(self, user: UserId) -> "StreamSlot":
-        """A place for one stream. Raises `RateLimited` when this user has all they may, `Unavailable` when there is
-        none."""
+    async def take(self, principal: Principal) -> "StreamSlot":
+        """A place for one stream. Raises `RateLimited` when the caller or their organisation has all they may,
+        `Unavailable` when this worker has none."""
         if self._free <= 0:
             raise Unavailable("too many event streams are open", retry_after=5.0)
-        self._shares.take(user)
+        slot = StreamSlot(self, self._places.take(principal))
         self._free -= 1
-        return StreamSlot(self, user)
+        try:
+            await slot.place.confirm()
+        except BaseException:
+            slot.release()
+            raise
+        return slot
 
-    def give_back(self, user: UserId) -> None:
-        """One stream of this user has ended."""
-        self._shares.give_back(user)
+    def give_back(self) -> None:
+        """One stream has ended."""
         self._free += 1
 
 
 class StreamSlot:
     """One stream's place; released once, however often it is asked for."""
 
-    def __init__(self, slots: StreamSlots, user: UserId) -> None:
+    def __init__(self, slots: StreamSlots, place: Place) -> None:
         self._slots: StreamSlots | None = slots
-        self._user = user
+        self.place = place
 
     def release(self) -> None:
         """Let another stream have it."""
         if self._slots is not None:
-            self._slots.give_back(self._user)
+            self.place.release()
+            self._slots.give_back()
             self._slots = None
 
 

@@ -119,6 +119,7 @@ class ApiKeys:
             credential=f"key:{stored.id}",
             expires_at=expires_at,
             scopes=frozenset(stored.scopes),
+            home=owner.home,
         )
 
     async def _insert(

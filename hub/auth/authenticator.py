@@ -38,6 +38,7 @@ class Authenticator:
                 credential=f"token:{claims.token_id}",
                 expires_at=claims.expires_at,
                 grant=claims.grant,
+                home=user.home,
             )
             if await _ended(db, [principal]):
                 raise Unauthenticated("the access token was revoked")

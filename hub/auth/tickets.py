@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from hub.domain.errors import Unauthenticated
-from hub.domain.ids import UserId
+from hub.domain.ids import OrganisationId, UserId
 from hub.domain.principal import Principal
 from hub.relay.tickets import TicketStore
 
@@ -28,6 +28,7 @@ class _Bound(BaseModel):
     scopes: list[str] | None
     grant: str | None
     origin: str | None
+    home: str | None = None
 
 
 class Tickets:
@@ -52,6 +53,7 @@ class Tickets:
             scopes=sorted(principal.scopes) if principal.scopes is not None else None,
             grant=principal.grant,
             origin=origin,
+            home=principal.home,
         )
         await self._kept.put(_hash(ticket), bound.model_dump_json().encode(), LIFETIME_S)
         return ticket
@@ -80,6 +82,7 @@ class Tickets:
             expires_at=bound.expires_at,
             scopes=frozenset(bound.scopes) if bound.scopes is not None else None,
             grant=bound.grant,
+            home=OrganisationId(bound.home) if bound.home is not None else None,
         )
 
 

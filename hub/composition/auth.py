@@ -13,6 +13,7 @@ from hub.auth.oidc.people import People
 from hub.auth.oidc.provider import Provider
 from hub.auth.oidc.sign_in import OidcSignIn
 from hub.auth.passwords import Passwords
+from hub.auth.places import Places
 from hub.auth.rate_limits import RateLimits
 from hub.auth.sign_ins import SignIns
 from hub.auth.tickets import Tickets
@@ -42,6 +43,15 @@ class AuthParts:
         self.tickets = Tickets(TicketStore(relay.redis))
         self.authenticator = Authenticator(store, tokens, self.api_keys, self.tickets)
         self.rate_limits = _rate_limits(settings, relay.allowances)
+        self.connections = Places(
+            "connections",
+            relay.holdings,
+            settings.connections_per_user,
+            settings.connections_per_organisation,
+        )
+        self.streams = Places(
+            "event streams", relay.holdings, settings.streams_per_user, settings.streams_per_organisation
+        )
         self.accounts = Accounts(
             store,
             self._passwords,

@@ -37,6 +37,7 @@ class GatewayParts:
         self.gateway = Gateway(
             authenticator=auth.authenticator,
             rate_limits=auth.rate_limits,
+            places=auth.connections,
             sessions=sessions.sessions,
             messages=sessions.messages,
             cutting=sessions.cutting,
@@ -57,7 +58,6 @@ class GatewayParts:
                 command_burst=settings.command_burst,
                 sessions_per_connection=settings.sessions_per_connection,
                 connections=settings.connections_per_worker,
-                connections_per_user=settings.connections_per_user,
                 outbox_bytes=settings.outbox_bytes,
                 stall_s=settings.stall_s,
             ),
@@ -107,9 +107,9 @@ def rest(
             readiness=readiness,
             metrics=metrics,
             stopping=stopping,
+            streams=auth.streams,
             allowed_origins=settings.allowed_origins,
             allowed_hosts=settings.allowed_hosts,
             max_streams=settings.streams_per_worker,
-            max_streams_per_user=settings.streams_per_user,
         )
     )

@@ -5,6 +5,7 @@ from hub.relay.bot_line import BotLine
 from hub.relay.broadcast import Broadcast
 from hub.relay.connection import Redis
 from hub.relay.fence import Fence
+from hub.relay.holdings import Holdings
 from hub.relay.limits import Limits
 from hub.relay.open_messages import OpenMessages
 from hub.relay.pipeline import Pipeline
@@ -28,3 +29,4 @@ class RelayParts:
         self.bot_line = BotLine(self.pipeline, self.subscriber)
         self.limits = Limits(self.redis)
         self.allowances = Allowances(self.pipeline)
+        self.holdings = Holdings(self.pipeline)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from hub.domain.ids import UserId
+from hub.domain.ids import OrganisationId, UserId
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +15,7 @@ class Principal:
     `auth_version` is the user's version at the time of authentication: a higher one in the store revokes it.
     `address` is where the caller is, as far as the edge can tell, for audit.
     `grant` is the sign-in an access token descends from (its family of refresh tokens): ending it ends the token.
+    `home` is the organisation they were at home in then, for which what they hold counts.
     """
 
     user: UserId
@@ -25,4 +26,5 @@ class Principal:
     expires_at: datetime
     scopes: frozenset[str] | None = None
     grant: str | None = None
+    home: OrganisationId | None = None
     address: str | None = None

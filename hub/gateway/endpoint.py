@@ -10,8 +10,8 @@ import structlog
 from uvicorn._types import ASGIReceiveCallable, ASGISendCallable, WebSocketScope
 
 from hub.auth.authenticator import Authenticator
+from hub.auth.places import Place, Places
 from hub.auth.rate_limits import RateLimits
-from hub.auth.shares import Shares
 from hub.domain.errors import HubError, RateLimited, Unavailable
 from hub.domain.principal import Principal
 from hub.gateway.access_watch import AccessWatch
@@ -55,6 +55,7 @@ class Gateway:
         *,
         authenticator: Authenticator,
         rate_limits: RateLimits,
+        places: Places,
         sessions: Sessions,
         messages: Messages,
         cutting: Cutting,
@@ -93,7 +94,7 @@ class Gateway:
         self._connections: set[Connection] = set()
         self._heartbeat = Heartbeat(options.heartbeat_s)
         self._watch = AccessWatch(self._connections, authenticator, store, presence, serving)
-        self._shares = Shares("connections", options.connections_per_user)
+        self._places = places
         self._sockets = 0  # also those that are not authenticated yet
         self._draining = False
         self._nobody_left = asyncio.Event()
@@ -129,17 +130,18 @@ class Gateway:
         await receive()  # websocket.connect
         self._sockets += 1
         try:
-            with ExitStack() as share:
+            with ExitStack() as held:
+                place: Place | None = None
                 try:
                     if self._draining:
                         raise Unavailable("the server is going away", retry_after=RETRY_AFTER_S)
                     principal = await self._entry.principal(scope, self._sockets)
                     if principal is not None:
-                        share.enter_context(self._shares.held(principal.user))
+                        place = self._take(principal, held)
                 except HubError as e:
                     await refuse(send, e)
                 else:
-                    await self._accept(scope, receive, send, principal, share)
+                    await self._accept(scope, receive, send, principal, place, held)
         finally:
             self._sockets -= 1
 
@@ -178,7 +180,8 @@ class Gateway:
         receive: ASGIReceiveCallable,
         send: ASGISendCallable,
         principal: Principal | None,
-        share: ExitStack,
+        place: Place | None,
+        held: ExitStack,
     ) -> None:
         transport: HubWebSocket = scope["state"]["transport"]
         answer, spoken = subprotocol(scope)
@@ -192,7 +195,9 @@ class Gateway:
         try:
             if principal is None:
                 first, principal = await self._entry.first_frame(receive)
-                share.enter_context(self._shares.held(principal.user))
+            if place is None:
+                place = self._take(principal, held)
+            await place.confirm()  # asked while the client was told that it may speak
         except TurnedAway as e:
             transport.end(e.code, e.reason)
             return
@@ -202,6 +207,11 @@ class Gateway:
         if (client := scope["client"]) is not None:
             principal = replace(principal, address=client[0])
         await self._serve(transport, receive, principal, first)
+
+    def _take(self, principal: Principal, held: ExitStack) -> Place:
+        place = self._places.take(principal)
+        held.callback(place.release)
+        return place
 
     async def _serve(
         self, transport: HubWebSocket, receive: ASGIReceiveCallable, principal: Principal, first: Auth | None

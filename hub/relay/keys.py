@@ -3,6 +3,7 @@
 from hub.domain.ids import SessionId
 
 BOTS = b"hub:bots"  # turns that bots are sought for, and bots that have come
+WORKERS = b"hub:workers"  # sorted set: who counts what is held → until when they live
 NOTICES = b"hub:notices"  # what every worker should know at once (a queued run, a stop, a revocation)
 
 
@@ -54,3 +55,8 @@ def ticket(kind: str, digest: str) -> bytes:
 def limit(name: str) -> bytes:
     """A rate limit."""
     return f"hub:limit:{name}".encode()
+
+
+def held(holder: str) -> bytes:
+    """Hash: worker → how much of something one holder holds there."""
+    return f"hub:held:{holder}".encode()

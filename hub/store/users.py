@@ -14,7 +14,7 @@ from hub.domain.organisation import FIRST_ORGANISATION
 from hub.store import pages
 from hub.store.database import Db
 
-_COLUMNS = "id::text, name, password_hash, is_admin, auth_version, disabled_at, created_at"
+_COLUMNS = "id::text, name, password_hash, is_admin, auth_version, disabled_at, created_at, home_org_id::text"
 
 _CREATE = text("""
     WITH made AS (
@@ -66,6 +66,7 @@ class StoredUser:
     auth_version: int
     disabled_at: datetime | None
     created_at: datetime
+    home: OrganisationId | None
 
 
 def name_key(name: str) -> str:
@@ -159,4 +160,5 @@ def _user(row: Any) -> StoredUser | None:
         auth_version=row.auth_version,
         disabled_at=row.disabled_at,
         created_at=row.created_at,
+        home=OrganisationId(row.home_org_id) if row.home_org_id is not None else None,
     )

@@ -4,14 +4,19 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx2
 import pytest
 
 from hub.api.stream import StreamSlots
+from hub.auth.places import Places
 from hub.domain.errors import RateLimited, Unavailable
 from hub.domain.ids import UserId
+from hub.domain.principal import Principal
+from hub.relay.holdings import Holdings
+from hub.relay.pipeline import Pipeline
 from tests.api.people import Json, fresh, open_session, problem, somebody
 from tests.conftest import running_worker, settings_for
 from tests.driver import Door, seqs
@@ -167,31 +172,45 @@ async def test_the_stream_ends_when_the_worker_drains(dsn: str, redis_url: str) 
             await ended
 
 
-def test_streams_are_bounded() -> None:
-    slots, ann, bob = StreamSlots(2, 1), UserId("ann"), UserId("bob")
-    slot = slots.take(ann)
+async def test_streams_are_bounded() -> None:
+    slots = StreamSlots(2, Places("event streams", Holdings(Pipeline("unix:///nowhere.sock")), 1))
+    ann, bob, eve = [
+        Principal(UserId(name), name, False, 1, "token:x", datetime.now(UTC)) for name in ("ann", "bob", "eve")
+    ]
+    slot = await slots.take(ann)
     with pytest.raises(RateLimited):
-        slots.take(ann)
-    slots.take(bob)
+        await slots.take(ann)
+    await slots.take(bob)
     with pytest.raises(Unavailable):
-        slots.take(UserId("eve"))
+        await slots.take(eve)
     slot.release()
     slot.release()
-    slots.take(ann)
+    await slots.take(ann)
     with pytest.raises(Unavailable):
-        slots.take(UserId("eve"))
+        await slots.take(eve)
 
 
 async def test_nobody_has_all_the_streams(dsn: str, redis_url: str) -> None:
-    async with running_worker(settings_for(dsn, redis_url, streams_per_user=1)) as door, somebody(door) as rest:
-        session = await open_session(rest)
-        async with following(rest, session) as events:
+    settings = settings_for(dsn, redis_url, streams_per_user=1, streams_per_organisation=2)
+    async with (
+        running_worker(settings) as door,
+        running_worker(settings, "test:2:b") as other,
+        somebody(door, "ada") as ada,
+        somebody(door, "bob") as bob,
+        somebody(door, "cyd") as cyd,
+    ):
+        session = await open_session(ada)
+        async with following(ada, session) as events:
             await events.until("member.added")
-            refused = await rest.get(f"/v1/sessions/{session}/events/stream")
-            problem(refused, 429, "rate_limited")
-            assert refused.headers["retry-after"]
-            async with somebody(door, "bob") as other, following(other, await open_session(other)) as theirs:
+            async with other.rest(ada.headers["authorization"].split()[1]) as there:
+                for rest in (ada, there):
+                    refused = await rest.get(f"/v1/sessions/{session}/events/stream")
+                    problem(refused, 429, "rate_limited")
+                    assert refused.headers["retry-after"]
+            async with following(bob, await open_session(bob)) as theirs:
                 await theirs.until("member.added")
+                refused = await cyd.get(f"/v1/sessions/{await open_session(cyd)}/events/stream")
+                assert "organisation" in problem(refused, 429, "rate_limited")["detail"]
 
 
 # ---- the transcript

@@ -208,9 +208,20 @@ async def test_a_full_worker_refuses_sockets_but_not_health(dsn: str, redis_url:
 
 
 async def test_nobody_has_all_the_connections(dsn: str, redis_url: str) -> None:
-    async with running_worker(settings_for(dsn, redis_url, connections_per_user=1)) as hub:
-        ada, bob = await hub.register("ada"), await hub.register("bob")
-        async with await hub.enter(ada), await hub.enter(bob):
+    settings = settings_for(dsn, redis_url, connections_per_user=1, connections_per_organisation=2)
+    async with running_worker(settings) as hub, running_worker(settings, "test:2:b") as other:
+        ada, bob, cyd = [await hub.register(name) for name in ("ada", "bob", "cyd")]
+        async with hub.rest(cyd) as rest:
+            key = (await rest.post("/v1/api-keys", json={"name": "bot"})).json()["key"]
+
+        async def again(door: Door, token: str) -> None:
+            while True:
+                with suppress(InvalidStatus, ConnectionClosed):
+                    async with await dial(door, additional_headers=bearer(token)) as socket:
+                        assert (await first(socket))["type"] == "hello"
+                        return
+
+        async with await hub.enter(ada):
             response = (await refusal(hub, additional_headers=bearer(ada))).response
             assert response.status_code == 429
             assert int(response.headers["retry-after"]) > 0
@@ -219,15 +230,17 @@ async def test_nobody_has_all_the_connections(dsn: str, redis_url: str) -> None:
             async with await dial(hub) as socket:
                 await socket.send(json.dumps({"id": "1", "type": "auth", "token": ada}))
                 assert await close_code(socket) == 4101
-
-        async def again() -> None:
-            while True:
-                with suppress(InvalidStatus):
-                    async with await dial(hub, additional_headers=bearer(ada)) as socket:
-                        assert (await first(socket))["type"] == "hello"
-                        return
-
-        await asyncio.wait_for(again(), 10)  # its share is free again when it has ended
+            # What another worker has is known when the upgrade is on its way.
+            async with await dial(other, additional_headers=bearer(ada)) as socket:
+                assert await close_code(socket) == 4101
+            async with await hub.enter(bob):
+                full = "too many connections of your organisation: some have to be closed first"
+                async with await dial(other, f"?ticket={await ticket(other, cyd)}") as socket:
+                    assert (await close_code(socket), socket.close_reason) == (4101, full)
+                async with await dial(other, additional_headers=bearer(key)) as socket:
+                    assert (await close_code(socket), socket.close_reason) == (4101, full)
+            await asyncio.wait_for(again(other, cyd), 10)
+        await asyncio.wait_for(again(other, ada), 10)  # its share is free again when it has ended
 
 
 async def test_other_paths_are_not_served(hub: Door) -> None:

@@ -78,7 +78,7 @@ async def stream(
         principal=caller,
         authenticator=wired.authenticator,
         stopping=wired.stopping,
-        slot=slots.take(caller.user),
+        slot=await slots.take(caller),
     )
 
 

@@ -1,0 +1,179 @@
+"""What people and organisations hold at all workers together, of that of which each may have only so many."""
+
+import asyncio
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+from hub.relay import keys, scripts
+from hub.relay.pipeline import Pipeline
+from hub.relay.wire import Reply
+
+LIFE_S = 15.0  # of a worker that says nothing: then what it held is free
+BEAT_S = 5.0
+REWRITE_S = 600.0
+HASH_LIFE_S = 1_800.0
+ANSWER_S = 1.0  # that somebody waits for Redis; then this worker's own count decides
+PER_WRITE = 200  # holders per command
+
+
+@dataclass(frozen=True, slots=True)
+class Cap:
+    """`holder` may hold `most`. `holder` names what is held, too."""
+
+    holder: str
+    most: int
+
+
+class Exceeded(Exception):
+    """The holder has as many as may be."""
+
+    def __init__(self, cap: Cap) -> None:
+        super().__init__(f"{cap.holder} holds {cap.most}")
+        self.cap = cap
+
+
+class Held:
+    """One thing that is held. `release` it once it is not; more often does no harm."""
+
+    __slots__ = ("_holdings", "_unanswered", "_verdict", "caps")
+
+    def __init__(self, holdings: "Holdings", caps: Sequence[Cap]) -> None:
+        self._holdings = holdings
+        self.caps = caps  # none when it is not held any more
+        self._unanswered = len(caps)
+        self._verdict: asyncio.Future[Cap | None] = asyncio.get_running_loop().create_future()
+
+    async def confirm(self) -> None:
+        """Returns when it counts at all workers, or when they could not be asked within a second. Raises `Exceeded`
+        when it is one too many; it is not held any more then."""
+        if not self._verdict.done():
+            await asyncio.wait((self._verdict,), timeout=ANSWER_S)
+        if not self._verdict.done():
+            self._verdict.set_result(None)
+        if (exceeded := self._verdict.result()) is not None:
+            raise Exceeded(exceeded)
+
+    def release(self) -> None:
+        """It is not held any more."""
+        caps, self.caps = self.caps, ()
+        self._holdings.give_back(caps)
+
+    def answered(self, exceeded: Cap | None) -> None:
+        """What Redis says about one of the caps; too late once nobody waits for it."""
+        self._unanswered -= 1
+        if self._verdict.done():
+            return
+        if exceeded is not None:
+            self._verdict.set_result(exceeded)
+            self.release()
+        elif not self._unanswered:
+            self._verdict.set_result(None)
+
+
+@dataclass(slots=True)
+class _Here:
+    cap: Cap
+    count: int = 0
+    new: list[Held] = field(default_factory=list)
+
+
+class Holdings:
+    """The counts of this worker, and through Redis those of all. Every change leaves with what leaves for Redis anyway.
+
+    Of those who come at once, at whichever workers, no more get in than may. What a worker held that has died is free
+    15 s later. While Redis is away each worker counts alone; what it has let in then stays.
+    """
+
+    def __init__(
+        self, pipeline: Pipeline, *, life_s: float = LIFE_S, beat_s: float = BEAT_S, rewrite_s: float = REWRITE_S
+    ) -> None:
+        self._pipeline = pipeline
+        self._worker = os.urandom(8).hex().encode()
+        self._life_ms = b"%d" % int(life_s * 1000)
+        self._hash_life_ms = b"%d" % int(HASH_LIFE_S * 1000)
+        self._beat_s = beat_s
+        self._rewrite_s = rewrite_s
+        self._script = scripts.load("held")
+        self._here: dict[str, _Here] = {}
+        self._changed: dict[str, Cap] = {}
+        self._is_unknown = False  # Redis has forgotten this worker, or what it was told is not known to have arrived
+
+    def take(self, caps: Sequence[Cap]) -> Held:
+        """One more of each of these caps, of which there is at least one. Raises `Exceeded` when this worker alone has
+        as many."""
+        for cap in caps:
+            here = self._here.get(cap.holder)
+            if here is not None and here.count >= cap.most:
+                raise Exceeded(cap)
+        held = Held(self, caps)
+        for cap in caps:
+            here = self._here.setdefault(cap.holder, _Here(cap))
+            here.count += 1
+            here.new.append(held)
+            self._tell_soon(cap)
+        return held
+
+    def give_back(self, caps: Sequence[Cap]) -> None:
+        """One less of each."""
+        for cap in caps:
+            here = self._here[cap.holder]
+            here.count -= 1
+            if not here.count:
+                del self._here[cap.holder]
+            self._tell_soon(cap)
+
+    async def run(self) -> None:
+        """Says that this worker lives, for ever; and now and then again what it holds, for Redis may have lost it."""
+        loop = asyncio.get_running_loop()
+        rewrite_at = loop.time() + self._rewrite_s
+        while True:
+            await asyncio.sleep(self._beat_s)
+            if not self._pipeline.connected:
+                continue
+            if self._is_unknown or loop.time() >= rewrite_at:
+                self._is_unknown = False
+                rewrite_at = loop.time() + self._rewrite_s
+                caps = [here.cap for here in self._here.values()]
+                for i in range(0, len(caps), PER_WRITE):
+                    self._write(caps[i : i + PER_WRITE])
+                    await asyncio.sleep(0)  # others have their turn
+            else:
+                self._write(())
+
+    def _tell_soon(self, cap: Cap) -> None:
+        is_first = not self._changed
+        self._changed[cap.holder] = cap
+        if is_first:
+            self._pipeline.before_flush(self._tell)
+
+    def _tell(self) -> None:
+        caps = list(self._changed.values())
+        self._changed.clear()
+        for i in range(0, len(caps), PER_WRITE):
+            self._write(caps[i : i + PER_WRITE])
+
+    def _write(self, caps: Sequence[Cap]) -> None:
+        words = [self._worker, self._life_ms, self._hash_life_ms]
+        asked: list[tuple[Cap, list[Held]]] = []
+        for cap in caps:
+            count, new = 0, []
+            if (here := self._here.get(cap.holder)) is not None:
+                count, new = here.count, [held for held in here.new if held.caps]
+                here.new.clear()
+            words += (b"%d" % count, b"%d" % len(new), b"%d" % cap.most)
+            asked.append((cap, new))
+        names = [keys.WORKERS, *(keys.held(cap.holder) for cap in caps)]
+        self._pipeline.script(self._script, names, words, partial(self._told, asked))
+
+    def _told(self, asked: Sequence[tuple[Cap, Sequence[Held]]], reply: Reply) -> None:
+        if isinstance(reply, list):
+            is_known, *too_many = reply
+            self._is_unknown = self._is_unknown or not is_known
+        else:
+            self._is_unknown = True
+            too_many = [0] * len(asked)
+        for (cap, new), surplus in zip(asked, too_many, strict=True):
+            for number, held in enumerate(new):
+                held.answered(cap if number >= len(new) - surplus else None)
