@@ -1,18 +1,15 @@
 """The form of a team's file (`hub team schema` prints its JSON Schema)."""
 
+from dataclasses import replace
 from typing import Annotated, Any, Literal, assert_never
 
-from pydantic import Field, StringConstraints
+from pydantic import Field
 
-from hub.domain.budget import BudgetScope, Limit, Quantity, limit_of
 from hub.domain.team import (
     ACCEPT_S,
-    MAX_STALLS,
     SILENCE_S,
     TAKE_TURN,
     AgentSpec,
-    Edge,
-    Keep,
     Memory,
     Nested,
     Seat,
@@ -21,62 +18,28 @@ from hub.domain.team import (
     TeamSpec,
 )
 from hub.engine.forms import Form
+from hub.engine.teams.parts import (
+    AgentName,
+    Alias,
+    BudgetsForm,
+    Edges,
+    LimitsForm,
+    Line,
+    MemoryForm,
+    Prompt,
+    Prose,
+    Start,
+    TeamName,
+    ToolName,
+)
 
 SCHEMA_ID = "https://json-schema.org/draft/2020-12/schema"
-
-TeamName = Annotated[
-    str,
-    StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,47}$"),
-    Field(description="What people choose the team by: a small letter, then small letters, digits, - and _."),
-]
-AgentName = Annotated[
-    str,
-    StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,47}$"),
-    Field(description="What model providers and other agents know the agent by: small letters, digits and _."),
-]
-Alias = Annotated[
-    str,
-    StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,47}$"),
-    Field(description="A model of the operator's, by its alias."),
-]
-ToolName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,63}$")]
-Line = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200, pattern=r"^[^\r\n]+$")]
-Prose = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=16_000)]
-
 
 SEAT_SHARE = 0.8  # of a turn's time, for a bot: then there is time left for who speaks in its place
 MODEL_KEYS = ("model", "temperature", "max_tokens")
 SEAT_KEYS = ("user", "accept_s", "silence_s", "timeout_s", "substitute")
 BOT_KEYS = ("accept_s", "silence_s")
 LONGEST_S = 30 * 86_400.0  # that a person may be waited for
-
-
-class MemoryForm(Form):
-    """What the agent keeps of a conversation. What it does not keep, its model is not shown again."""
-
-    keep: Annotated[
-        Literal["all", "last", "ends", "tokens", "summary"],
-        Field(
-            description="last: the last messages. ends: the first and the last. tokens: the newest of so many tokens. "
-            "summary: the last, and what was before in a few sentences by the team's model."
-        ),
-    ]
-    first: Annotated[int | None, Field(ge=1, le=200)] = None
-    last: Annotated[int | None, Field(ge=1, le=200)] = None
-    tokens: Annotated[int | None, Field(ge=100, le=1_000_000)] = None
-
-    def memory(self) -> Memory:
-        """As engines take it."""
-        return Memory(Keep(self.keep), self.first or 0, self.last or 0, self.tokens or 0)
-
-
-Prompt = Annotated[
-    Prose | None,
-    Field(
-        description="For kind selector: the question to the model. {roles}, {participants} and {history} stand "
-        "for the agents, the names to choose from, and what was said last."
-    ),
-]
 
 
 class AgentForm(Form):
@@ -193,74 +156,6 @@ class AgentForm(Form):
                 assert_never(self.kind)
 
 
-class EdgeForm(Form):
-    """An edge of a graph: who speaks after whom."""
-
-    source: Annotated[AgentName, Field(alias="from", description="The agent that has spoken.")]
-    target: Annotated[AgentName, Field(alias="to", description="The agent that speaks then.")]
-    when: Annotated[Line | None, Field(description="Only if what was said holds these words.")] = None
-    group: Annotated[
-        str,
-        StringConstraints(max_length=48),
-        Field(description="Edges to one agent that belong together; else all edges to it do."),
-    ] = ""
-    wait_for: Annotated[
-        Literal["all", "any"], Field(description="Whether the agent waits for all edges of the group, or for one.")
-    ] = "all"
-
-    def spec(self) -> Edge:
-        """The edge as engines take it."""
-        return Edge(self.source, self.target, self.when, self.group, any_of_group=self.wait_for == "any")
-
-
-class LimitsForm(Form):
-    """What bounds a run of the team."""
-
-    max_turns: Annotated[int, Field(ge=1, le=200, description="Turns of a run at most.")] = 8
-    max_messages: Annotated[
-        int | None,
-        Field(ge=1, le=10_000, description="A run ends with the turn in which its agents have said so many messages."),
-    ] = None
-    turn_timeout_s: Annotated[
-        float, Field(gt=0, le=3600, strict=False, description="Seconds that one turn may take.")
-    ] = 300.0
-    stop_phrase: Annotated[Line | None, Field(description="A run ends when what an agent says holds these words.")] = (
-        None
-    )
-    max_stalls: Annotated[
-        int,
-        Field(ge=1, le=50, description="For kind magentic: steps without progress after which there is a new plan."),
-    ] = MAX_STALLS
-
-
-class SpendingForm(Form):
-    """What may be spent; what is left out is not limited."""
-
-    tokens: Annotated[int | None, Field(ge=0, le=10**12, description="Sent and answered.")] = None
-    cost: Annotated[float | None, Field(ge=0, le=10**9, strict=False, description="In the operator's currency.")] = None
-    turns: Annotated[int | None, Field(ge=0, le=10**9)] = None
-    tool_calls: Annotated[int | None, Field(ge=0, le=10**9)] = None
-    seconds: Annotated[
-        float | None, Field(ge=0, le=10**9, strict=False, description="Of turns; the time of people is not counted.")
-    ] = None
-
-    def limits(self, scope: BudgetScope) -> list[Limit]:
-        """The limits as runs take them."""
-        given = [(quantity, getattr(self, quantity.value)) for quantity in Quantity]
-        return [limit_of(scope, quantity, number) for quantity, number in given if number is not None]
-
-
-class BudgetsForm(Form):
-    """What a run, and all of a session, may spend. Its owner may set other limits for a session."""
-
-    run: SpendingForm = SpendingForm()
-    session: SpendingForm = SpendingForm()
-
-    def limits(self) -> tuple[Limit, ...]:
-        """All limits."""
-        return (*self.run.limits(BudgetScope.RUN), *self.session.limits(BudgetScope.SESSION))
-
-
 class InnerTeamForm(Form):
     """A team that speaks as one agent of another. Its limits and budgets are those of one turn of that agent."""
 
@@ -271,31 +166,14 @@ class InnerTeamForm(Form):
     model: Annotated[Alias | None, Field(description="Without it: the outer team's.")] = None
     agents: Annotated[tuple[AgentForm, ...], Field(min_length=1, max_length=32)]
     selector_prompt: Prompt = None
-    edges: Annotated[tuple[EdgeForm, ...], Field(max_length=200, description="For kind graph.")] = ()
-    start: Annotated[
-        AgentName | None, Field(description="For kind graph: who begins; else all that no edge leads to.")
-    ] = None
+    edges: Edges = ()
+    start: Start = None
     limits: LimitsForm = LimitsForm()
     budgets: BudgetsForm = BudgetsForm()
 
     def spec(self, name: str, turn_timeout_s: float) -> TeamSpec:
         """The team as engines take it, under the name of the agent that it speaks as."""
-        return TeamSpec(
-            name=name,
-            description="",
-            kind=TeamKind(self.kind),
-            model=self.model,
-            agents=tuple(agent.spec(turn_timeout_s) for agent in self.agents),
-            max_turns=self.limits.max_turns,
-            max_messages=self.limits.max_messages,
-            turn_timeout_s=turn_timeout_s,
-            stop_phrase=self.limits.stop_phrase,
-            selector_prompt=self.selector_prompt,
-            edges=tuple(edge.spec() for edge in self.edges),
-            start=self.start,
-            budgets=self.budgets.limits(),
-            max_stalls=self.limits.max_stalls,
-        )
+        return _spec(self, name, turn_timeout_s)
 
 
 AgentForm.model_rebuild()  # it names the form above
@@ -318,33 +196,35 @@ class TeamForm(Form):
     model: Annotated[Alias | None, Field(description="Without it: the hub's default model.")] = None
     agents: Annotated[tuple[AgentForm, ...], Field(min_length=1, max_length=32)]
     selector_prompt: Prompt = None
-    edges: Annotated[tuple[EdgeForm, ...], Field(max_length=200, description="For kind graph.")] = ()
-    start: Annotated[
-        AgentName | None, Field(description="For kind graph: who begins; else all that no edge leads to.")
-    ] = None
+    edges: Edges = ()
+    start: Start = None
     runnable: Annotated[Alias | None, Field(description="For kind runnable: its name.")] = None
     limits: LimitsForm = LimitsForm()
     budgets: BudgetsForm = BudgetsForm()
 
     def spec(self) -> TeamSpec:
         """The team as engines take it."""
-        return TeamSpec(
-            name=self.name,
-            description=self.description,
-            kind=TeamKind(self.kind),
-            model=self.model,
-            agents=tuple(agent.spec(self.limits.turn_timeout_s) for agent in self.agents),
-            max_turns=self.limits.max_turns,
-            max_messages=self.limits.max_messages,
-            turn_timeout_s=self.limits.turn_timeout_s,
-            stop_phrase=self.limits.stop_phrase,
-            selector_prompt=self.selector_prompt,
-            edges=tuple(edge.spec() for edge in self.edges),
-            start=self.start,
-            budgets=self.budgets.limits(),
-            runnable=self.runnable,
-            max_stalls=self.limits.max_stalls,
-        )
+        spec = _spec(self, self.name, self.limits.turn_timeout_s)
+        return replace(spec, description=self.description, runnable=self.runnable)
+
+
+def _spec(form: TeamForm | InnerTeamForm, name: str, turn_timeout_s: float) -> TeamSpec:
+    return TeamSpec(
+        name=name,
+        description="",
+        kind=TeamKind(form.kind),
+        model=form.model,
+        agents=tuple(agent.spec(turn_timeout_s) for agent in form.agents),
+        max_turns=form.limits.max_turns,
+        max_messages=form.limits.max_messages,
+        turn_timeout_s=turn_timeout_s,
+        stop_phrase=form.limits.stop_phrase,
+        selector_prompt=form.selector_prompt,
+        edges=tuple(edge.spec() for edge in form.edges),
+        start=form.start,
+        budgets=form.budgets.limits(),
+        max_stalls=form.limits.max_stalls,
+    )
 
 
 def schema() -> dict[str, Any]:

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 
 from hub.domain.team import ASKING, ORCHESTRATOR
 from hub.engine.forms import Complaint, unknown
-from hub.engine.teams.form import BOT_KEYS, MODEL_KEYS, SEAT_KEYS, AgentForm, InnerTeamForm, MemoryForm, TeamForm
+from hub.engine.teams.form import BOT_KEYS, MODEL_KEYS, SEAT_KEYS, AgentForm, InnerTeamForm, TeamForm
+from hub.engine.teams.parts import MemoryForm
 from hub.engine.yaml_source import Path
 
 RESERVED_TEAMS = ("scripted", "scripted-autogen", "scripted-tools")
