@@ -21,8 +21,8 @@ os.environ.setdefault("OTEL_SDK_DISABLED", "true")
 from crewai import Agent, BaseLLM, Crew, Task
 from crewai.llms.base_llm import llm_call_context
 
-from hub.protocol.events import MessageDelta, RunFinished, TurnStarted
-from hub_client import Bot, Rest, Turn, connect
+from examples.asking import ask
+from hub_client import Bot, Rest, Turn
 from hub_client.crews import speaks
 
 logging.getLogger("crewai").setLevel(logging.ERROR)  # the model that repeats cannot count its tokens
@@ -69,38 +69,18 @@ def crew(turn: Turn) -> Any:
 
 
 async def main(url: str, question: str) -> int:
-    sign_in = {"name": f"crew-{secrets.token_hex(3)}", "password": secrets.token_urlsafe(16)}
+    name, password = f"crew-{secrets.token_hex(3)}", secrets.token_urlsafe(16)
     async with Rest(url) as rest:
-        await rest.register(**sign_in)
-    bot = Bot(url, **sign_in)
+        await rest.register(name, password)
+    bot = Bot(url, name=name, password=password)
     bot.agent("crew")(speaks(crew))
     registered = asyncio.Event()
     async with asyncio.TaskGroup() as tasks:
         serving = tasks.create_task(bot.serve(lambda _: registered.set()))
         await registered.wait()
-        code = await ask(url, sign_in, question)
+        code = await ask(url, name, password, "crew", question)
         serving.cancel()
     return code
-
-
-async def ask(url: str, sign_in: dict[str, str], question: str) -> int:
-    """Ask the team, and print what it says as it comes."""
-    async with connect(url, **sign_in) as hub:  # type: ignore[arg-type]
-        opened = await hub.create_session("crew")
-        session = await hub.join(opened.id)
-        await session.send(question)
-        async for event in session.events():
-            match event:
-                case TurnStarted():
-                    print(f"\n{event.data.agent}:", flush=True)
-                case MessageDelta():
-                    print(event.data.text, end="", flush=True)
-                case RunFinished():
-                    print(f"\n({event.data.status})", flush=True)
-                    return int(event.data.status != "completed")
-                case _:
-                    pass
-    return 1
 
 
 if __name__ == "__main__":

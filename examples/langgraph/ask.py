@@ -7,32 +7,15 @@ import asyncio
 import secrets
 import sys
 
-from hub.protocol.events import MessageDelta, RunFinished, ToolReturned, TurnStarted
-from hub_client import Rest, connect
+from examples.asking import ask
+from hub_client import Rest
 
 
 async def main(url: str, question: str) -> int:
     name, password = f"example-{secrets.token_hex(3)}", secrets.token_urlsafe(16)
     async with Rest(url) as rest:
         await rest.register(name, password)
-    async with connect(url, name=name, password=password) as hub:
-        session = await hub.create_session("research-graph")
-        joined = await hub.join(session.id)
-        await joined.send(question)
-        async for event in joined.events():
-            match event:
-                case TurnStarted():
-                    print(f"\n{event.data.agent}:", flush=True)
-                case ToolReturned():
-                    print(f"  [{event.data.name}: {event.data.result}]", flush=True)
-                case MessageDelta():
-                    print(event.data.text, end="", flush=True)
-                case RunFinished():
-                    print(f"\n({event.data.status})", flush=True)
-                    return int(event.data.status != "completed")
-                case _:
-                    pass
-    return 1
+    return await ask(url, name, password, "research-graph", question)
 
 
 if __name__ == "__main__":

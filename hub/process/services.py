@@ -2,34 +2,17 @@
 
 import time
 from pathlib import Path
-from typing import Protocol
 
 import structlog
 
 from hub.embedded.model import EmbeddedModel
 from hub.embedded.postgres import EmbeddedPostgres
 from hub.embedded.process import EmbeddedError
+from hub.embedded.server import EmbeddedServer
 from hub.embedded.valkey import EmbeddedValkey
 from hub.process.restarts import Restarts
 
 log = structlog.get_logger("hub.process")
-
-
-class Server(Protocol):
-    """A server of our own: `EmbeddedPostgres`, `EmbeddedValkey`, `EmbeddedModel`.
-
-    `launch` starts it without waiting, also again after a death, and returns an address that stays the same;
-    `wait_ready` waits until it answers. Both raise EmbeddedError. `stop` is fine at any time.
-    """
-
-    @property
-    def alive(self) -> bool: ...
-
-    def launch(self) -> str: ...
-
-    def wait_ready(self) -> None: ...
-
-    def stop(self) -> None: ...
 
 
 class Services:
@@ -37,7 +20,7 @@ class Services:
 
     def __init__(self, data_dir: Path) -> None:
         self._data_dir = data_dir
-        self._running: list[tuple[str, Server, Restarts]] = []
+        self._running: list[tuple[str, EmbeddedServer, Restarts]] = []
 
     def postgres(self) -> str:
         """The address of a PostgreSQL that takes connections. Raises EmbeddedError."""
@@ -77,7 +60,7 @@ class Services:
             _, server, _ = self._running.pop()
             server.stop()
 
-    def _launch(self, name: str, server: Server) -> str:
+    def _launch(self, name: str, server: EmbeddedServer) -> str:
         restarts = Restarts()
         self._running.append((name, server, restarts))  # first: it is stopped even if its start is interrupted
         address = server.launch()
