@@ -61,6 +61,10 @@ async def test_a_failure_is_said(visit: Visit) -> None:
     await ada.begin("scripted", "/script tokens=9 fail_at=3")
     await expect(ada.page.locator(".notice.error")).to_be_visible()
     await expect(ada.messages("Alpha").locator(".tag")).to_have_text("failed here")
+    await ada.page.get_by_role("button", name="Try again").click()
+    await expect(ada.page.locator(".fold.branch")).to_contain_text("Earlier version")
+    await expect(ada.page.locator(".notice.error")).to_have_count(1)
+    await expect(ada.page.locator("article.user")).to_have_count(1)
 
 
 async def test_agents_speak_at_once_and_a_turn_is_done_again(visit: Visit) -> None:

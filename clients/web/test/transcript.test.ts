@@ -185,7 +185,36 @@ test("a message says that its run waits, until it begins", () => {
   assert.deepEqual(lines(view), ["user one", "user two (queued)"]);
   view.apply(play.finished("completed", "r1"));
   view.apply(play.started("r2"));
-  assert.deepEqual(lines(view).slice(0, 2), ["user one", "user two"]);
+  assert.deepEqual(lines(view), ["user one", "quiet 1 turn · 3 tokens · 1.5 s", "user two"]);
+});
+
+test("each answer follows its question, whenever that was asked", () => {
+  const [view, play] = [transcript(), script()];
+  const events = [play.said("m1", "one"), play.queued("r1", 1), play.started("r1"), play.said("m2", "two")];
+  events.push(play.queued("r2", events[3]!.seq));
+  for (const event of events) view.apply(event);
+  view.write(writing("a1", "to one"));
+  view.apply(play.turn("alpha"));
+  assert.deepEqual(lines(view), ["user one", "alpha writing to one", "user two (queued)"]);
+  const rest = [play.completed("a1", "to one"), play.finished("completed", "r1"), play.started("r2")];
+  for (const event of [...rest, play.completed("a2", "to two")]) view.apply(event);
+  const talk = [
+    "user one",
+    "alpha complete to one",
+    "quiet 1 turn · 3 tokens · 1.5 s",
+    "user two",
+    "alpha complete to two",
+  ];
+  assert.deepEqual(lines(view), talk);
+  view.prepend([]); // folded anew
+  assert.deepEqual(lines(view), talk);
+});
+
+test("a failed run says which message has no answer, in a sentence", () => {
+  const [view, play] = [transcript(), script()];
+  view.apply(play.finished("failed", "r1", { code: "unavailable", message: "the model is away" }));
+  const last = view.items.value.at(-1);
+  assert.deepEqual(last?.kind === "notice" && [last.text, last.unanswered], ["The model is away.", 1]);
 });
 
 test("a message that steers says what came of it", () => {

@@ -204,6 +204,13 @@ export class Conversation {
     this.asked.value += 1;
   }
 
+  /** Has the team answer the message with this seq again. */
+  async retryFrom(seq: number): Promise<void> {
+    await this.reach(seq);
+    const message = this.transcript.items.value.find((item) => item.kind === "user" && item.seq === seq);
+    if (message) await this.regenerate(message.key);
+  }
+
   /** A new session with what was said up to `seq`. */
   fork(seq: number): Promise<SessionData> {
     return this.#environment.hub.fork(this.id, seq);

@@ -86,6 +86,8 @@ export interface NoticeItem {
   key: string;
   tone: "quiet" | "warning" | "error";
   text: string;
+  /** The seq of the message that a run was to answer, and did not. */
+  unanswered?: number;
 }
 
 /** What was said before a message was edited, or before the team was asked to answer again. */

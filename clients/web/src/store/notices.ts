@@ -1,7 +1,8 @@
 import type { DurableEvent, RunFinishedData } from "agent-hub-client";
+import { sentence } from "../text/sentence.ts";
 import type { NoticeItem } from "./items.ts";
 
-type Words = Pick<NoticeItem, "tone" | "text">;
+type Words = Omit<NoticeItem, "kind" | "key">;
 
 const quiet = (text: string): Words => ({ tone: "quiet", text });
 
@@ -42,7 +43,11 @@ function finished(data: RunFinishedData): Words {
     case "cancelled":
       return quiet("Stopped");
     case "failed":
-      return { tone: "error", text: data.error?.message ?? `The run failed${because(data.reason)}` };
+      return {
+        tone: "error",
+        text: data.error ? sentence(data.error.message) : `The run failed${because(data.reason)}.`,
+        unanswered: data.input_seq,
+      };
     case "completed": {
       const tokens = data.usage.prompt_tokens + data.usage.completion_tokens;
       const parts = [`${data.turns} ${data.turns === 1 ? "turn" : "turns"}`];

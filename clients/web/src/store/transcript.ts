@@ -20,7 +20,8 @@ export interface RunView {
 
 /**
  * A session as people read it, folded from its events. Durable items stand in the order of the log; messages that are
- * being written stand below them in the order in which they were opened.
+ * being written stand below them in the order in which they were opened. What somebody says while the team is at work
+ * stands where the team turns to it, and below everything until then: so each answer follows its question.
  */
 export class Transcript {
   readonly items = signal<readonly Item[]>([]);
@@ -113,7 +114,9 @@ export class Transcript {
   }
 
   #publish(): void {
-    this.items.value = [...this.#settled, ...this.#open];
+    const waits = this.#settled.filter(isQueued);
+    if (waits.length === 0) this.items.value = [...this.#settled, ...this.#open];
+    else this.items.value = [...this.#settled.filter((item) => !isQueued(item)), ...this.#open, ...waits];
   }
 
   #fold(event: DurableEvent): void {
@@ -280,10 +283,11 @@ export class Transcript {
   /** A run waits no longer. */
   #served(run: string): void {
     this.#queued = this.#queued.filter((queued) => queued !== run);
-    for (const item of this.#settled) {
-      if (item.kind !== "user" || item.fate.value.kind !== "queued" || item.fate.value.run !== run) continue;
-      item.fate.value = { kind: "said" };
-    }
+    const place = this.#settled.findIndex((item) => isQueued(item) && item.fate.value.run === run);
+    const [item] = place < 0 ? [] : this.#settled.splice(place, 1);
+    if (item?.kind !== "user") return;
+    item.fate.value = { kind: "said" };
+    this.#settled.push(item);
   }
 
   #answer(item: RequestItem, state: RequestItem["state"]["value"]): void {
@@ -327,6 +331,12 @@ function userItem(event: MessageCreated): UserItem {
     replaces: replaces ?? null,
     fate: signal<Fate>({ kind: steers ? "steering" : "said" }),
   };
+}
+
+type QueuedItem = UserItem & { fate: Signal<Extract<Fate, { kind: "queued" }>> };
+
+function isQueued(item: Item): item is QueuedItem {
+  return item.kind === "user" && item.fate.value.kind === "queued";
 }
 
 function attached(part: Record<string, unknown>): Attached[] {

@@ -1,8 +1,9 @@
 import { HubError } from "agent-hub-client";
+import { sentence } from "../text/sentence.ts";
 
 /** An error in words for people. */
 export function describe(error: unknown): string {
-  return error instanceof HubError ? error.message : "Something went wrong on this page.";
+  return error instanceof HubError ? sentence(error.message) : "Something went wrong on this page.";
 }
 
 /** So many bytes, as people say it. */

@@ -35,7 +35,7 @@ const TAGS = [
   "tr",
   "ul",
 ];
-const ATTRIBUTES = ["align", "class", "href", "rel", "start", "target", "title"];
+const ATTRIBUTES = ["align", "class", "href", "rel", "start", "tabindex", "target", "title"];
 
 const marked = new Marked({
   gfm: true,
@@ -59,7 +59,7 @@ const marked = new Marked({
           })
           .join("")}</tr>`;
       const body = token.rows.map(row).join("");
-      return `<div class="table"><table><thead>${row(token.header)}</thead><tbody>${body}</tbody></table></div>`;
+      return `<div class="table" tabindex="0"><table><thead>${row(token.header)}</thead><tbody>${body}</tbody></table></div>`;
     },
   },
 });
@@ -85,7 +85,7 @@ export function clean(html: string): string {
     ALLOWED_TAGS: TAGS,
     ALLOWED_ATTR: ATTRIBUTES,
     ALLOWED_URI_REGEXP: /^(?:https?|mailto):/i,
-    ADD_URI_SAFE_ATTR: ["align", "rel", "start", "target"], // hold no address, so the expression is not for them
+    ADD_URI_SAFE_ATTR: ["align", "rel", "start", "tabindex", "target"], // hold no address, so the expression is not for them
   });
 }
 

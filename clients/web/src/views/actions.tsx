@@ -112,6 +112,7 @@ export function EditBox({
     >
       <textarea
         ref={area}
+        dir="auto"
         aria-label="Edit your message"
         rows={Math.min(12, text.value.split("\n").length + 1)}
         maxLength={32_000}

@@ -1,12 +1,23 @@
 import type { Conversation } from "../store/conversation.ts";
 import { Avatar, lane, SPEAKERS } from "./avatar.tsx";
 
-const WORDS = { thinking: "thinking", writing: "writing", calling: "using a tool", idle: "" };
+const WORDS = {
+  thinking: "thinking",
+  writing: "writing",
+  calling: "using a tool",
+  asking: "waits for an answer",
+  idle: "",
+};
 
 /** Who is in the team and what each is doing; a click shows an agent's last message. */
 export function AgentStrip({ conversation }: { conversation: Conversation }) {
   const agents = conversation.team.value?.agents ?? [];
   const activity = conversation.transcript.activity.value;
+  const asking = new Set(
+    conversation.transcript.items.value.flatMap((item) =>
+      item.kind === "request" && item.state.value === "open" ? [item.request.agent] : [],
+    ),
+  );
   const show = (name: string) => {
     const last = conversation.transcript.items.value.findLast(
       (item) => item.kind === "agent" && item.author.name === name,
@@ -20,7 +31,7 @@ export function AgentStrip({ conversation }: { conversation: Conversation }) {
   return (
     <ul class="agents" aria-label="Agents">
       {agents.map((agent) => {
-        const doing = activity.get(agent.name) ?? "idle";
+        const doing = asking.has(agent.name) ? "asking" : (activity.get(agent.name) ?? "idle");
         return (
           <li key={agent.name}>
             <button

@@ -4,6 +4,7 @@ import type { AttachingFiles } from "../store/attaching.ts";
 import type { Attached } from "../store/items.ts";
 import { bytes } from "../store/words.ts";
 import { useApp } from "./context.ts";
+import { Dialog } from "./dialog.tsx";
 import { Close, Paper } from "./icons.tsx";
 
 /** What goes with the next message. */
@@ -47,6 +48,7 @@ function Picture({ session, attached }: { session: string; attached: Attached })
   const { account, rest } = useApp();
   const place = useRef<HTMLDivElement>(null);
   const url = useSignal<string | null>(null);
+  const enlarged = useSignal(false);
   useEffect(() => {
     let isGone = false;
     const near = new IntersectionObserver(
@@ -70,9 +72,20 @@ function Picture({ session, attached }: { session: string; attached: Attached })
     };
   }, []);
   return (
-    <div ref={place} class="picture">
-      {url.value !== null && <img src={url.value} alt={attached.name} />}
-    </div>
+    <>
+      <div ref={place} class="picture">
+        {url.value !== null && (
+          <button type="button" aria-label={`Enlarge ${attached.name}`} onClick={() => (enlarged.value = true)}>
+            <img src={url.value} alt={attached.name} />
+          </button>
+        )}
+      </div>
+      {url.value !== null && enlarged.value && (
+        <Dialog title={attached.name} class="wide" onClose={() => (enlarged.value = false)}>
+          <img src={url.value} alt="" />
+        </Dialog>
+      )}
+    </>
   );
 }
 

@@ -14,13 +14,9 @@ export function initials(name: string): string {
   return ([...first][0] ?? "?").toUpperCase() + (second ? ([...second][0] ?? "") : ([...first][1] ?? "")).toLowerCase();
 }
 
-/** Agents are squares in their colour, people are circles. */
+/** Agents are squares in their colour, people are circles. The letters are no text: neither read out nor copied. */
 export function Avatar({ name, kind, class: extra = "" }: { name: string; kind: "agent" | "person"; class?: string }) {
-  return (
-    <span class={`avatar ${kind} ${extra}`} aria-hidden="true">
-      {initials(name)}
-    </span>
-  );
+  return <span class={`avatar ${kind} ${extra}`} data-initials={initials(name)} aria-hidden="true" />;
 }
 
 /** What speaks as an agent, where it is no model. */

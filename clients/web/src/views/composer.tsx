@@ -54,6 +54,7 @@ export function TextBox({
     <textarea
       ref={element}
       id="composer"
+      dir="auto"
       rows={1}
       value={value}
       placeholder={placeholder}
@@ -190,7 +191,13 @@ function AttachButton({ attaching }: { attaching: AttachingFiles }) {
           event.currentTarget.value = ""; // the same file may be chosen again
         }}
       />
-      <button type="button" class="attach" aria-label="Attach" title="Attach" onClick={() => input.current?.click()}>
+      <button
+        type="button"
+        class="attach"
+        aria-label="Attach"
+        title="Attach pictures, PDF or text"
+        onClick={() => input.current?.click()}
+      >
         <Clip />
       </button>
     </>

@@ -5,10 +5,12 @@ import { Close } from "./icons.tsx";
 /** A modal dialog; Escape, the button and a click beside it close it. */
 export function Dialog({
   title,
+  class: extra = "",
   onClose,
   children,
 }: {
   title: string;
+  class?: string;
   onClose: () => void;
   children: ComponentChildren;
 }) {
@@ -17,6 +19,7 @@ export function Dialog({
   return (
     <dialog
       ref={element}
+      class={extra}
       aria-label={title}
       onClose={onClose}
       onClick={(event) => event.target === element.current && element.current?.close()}

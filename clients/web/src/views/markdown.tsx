@@ -42,7 +42,7 @@ function Code({ code, language, isClosed }: { code: string; language: string; is
         <span>{language || "text"}</span>
         <CopyButton text={code} what="code" />
       </div>
-      <pre>
+      <pre tabIndex={0} aria-label="Code">
         {marked.value === null ? <code>{code}</code> : <code dangerouslySetInnerHTML={{ __html: marked.value }} />}
       </pre>
     </div>

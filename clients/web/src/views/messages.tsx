@@ -1,4 +1,4 @@
-import { useSignal } from "@preact/signals";
+import { useComputed, useSignal } from "@preact/signals";
 import type { Conversation } from "../store/conversation.ts";
 import type { Pending } from "../store/drafts.ts";
 import type { AgentItem, BranchItem, Fate, Item, NoticeItem, Phase, UserItem } from "../store/items.ts";
@@ -43,7 +43,7 @@ function OneItem({ item, conversation }: Omit<ItemProps, "isFirstNew">) {
     case "request":
       return <Request item={item} conversation={conversation} />;
     case "notice":
-      return <Notice item={item} />;
+      return <Notice item={item} conversation={conversation} />;
     case "branch":
       return <Branch item={item} conversation={conversation} />;
   }
@@ -227,6 +227,35 @@ function Branch({ item, conversation }: { item: BranchItem; conversation: Conver
   );
 }
 
-function Notice({ item }: { item: NoticeItem }) {
-  return <p class={`notice ${item.tone}`}>{item.text}</p>;
+function Notice({ item, conversation }: { item: NoticeItem; conversation: Conversation }) {
+  if (item.unanswered === undefined) return <p class={`notice ${item.tone}`}>{item.text}</p>;
+  return (
+    <div class={`notice ${item.tone}`}>
+      <span>{item.text}</span>
+      <Retry seq={item.unanswered} notice={item} conversation={conversation} />
+    </div>
+  );
+}
+
+/** Has the team try again, while nothing has come after what failed. */
+function Retry({ seq, notice, conversation }: { seq: number; notice: NoticeItem; conversation: Conversation }) {
+  const app = useApp();
+  const busy = useSignal(false);
+  const isLast = useComputed(() => conversation.transcript.items.value.at(-1) === notice);
+  if (!isLast.value || !conversation.maySend.value || conversation.transcript.run.value !== null) return null;
+  const retry = async () => {
+    busy.value = true;
+    await conversation.retryFrom(seq).catch((error: unknown) => app.report(error));
+    busy.value = false;
+  };
+  return (
+    <button
+      type="button"
+      class="small"
+      disabled={busy.value || app.connection.value.kind !== "open"}
+      onClick={() => void retry()}
+    >
+      Try again
+    </button>
+  );
 }

@@ -1,4 +1,4 @@
-import { useSignal } from "@preact/signals";
+import { useComputed, useSignal } from "@preact/signals";
 import type { TeamResult } from "agent-hub-client";
 import type { ComponentChildren } from "preact";
 import { Avatar, lane, SPEAKERS } from "./avatar.tsx";
@@ -8,6 +8,12 @@ import { Send } from "./icons.tsx";
 
 const FAVOURITE = "duo"; // the hub's default team
 
+/** The default team first, those that follow a script last. */
+function inOrder(teams: readonly TeamResult[]): TeamResult[] {
+  const rank = ({ name, model }: TeamResult) => (name === FAVOURITE ? 0 : model === "scripted" ? 2 : 1);
+  return teams.toSorted((a, b) => rank(a) - rank(b) || a.name.localeCompare(b.name));
+}
+
 /** Choose a team, say the first thing. */
 export function NewSession({ opener }: { opener: ComponentChildren }) {
   const app = useApp();
@@ -16,7 +22,8 @@ export function NewSession({ opener }: { opener: ComponentChildren }) {
   const chosen = useSignal<string | null>(null);
   const text = useSignal("");
   const busy = useSignal(false);
-  const team = chosen.value ?? teams.value.find(({ name }) => name === FAVOURITE)?.name ?? teams.value[0]?.name ?? null;
+  const offered = useComputed(() => inOrder(teams.value));
+  const team = chosen.value ?? offered.value[0]?.name ?? null;
   const ready = team !== null && text.value.trim() !== "" && !busy.value && app.connection.value.kind === "open";
 
   const begin = async () => {
@@ -39,7 +46,7 @@ export function NewSession({ opener }: { opener: ComponentChildren }) {
           <legend class="unseen">Team</legend>
           {!loaded.value && <p class="hint">Loading the teams…</p>}
           {loaded.value && teams.value.length === 0 && <p class="hint">This hub has no teams yet.</p>}
-          {teams.value.map((one) => (
+          {offered.value.map((one) => (
             <TeamCard
               key={one.name}
               team={one}

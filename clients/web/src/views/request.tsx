@@ -26,18 +26,21 @@ export function Request({ item, conversation }: { item: RequestItem; conversatio
     >
       <header>
         <Ask />
-        <h3>{TITLES[request.kind]}</h3>
+        <h2>{TITLES[request.kind]}</h2>
         <span class="who">{name}</span>
         {state === "open" && <Deadline at={request.expires_at} />}
       </header>
-      <p class="prompt">{request.prompt}</p>
+      {request.kind === "approval" && request.tool ? (
+        <p class="prompt">
+          {name} wants to use <code>{request.tool}</code>
+        </p>
+      ) : (
+        <p class="prompt">{request.prompt}</p>
+      )}
       {request.tool && request.kind !== "question" && (
-        <div class="asked">
-          <code>{request.tool}</code>
-          <pre tabIndex={0} aria-label="Arguments">
-            {JSON.stringify(request.arguments ?? {}, null, 2)}
-          </pre>
-        </div>
+        <pre tabIndex={0} aria-label="Arguments">
+          {JSON.stringify(request.arguments ?? {}, null, 2)}
+        </pre>
       )}
       {state === "open" && (request.approvers ?? 1) > 1 && (
         <p class="hint">

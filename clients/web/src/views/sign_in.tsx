@@ -78,6 +78,7 @@ export function SignIn() {
             autocomplete={registering.value ? "new-password" : "current-password"}
           />
         </label>
+        {registering.value && <p class="hint">At least {MIN_PASSWORD} characters.</p>}
         {notice !== null && (
           <p class="form-error" role="alert">
             {notice}

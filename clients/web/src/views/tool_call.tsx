@@ -45,7 +45,7 @@ function Piece({ title, text }: { title: string; text: string }) {
   return (
     <section class="piece">
       <header>
-        <h4>{title}</h4>
+        <h3>{title}</h3>
         <CopyButton text={text} what={title.toLowerCase()} />
       </header>
       <pre tabIndex={0}>{text || "(nothing)"}</pre>

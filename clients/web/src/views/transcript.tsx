@@ -194,7 +194,7 @@ function firstNew(items: readonly Item[], readTo: number | null): Item | null {
 
 /** Brings what was said at an event to the middle of the screen and lets it stand out for a moment. False: not there. */
 function show(column: HTMLElement | null, items: readonly Item[], seq: number): boolean {
-  const item = items.find((one) => spokenSeq(one) >= seq);
+  const item = items.find((one) => spokenSeq(one) === seq) ?? items.find((one) => spokenSeq(one) >= seq);
   const element = item && column?.querySelector<HTMLElement>(`[data-message="${CSS.escape(item.key)}"]`);
   if (!element) return false;
   element.scrollIntoView({ block: "center" });
