@@ -1,11 +1,14 @@
 """Text and metadata as the wire accepts them."""
 
+import unicodedata
+from json import dumps
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, StringConstraints
 
 MAX_TEXT = 32_000  # characters of one message
 MAX_METADATA_BYTES = 16_384
+_INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})  # control, format, private, ends of lines
 
 
 def _storable(text: str) -> str:
@@ -51,6 +54,14 @@ def storable(text: str) -> str:
     except UnicodeEncodeError:
         text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return text.replace("\x00", "\ufffd")
+
+
+def spelled_out(json: str) -> str:
+    """The same JSON, with escapes for what nobody can see and for what turns the direction of the rest: it looks like
+    what it is."""
+    if json.isascii():
+        return json
+    return "".join(dumps(c)[1:-1] if unicodedata.category(c) in _INVISIBLE else c for c in json)
 
 
 Storable = Annotated[str, AfterValidator(_storable)]

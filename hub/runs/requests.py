@@ -8,7 +8,7 @@ from hub.domain.ids import RequestId, new_id
 from hub.domain.run import Lease
 from hub.protocol.events import InputRequestedData
 from hub.protocol.frames import NewEvent, timestamp
-from hub.protocol.text import storable
+from hub.protocol.text import spelled_out, storable
 from hub.runs.turn import arguments_of
 
 UNKNOWN_OUTCOME = "The outcome of this call is unknown: the hub was interrupted while it was made."
@@ -74,7 +74,7 @@ def requested(asked: InputRequest) -> NewEvent:
 
 
 def _shown(call: Call) -> str:
-    arguments = call.arguments
+    arguments = spelled_out(call.arguments)  # whoever approves sees what is approved
     if len(arguments) > SHOWN_ARGUMENTS:
         arguments = f"{arguments[:SHOWN_ARGUMENTS]}…"
     return f"{call.tool} with {arguments}"

@@ -68,6 +68,16 @@ async def test_a_rule_on_the_arguments_decides_whether_somebody_is_asked(bank: D
         assert types(frames, "tool.called", "tool.returned") == ["tool.called", "tool.returned"]
 
 
+async def test_whoever_is_asked_sees_all_that_is_asked(bank: Door) -> None:
+    async with room(bank) as (session, people):
+        hidden = "large\u202e\u200b\U000e0041é"
+        sent, request = await asked(people["ada"], session, script("pay", hidden))
+        assert request["data"]["arguments"] == {"key": hidden}
+        assert request["data"]["prompt"].endswith('pay with {"key":"large\\u202e\\u200b\\udb40\\udc41é"}.')
+        await answer(people["ada"], request, decision="reject")
+        await finish(people["ada"], sent["run"])
+
+
 @pytest.mark.parametrize("changed", ["little", "larger"])
 async def test_arguments_that_have_changed_are_not_used(bank: Door, bank_store: Store, changed: str) -> None:
     """Also when the new ones would need nobody's approval: it is for other ones that it was given."""

@@ -33,8 +33,10 @@ async def test_what_the_team_asks_is_answered_by_those_who_may(visit: Visit) -> 
 
 async def test_a_rejection_says_so(visit: Visit) -> None:
     ada = await visit("Ada")
-    await ada.begin("scripted-tools", "/script turns=1 tokens=3 tool=transfer key=bea")
-    await ada.page.locator(".request").get_by_role("button", name="Reject").click()
+    await ada.begin("scripted-tools", "/script turns=1 tokens=3 tool=transfer key=bea\u202eeve")
+    asked = ada.page.locator(".request")
+    await expect(asked.locator("pre")).to_contain_text("bea\\u202eeve")  # what turns the direction of text is seen
+    await asked.get_by_role("button", name="Reject").click()
     await expect(ada.page.locator(".request")).to_contain_text("Rejected by Ada")
     await ada.run_ends("1 turn")
 

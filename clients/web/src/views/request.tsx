@@ -4,6 +4,7 @@ import type { Conversation } from "../store/conversation.ts";
 import { describe } from "../store/words.ts";
 import type { RequestItem } from "../store/items.ts";
 import { clock, moment, span } from "../text/time.ts";
+import { visibleJson } from "../text/visible.ts";
 import { lane } from "./avatar.tsx";
 import { useApp } from "./context.ts";
 import { Ask, Check, Close } from "./icons.tsx";
@@ -39,7 +40,7 @@ export function Request({ item, conversation }: { item: RequestItem; conversatio
       )}
       {request.tool && request.kind !== "question" && (
         <pre tabIndex={0} aria-label="Arguments">
-          {JSON.stringify(request.arguments ?? {}, null, 2)}
+          {visibleJson(request.arguments ?? {})}
         </pre>
       )}
       {state === "open" && (request.approvers ?? 1) > 1 && (

@@ -1,5 +1,6 @@
 import type { Conversation } from "../store/conversation.ts";
 import type { ToolItem } from "../store/items.ts";
+import { visibleJson } from "../text/visible.ts";
 import { lane } from "./avatar.tsx";
 import { Fold } from "./fold.tsx";
 import { Tool } from "./icons.tsx";
@@ -35,7 +36,7 @@ export function ToolCall({ item, conversation }: { item: ToolItem; conversation:
   );
   return (
     <Fold class={`tool ${lane(item.agent, conversation.team.value?.agents ?? [])}`} summary={summary}>
-      <Piece title="Arguments" text={JSON.stringify(item.arguments, null, 2)} />
+      <Piece title="Arguments" text={visibleJson(item.arguments)} />
       {typeof outcome === "object" && <Piece title={outcome.isError ? "Error" : "Result"} text={outcome.result} />}
     </Fold>
   );
