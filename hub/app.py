@@ -88,8 +88,8 @@ class Worker:
             "holdings": self.relay.holdings.run(),
             "rooms": self.edge.rooms.run(),
             "gateway": self.edge.gateway.run(),
-            "erasure": self.sessions.erasure.run(),
-            "organisation erasure": self.sessions.organisation_erasure.run(),
+            "erasure": self.sessions.erasure.backlog.run(),
+            "organisation erasure": self.sessions.organisation_erasure.backlog.run(),
             "retention": self.sessions.retention.run(),
             "teams": self.runs.imported.run(),
         }.items():

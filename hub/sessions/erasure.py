@@ -1,71 +1,32 @@
 """Erasing people from the sessions they were in, in the background: whoever asks is told when nobody is them any more,
 and what they said goes right after."""
 
-import asyncio
 from collections.abc import Mapping
 
-import structlog
-
-from hub.domain.errors import HubError, NotFound
+from hub.domain.errors import NotFound
 from hub.domain.ids import SessionId, UserId
 from hub.protocol.events import MemberRemovedData, MessageRedactedData, Person
 from hub.protocol.frames import NewEvent
 from hub.relay.broadcast import Broadcast
 from hub.runs.control import RunControl
+from hub.sessions.backlog import Backlog
 from hub.store import audit, cutting, erasing, log, members, messages, runs, sessions
 from hub.store.database import Db, Store
 from hub.store.erasing import ERASED, EVENTS_AT_ONCE
 
-EVERY_S = 5.0
-TAKEN_OVER_S = 5.0  # then the worker that was asked has had its time, and any other one looks
 REASON = "user erased"
 HUB = Person(id="hub", name="hub")
 
 
 class Erasure:
-    """Works off what has been asked for; every worker does, from the beginning when another one was lost with it."""
+    """Takes away what people were and said. `backlog` is told whom, once they are buried."""
 
     def __init__(self, store: Store, broadcast: Broadcast, control: RunControl) -> None:
         self._store = store
         self._broadcast = broadcast
         self._control = control
-        self._asked = asyncio.Event()
-        self._own: set[UserId] = set()
-        self._log = structlog.get_logger("hub.privacy")
+        self.backlog = Backlog[UserId]("user", self.erase, self._left)
         self.erased = 0  # users that this worker has come to the end with
-
-    def ask(self, user: UserId) -> None:
-        """This user has been buried here: go on at once."""
-        self._own.add(user)
-        self._asked.set()
-
-    async def run(self) -> None:
-        """Look every 5 s, and at once when asked. Ends only by cancellation."""
-        while True:
-            try:
-                async with asyncio.timeout(EVERY_S):
-                    await self._asked.wait()
-            except TimeoutError:
-                pass
-            self._asked.clear()
-            try:
-                async with self._store.statements() as db:
-                    found = await erasing.pending(db, age_s=TAKEN_OVER_S)
-            except HubError as e:  # tried again
-                self._log.warning("erasure_interrupted", error=e.message)
-                continue
-            for user in [*self._own, *(user for user in found if user not in self._own)]:
-                self._own.discard(user)
-                await self._try(user)
-
-    async def _try(self, user: UserId) -> None:
-        """What fails is found again by whoever looks next."""
-        try:
-            await self.erase(user)
-        except HubError as e:
-            self._log.warning("erasure_interrupted", user=user, error=e.message)
-        except Exception:  # noqa: BLE001  # boundary: one user; rows that cannot be read must not stop the others
-            self._log.exception("erasure_failed", user=user)
 
     async def erase(self, user: UserId) -> None:
         """Take everything of this buried user away. Raises `Unavailable`; it may be begun anew at any time."""
@@ -93,6 +54,10 @@ class Erasure:
         while more:
             async with self._store.transaction() as db:
                 more = await erasing.purge(db, session)
+
+    async def _left(self, age_s: float) -> list[UserId]:
+        async with self._store.statements() as db:
+            return await erasing.pending(db, age_s=age_s)
 
     async def _in_session(self, session: SessionId, user: UserId) -> None:
         async with self._store.statements() as db:

@@ -69,7 +69,7 @@ async def sign_out(user: UserPath, body: SignOutUser, caller: Caller, wired: Wir
 async def erase(user: UserPath, caller: Caller, wired: Wired, address: Address) -> Erased:
     """Erase a user, as they can themselves (`DELETE /v1/me`). Nothing brings it back."""
     erased = await wired.administration.erase(caller, user, address=address)
-    wired.erasure.ask(erased)
+    wired.erasure.backlog.ask(erased)
     return Erased(user=erased)
 
 
@@ -84,7 +84,7 @@ async def erase_organisation(
 ) -> ErasedOrganisation:
     """Erase an organisation with all its sessions. Its people keep their accounts. Nothing brings it back."""
     erased = await wired.organisations.erase(caller, org, address=address)
-    wired.organisation_erasure.ask(erased)
+    wired.organisation_erasure.backlog.ask(erased)
     return ErasedOrganisation(organisation=erased)
 
 

@@ -52,7 +52,7 @@ async def erase(body: EraseBody, caller: Caller, wired: Wired, address: Address)
     what they said is taken out of every session right after, and sessions that nobody else owns are deleted. Nothing
     brings it back."""
     await wired.accounts.erase(caller, body.password, address=address)
-    wired.erasure.ask(caller.user)
+    wired.erasure.backlog.ask(caller.user)
     return Erased(user=caller.user)
 
 
