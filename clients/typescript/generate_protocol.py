@@ -12,7 +12,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel
 
-from hub.protocol import commands, events, frames, results
+from hub.protocol import commands, events, frames, pieces, results
 
 TARGET = Path(__file__).parent / "src" / "protocol.ts"
 
@@ -25,7 +25,7 @@ export const PROTOCOL = "hub.v1";
 DURABLE = {"session", "ts"}  # on every durable event, whatever the shared base says
 
 RESULTS: tuple[type[BaseModel], ...] = (
-    events.SessionData,
+    pieces.SessionData,
     results.AuthResult,
     results.PingResult,
     results.Empty,

@@ -6,7 +6,7 @@ from typing import Annotated, Generic, TypeVar
 from fastapi import Path, Query
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 
-from hub.protocol.events import Wire
+from hub.protocol.pieces import Wire
 
 T = TypeVar("T")
 

@@ -16,7 +16,7 @@ from hub.domain.ids import SessionId, UserId, new_id
 from hub.domain.team import AgentSpec, Seat
 from hub.engine.base import Failure, TurnRequest
 from hub.engine.models.errors import ModelError
-from hub.protocol.events import HeardData, TurnOfferedData
+from hub.protocol.live import HeardData, TurnOfferedData
 from hub.relay.bot_line import (
     BotLine,
     Complete,

@@ -25,8 +25,8 @@ from hub.gateway.parse import BadFrame, parse_command
 from hub.gateway.transport import HubWebSocket
 from hub.protocol.close import Close
 from hub.protocol.commands import AnyCommand, TurnDelta
-from hub.protocol.events import AuthExpiringData
 from hub.protocol.frames import ReplyError, failed, live_frame, ok, timestamp
+from hub.protocol.live import AuthExpiringData
 
 MAX_QUEUED = 32  # commands that wait for the one before them
 MAX_BAD_FRAMES = 20  # in a row

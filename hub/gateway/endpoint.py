@@ -28,8 +28,8 @@ from hub.gateway.serving import Serving
 from hub.gateway.transport import HubWebSocket
 from hub.protocol.close import Close
 from hub.protocol.commands import Auth
-from hub.protocol.events import ServerDrainingData
 from hub.protocol.frames import MAX_FRAME_BYTES, Hello, HelloLimits, live_frame, timestamp
+from hub.protocol.live import ServerDrainingData
 from hub.relay.broadcast import Notice
 from hub.relay.presence import Presence
 from hub.sessions.control import Control

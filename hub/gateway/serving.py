@@ -14,8 +14,8 @@ from hub.domain.errors import BadRequest, Conflict, NotFound, RateLimited, TooLa
 from hub.domain.ids import RunId, SessionId, UserId
 from hub.gateway.connection import Connection
 from hub.protocol.commands import TurnComplete, TurnDecline, TurnDelta
-from hub.protocol.events import TurnOfferedData, TurnWithdrawnData
 from hub.protocol.frames import live_frame
+from hub.protocol.live import TurnOfferedData, TurnWithdrawnData
 from hub.relay.bot_line import (
     BotLine,
     Complete,

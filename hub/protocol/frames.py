@@ -14,7 +14,10 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from hub.domain.ids import RunId, SessionId
-from hub.protocol.events import AnyEvent, DurableData, LiveData, Optional, Person, Wire
+from hub.protocol.durable import DurableData
+from hub.protocol.events import AnyEvent
+from hub.protocol.live import LiveData
+from hub.protocol.pieces import Optional, Person, Wire
 
 MAX_FRAME_BYTES = 65_536  # of a client's frame
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from hub.domain.errors import Code, HubError
-from hub.protocol.events import Wire
+from hub.protocol.pieces import Wire
 
 PROBLEM_JSON = "application/problem+json"
 

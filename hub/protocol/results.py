@@ -10,18 +10,10 @@ from hub.domain.attachment import Attachment
 from hub.domain.calls import Approval, InputRequest
 from hub.domain.run import Run
 from hub.domain.session import Member, Session
-from hub.protocol.events import (
-    ForkedFromData,
-    Optional,
-    Person,
-    PresenceData,
-    SessionCreatedData,
-    SessionData,
-    SessionUpdatedData,
-    UsageData,
-    Wire,
-)
+from hub.protocol.durable import SessionCreatedData, SessionUpdatedData
 from hub.protocol.frames import timestamp
+from hub.protocol.live import PresenceData
+from hub.protocol.pieces import ForkedFromData, Optional, Person, SessionData, UsageData, Wire
 
 
 class AuthResult(Wire):

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from hub.protocol.events import TurnOfferedData
+from hub.protocol.live import TurnOfferedData
 from hub.relay import keys
 from hub.relay.pipeline import Pipeline
 from hub.relay.subscriber import Subscriber

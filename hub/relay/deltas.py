@@ -7,7 +7,7 @@ from functools import partial
 from hub.domain.errors import Unavailable
 from hub.domain.ids import SessionId
 from hub.domain.run import Lease
-from hub.protocol.events import AgentAuthor
+from hub.protocol.pieces import AgentAuthor
 from hub.relay import fence, keys, scripts
 from hub.relay.message_stream import MessageStream, Outlet, Piece, forget
 from hub.relay.pipeline import Pipeline, ignored

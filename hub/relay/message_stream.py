@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from hub.domain.ids import SessionId
 from hub.domain.run import Lease
-from hub.protocol.events import AgentAuthor
 from hub.protocol.frames import DeltaFrames, now_ms
+from hub.protocol.pieces import AgentAuthor
 from hub.protocol.text import storable
 from hub.relay import envelope, keys, open_messages
 from hub.relay.pipeline import Pipeline, ignored

@@ -7,7 +7,7 @@ import orjson
 
 from hub.domain.errors import Unavailable
 from hub.domain.ids import MessageId, RunId, SessionId
-from hub.protocol.events import AgentAuthor
+from hub.protocol.pieces import AgentAuthor
 from hub.relay import keys, scripts
 from hub.relay.connection import Redis
 

@@ -10,8 +10,8 @@ from typing import Literal
 import orjson
 
 from hub.domain.ids import SessionId, UserId
-from hub.protocol.events import PresenceData
 from hub.protocol.frames import now
+from hub.protocol.live import PresenceData
 from hub.relay import keys, scripts
 from hub.relay.pipeline import OnReply, Pipeline, ignored
 from hub.relay.wire import Reply

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 from hub.domain.calls import Approval, Decision, InputRequest, RequestKind, Resolution
 from hub.domain.ids import CallId, UserId, new_id
-from hub.protocol.events import InputApprovedData, InputResolvedData, Person
+from hub.protocol.durable import InputApprovedData, InputResolvedData
 from hub.protocol.frames import LoggedEvent, NewEvent
+from hub.protocol.pieces import Person
 from hub.runs.requests import UNKNOWN_OUTCOME
 from hub.runs.turn import tool_returned
 from hub.store import calls, input_requests, log, runs

@@ -20,8 +20,8 @@ from hub.engine.tools.outcome import ToolOutcome, shown
 from hub.engine.tools.registry import Tools
 from hub.engine.tools.tool import ToolContext, ToolKind
 from hub.engine.watch import watch
-from hub.protocol.events import AgentStatusData
 from hub.protocol.frames import LoggedEvent, NewEvent
+from hub.protocol.live import AgentStatusData
 from hub.protocol.results import session_updated
 from hub.protocol.text import storable
 from hub.runs import requests

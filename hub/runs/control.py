@@ -5,8 +5,9 @@ from datetime import UTC, datetime
 
 from hub.domain.ids import RunId, SessionId
 from hub.domain.run import Lease, Run, RunStatus
-from hub.protocol.events import RunFinishedData, UsageData
+from hub.protocol.durable import RunFinishedData
 from hub.protocol.frames import NewEvent
+from hub.protocol.pieces import UsageData
 from hub.relay.broadcast import Broadcast
 from hub.relay.deltas import DeltaPublisher
 from hub.runs.steering import follow_up

@@ -7,8 +7,9 @@ from hub.domain.budget import Reached
 from hub.domain.ids import RunId
 from hub.domain.run import ClaimedRun, MessageStatus, RunStatus, Usage
 from hub.engine.base import Failure, Outcome, TurnResult
-from hub.protocol.events import BudgetReachedData, ErrorData, RunFinishedData, UsageData
+from hub.protocol.durable import BudgetReachedData, RunFinishedData
 from hub.protocol.frames import NewEvent
+from hub.protocol.pieces import ErrorData, UsageData
 from hub.store.runs import FinishedRun
 
 _FAILURES = {

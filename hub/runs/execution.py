@@ -15,7 +15,7 @@ from hub.domain.usage import Spent
 from hub.engine.base import Outcome, TurnRequest, TurnResult
 from hub.engine.catalog import Catalog
 from hub.engine.tools.tool import ToolKind
-from hub.protocol.events import RunStartedData, TurnSupersededData
+from hub.protocol.durable import RunStartedData, TurnSupersededData
 from hub.protocol.frames import LoggedEvent, NewEvent
 from hub.relay.deltas import DeltaPublisher
 from hub.relay.open_messages import OpenMessages

@@ -5,8 +5,8 @@ import random
 from collections.abc import Awaitable, Callable, Sequence
 
 from hub.domain.run import Lease
-from hub.protocol.events import LiveData
 from hub.protocol.frames import LoggedEvent, NewEvent, live_frame
+from hub.protocol.live import LiveData
 from hub.relay.broadcast import Broadcast
 from hub.runs.lease import HeldLease
 from hub.store import log

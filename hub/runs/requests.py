@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from hub.domain.calls import Call, InputRequest, RequestKind
 from hub.domain.ids import RequestId, new_id
 from hub.domain.run import Lease
-from hub.protocol.events import InputRequestedData
+from hub.protocol.durable import InputRequestedData
 from hub.protocol.frames import NewEvent, timestamp
 from hub.protocol.text import spelled_out, storable
 from hub.runs.turn import arguments_of

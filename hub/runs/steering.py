@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from hub.domain.ids import RunId, SessionId, new_id
-from hub.protocol.events import MessageSteeredData, RunQueuedData
+from hub.protocol.durable import MessageSteeredData, RunQueuedData
 from hub.protocol.frames import NewEvent
 from hub.store import steering
 from hub.store.database import Db

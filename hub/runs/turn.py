@@ -23,19 +23,18 @@ from hub.engine.base import (
     ToolStarted,
 )
 from hub.engine.tools.outcome import MAX_SHOWN
-from hub.protocol.events import (
-    AgentAuthor,
+from hub.protocol.durable import (
     AgentHandoffData,
-    AgentStatusData,
     MessageCompletedData,
     MessageSteeredData,
     ToolCalledData,
     ToolReturnedData,
     TurnStartedData,
     TurnSupersededData,
-    UsageData,
 )
 from hub.protocol.frames import LoggedEvent, NewEvent
+from hub.protocol.live import AgentStatusData
+from hub.protocol.pieces import AgentAuthor, UsageData
 from hub.protocol.text import storable
 from hub.relay.deltas import DeltaPublisher
 from hub.relay.message_stream import MessageStream

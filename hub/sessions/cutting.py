@@ -7,8 +7,9 @@ from hub.auth.policy import Action
 from hub.domain.errors import BadRequest, Conflict, Forbidden, NotFound, TooLarge
 from hub.domain.ids import MessageId, RunId, SessionId, new_id, parse_id
 from hub.domain.principal import Principal
-from hub.protocol.events import MessageCreatedData, MessageRedactedData, Person, RunQueuedData, UserAuthor
+from hub.protocol.durable import MessageCreatedData, MessageRedactedData, RunQueuedData
 from hub.protocol.frames import LoggedEvent, NewEvent
+from hub.protocol.pieces import Person, UserAuthor
 from hub.protocol.results import SeqRunResult
 from hub.relay.broadcast import Broadcast
 from hub.runs.control import RunControl, Stops

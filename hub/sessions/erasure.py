@@ -5,8 +5,9 @@ from collections.abc import Mapping
 
 from hub.domain.errors import NotFound
 from hub.domain.ids import SessionId, UserId
-from hub.protocol.events import MemberRemovedData, MessageRedactedData, Person
+from hub.protocol.durable import MemberRemovedData, MessageRedactedData
 from hub.protocol.frames import NewEvent
+from hub.protocol.pieces import Person
 from hub.relay.broadcast import Broadcast
 from hub.runs.control import RunControl
 from hub.sessions.backlog import Backlog

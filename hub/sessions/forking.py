@@ -5,7 +5,7 @@ from hub.domain.errors import BadRequest, NotFound
 from hub.domain.ids import SessionId, new_id
 from hub.domain.principal import Principal
 from hub.domain.session import ForkedFrom, Session
-from hub.protocol.events import MemberAddedData
+from hub.protocol.durable import MemberAddedData
 from hub.protocol.frames import NewEvent
 from hub.protocol.results import session_created
 from hub.sessions.access import reach, session_id

@@ -9,7 +9,7 @@ from hub.domain.ids import RequestId, parse_id
 from hub.domain.principal import Principal
 from hub.domain.session import Role
 from hub.domain.team import TAKE_TURN
-from hub.protocol.events import Person
+from hub.protocol.pieces import Person
 from hub.protocol.results import SeqResult
 from hub.relay.broadcast import Broadcast
 from hub.runs import answers

@@ -10,7 +10,7 @@ from hub.domain.errors import BadRequest, Conflict, NotFound
 from hub.domain.ids import new_id, parse_id
 from hub.domain.principal import Principal
 from hub.domain.session import Role, Session
-from hub.protocol.events import MemberAddedData
+from hub.protocol.durable import MemberAddedData
 from hub.protocol.frames import LoggedEvent, NewEvent
 from hub.relay.broadcast import Broadcast
 from hub.sessions.access import reach, session_id

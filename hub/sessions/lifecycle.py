@@ -10,10 +10,7 @@ from hub.domain.principal import Principal
 from hub.domain.session import OnBusy, Session
 from hub.domain.team import TeamSpec
 from hub.engine.catalog import Catalog
-from hub.protocol.events import (
-    MemberAddedData,
-    MemberRemovedData,
-)
+from hub.protocol.durable import MemberAddedData, MemberRemovedData
 from hub.protocol.frames import NewEvent
 from hub.protocol.results import session_created, session_updated
 from hub.relay.broadcast import Broadcast

@@ -8,7 +8,7 @@ from hub.domain.ids import SessionId, UserId, parse_id
 from hub.domain.organisation import OrgRole
 from hub.domain.principal import Principal
 from hub.domain.session import Member, Role
-from hub.protocol.events import MemberAddedData, MemberRemovedData, MemberUpdatedData
+from hub.protocol.durable import MemberAddedData, MemberRemovedData, MemberUpdatedData
 from hub.protocol.frames import NewEvent
 from hub.relay.broadcast import Broadcast
 from hub.sessions.access import reach, session_id

@@ -12,8 +12,9 @@ from hub.domain.ids import AttachmentId, MessageId, RunId, SessionId, UserId, ne
 from hub.domain.principal import Principal
 from hub.domain.session import OnBusy, Session
 from hub.engine.catalog import Catalog
-from hub.protocol.events import MessageCreatedData, RunQueuedData, UserAuthor
+from hub.protocol.durable import MessageCreatedData, RunQueuedData
 from hub.protocol.frames import NewEvent
+from hub.protocol.pieces import UserAuthor
 from hub.protocol.results import SendResult, attachment_part
 from hub.relay.broadcast import Broadcast
 from hub.runs.control import RunControl, Stops

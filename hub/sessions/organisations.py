@@ -9,7 +9,7 @@ from hub.domain.ids import OrganisationId, SessionId, UserId, new_id, parse_id
 from hub.domain.organisation import FIRST_ORGANISATION, Organisation, OrgKeep, OrgMember, OrgRole
 from hub.domain.principal import Principal
 from hub.domain.session import Role
-from hub.protocol.events import MemberRemovedData, MemberUpdatedData
+from hub.protocol.durable import MemberRemovedData, MemberUpdatedData
 from hub.protocol.frames import NewEvent
 from hub.relay.broadcast import Broadcast
 from hub.sessions.access import find_organisation

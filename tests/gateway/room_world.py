@@ -12,16 +12,9 @@ from hub.domain.ids import MessageId, RunId, SessionId, new_id
 from hub.gateway.follower import Follower, catch_up
 from hub.gateway.outbox import Outbox
 from hub.gateway.room import Room
-from hub.protocol.events import (
-    AgentAuthor,
-    DurableData,
-    MessageCompletedData,
-    MessageRedactedData,
-    Person,
-    RunFinishedData,
-    UsageData,
-)
+from hub.protocol.durable import DurableData, MessageCompletedData, MessageRedactedData, RunFinishedData
 from hub.protocol.frames import DeltaFrames, LoggedEvent
+from hub.protocol.pieces import AgentAuthor, Person, UsageData
 from hub.relay import envelope
 from hub.relay.open_messages import OpenMessage
 

@@ -17,8 +17,9 @@ from hub.domain.session import OnBusy
 from hub.gateway.follower import Follower
 from hub.gateway.outbox import Outbox
 from hub.gateway.rooms import PAGE, REMEMBERED, Rooms
-from hub.protocol.events import AgentAuthor, MessageCompletedData, MessageRedactedData, Person, UsageData
+from hub.protocol.durable import MessageCompletedData, MessageRedactedData
 from hub.protocol.frames import DeltaFrames, LoggedEvent, NewEvent, now_ms
+from hub.protocol.pieces import AgentAuthor, Person, UsageData
 from hub.relay import envelope, keys
 from hub.store import log, sessions, users
 from hub.store.database import Store

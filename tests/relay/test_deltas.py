@@ -9,8 +9,9 @@ import pytest
 from hub.domain.errors import Unavailable
 from hub.domain.ids import SessionId, new_id
 from hub.domain.run import Lease
-from hub.protocol.events import AgentAuthor, MessageDelta, MessageSnapshot, ReasoningDelta
+from hub.protocol.events import MessageDelta, MessageSnapshot, ReasoningDelta
 from hub.protocol.frames import parse_server_frame
+from hub.protocol.pieces import AgentAuthor
 from hub.relay import envelope, keys
 from hub.relay.deltas import MAX_PIECES
 from hub.relay.envelope import Envelope, Kind

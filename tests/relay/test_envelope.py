@@ -4,17 +4,15 @@ from datetime import UTC, datetime
 import pytest
 
 from hub.domain.ids import RunId, SessionId, new_id
-from hub.protocol.events import (
-    AgentAuthor,
+from hub.protocol.durable import (
     DurableData,
     MessageCompletedData,
     MessageRedactedData,
-    Person,
     RunFinishedData,
     TurnSupersededData,
-    UsageData,
 )
 from hub.protocol.frames import LoggedEvent
+from hub.protocol.pieces import AgentAuthor, Person, UsageData
 from hub.relay import envelope
 from hub.relay.envelope import Kind
 

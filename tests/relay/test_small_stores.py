@@ -11,8 +11,10 @@ import pytest
 
 from hub.domain.errors import Unavailable
 from hub.domain.ids import SessionId, UserId, new_id
-from hub.protocol.events import AgentAuthor, PresenceChanged, PresenceData
+from hub.protocol.events import PresenceChanged
 from hub.protocol.frames import parse_server_frame
+from hub.protocol.live import PresenceData
+from hub.protocol.pieces import AgentAuthor
 from hub.relay.connection import Redis
 from hub.relay.limits import Limits
 from hub.relay.presence import LEAVE_DELAY_S, Presence

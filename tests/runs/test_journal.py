@@ -13,8 +13,8 @@ from hub.domain.ids import SessionId, UserId
 from hub.domain.run import Lease, MessageStatus
 from hub.domain.team import AgentSpec
 from hub.engine.base import AgentStarted
-from hub.protocol.events import AgentStatusData
 from hub.protocol.frames import LoggedEvent, NewEvent
+from hub.protocol.live import AgentStatusData
 from hub.relay import envelope
 from hub.relay.broadcast import Broadcast
 from hub.relay.pipeline import ignored

@@ -16,8 +16,9 @@ import pytest
 
 from hub.domain.ids import RunId, SessionId
 from hub.engine.base import MessageEnded
-from hub.protocol.events import AgentAuthor, TurnSupersededData
+from hub.protocol.durable import TurnSupersededData
 from hub.protocol.frames import NewEvent
+from hub.protocol.pieces import AgentAuthor
 from hub.relay import keys, open_messages
 from hub.store import log
 from hub.store.database import Store

@@ -8,7 +8,7 @@ from sqlalchemy import text
 from hub.domain.ids import RunId, SessionId, UserId, new_id
 from hub.domain.run import Lease
 from hub.domain.session import OnBusy
-from hub.protocol.events import RunQueuedData
+from hub.protocol.durable import RunQueuedData
 from hub.protocol.frames import NewEvent
 from hub.store import runs, sessions, users
 from hub.store.database import Db, Store

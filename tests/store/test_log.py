@@ -9,7 +9,7 @@ from sqlalchemy import text
 from hub.domain.errors import NotFound
 from hub.domain.ids import RunId, SessionId, UserId, new_id
 from hub.domain.run import Lease, RunStatus, Usage
-from hub.protocol.events import ToolReturnedData
+from hub.protocol.durable import ToolReturnedData
 from hub.protocol.frames import NewEvent
 from hub.store import log, runs, sessions
 from hub.store.database import Store

@@ -5,7 +5,7 @@ from typing import Any
 from sqlalchemy import text
 
 from hub.domain.ids import MessageId, RunId, SessionId, UserId, new_id
-from hub.protocol.events import DurableData, ToolCalledData, ToolReturnedData, TurnStartedData, TurnSupersededData
+from hub.protocol.durable import DurableData, ToolCalledData, ToolReturnedData, TurnStartedData, TurnSupersededData
 from hub.protocol.frames import NewEvent
 from hub.store import log, messages, pending, runs, turns
 from hub.store.database import Db, Store

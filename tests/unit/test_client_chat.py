@@ -9,7 +9,7 @@ import pytest
 from prompt_toolkit.formatted_text import fragment_list_to_text
 
 from hub.domain.session import OnBusy
-from hub.protocol.events import Person, SessionData
+from hub.protocol.pieces import Person, SessionData
 from hub.protocol.results import AgentResult, TeamResult
 from hub_client import FixedToken, NotSignedIn, RequestFailed, Rest, SignIn, State, Status, Tokens
 from hub_client.chat import intents

@@ -7,7 +7,7 @@ import orjson
 import pytest
 
 from hub.domain.ids import RunId, SessionId
-from hub.protocol import events, frames
+from hub.protocol import durable, events, frames, pieces
 from hub.protocol.frames import DeltaFrames, LoggedEvent, Reply, ReplyError, Unknown, parse_server_frame
 
 SESSION, RUN = SessionId("s-1"), RunId("r-1")
@@ -71,23 +71,23 @@ def test_replies_have_a_result_or_an_error() -> None:
 
 
 def test_optional_fields_are_left_out_and_nullable_ones_are_null() -> None:
-    created = events.MessageCreatedData(
-        message="m", author=events.UserAuthor(id="u", name="n"), text="t", parts=[], client_id="c", to=None
+    created = durable.MessageCreatedData(
+        message="m", author=pieces.UserAuthor(id="u", name="n"), text="t", parts=[], client_id="c", to=None
     )
     assert orjson.loads(created.model_dump_json())["to"] is None
-    completed = events.MessageCompletedData(
+    completed = durable.MessageCompletedData(
         message="m",
-        author=events.AgentAuthor(name="a", display_name="A"),
+        author=pieces.AgentAuthor(name="a", display_name="A"),
         text="t",
         turn=0,
         status="complete",
-        usage=events.UsageData(),
+        usage=pieces.UsageData(),
     )
     assert "reasoning" not in orjson.loads(completed.model_dump_json())
 
 
 def test_a_handoff_says_from() -> None:
-    data = events.AgentHandoffData.model_validate({"from": "a", "to": "b", "reason": "r"})
+    data = durable.AgentHandoffData.model_validate({"from": "a", "to": "b", "reason": "r"})
     assert orjson.loads(data.model_dump_json()) == {"from": "a", "to": "b", "reason": "r"}
 
 

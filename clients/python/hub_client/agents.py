@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from hub.protocol.commands import MAX_PIECE, AgentRegister, TurnComplete, TurnDecline, TurnDelta
-from hub.protocol.events import HeardData, TurnOffered, TurnOfferedData, TurnWithdrawn
+from hub.protocol.events import TurnOffered, TurnWithdrawn
+from hub.protocol.live import HeardData, TurnOfferedData
 from hub.protocol.results import RegisterResult
 from hub_client.errors import HubClientError, RequestFailed
 

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from hub.protocol.events import (
-    AgentAuthor,
     AnyEvent,
     MessageCompleted,
     MessageDelta,
@@ -18,6 +17,7 @@ from hub.protocol.events import (
     RunFinished,
     TurnSuperseded,
 )
+from hub.protocol.pieces import AgentAuthor
 
 REMEMBERED_ENDS = 512  # late pieces come within a second of a message's end
 

@@ -10,8 +10,9 @@ from pydantic import ValidationError
 
 from hub.domain.session import OnBusy
 from hub.protocol.commands import Auth, Command, Ping, SessionCreate, SessionJoin, SessionLeave
-from hub.protocol.events import AnyEvent, SessionData, TurnOffered, TurnWithdrawn
+from hub.protocol.events import AnyEvent, TurnOffered, TurnWithdrawn
 from hub.protocol.frames import Hello, Reply, ServerFrame, Unknown
+from hub.protocol.pieces import SessionData
 from hub.protocol.results import JoinResult, PingResult
 from hub_client.agents import Agents
 from hub_client.calls import Call, Calls

@@ -10,8 +10,9 @@ from urllib.parse import quote
 
 import httpx2
 
-from hub.protocol.events import AnyDurableEvent, DurableEvent, Person, SessionData
+from hub.protocol.events import AnyDurableEvent, DurableEvent
 from hub.protocol.frames import parse_server_frame
+from hub.protocol.pieces import Person, SessionData
 from hub.protocol.results import (
     AttachmentResult,
     BudgetResult,

@@ -18,15 +18,9 @@ from hub.protocol.commands import (
     RunResume,
     SessionFork,
 )
-from hub.protocol.events import (
-    AnyDurableEvent,
-    AnyEvent,
-    DurableEvent,
-    PresenceChanged,
-    PresenceData,
-    Resync,
-    SessionData,
-)
+from hub.protocol.events import AnyDurableEvent, AnyEvent, DurableEvent, PresenceChanged, Resync
+from hub.protocol.live import PresenceData
+from hub.protocol.pieces import SessionData
 from hub.protocol.results import JoinResult, RunCommandResult, SendResult, SeqResult, SeqRunResult
 from hub_client.assembly import OpenMessages
 from hub_client.mailbox import Mailbox

@@ -14,8 +14,8 @@ from hub.api.routes.api_keys import KeyItem, key_item
 from hub.api.routes.me import Erased
 from hub.api.routes.organisations import OrganisationPath
 from hub.api.shapes import NO_NUL, Body, Cursor, Flag, Limit, Page
-from hub.protocol.events import Wire
 from hub.protocol.frames import timestamp
+from hub.protocol.pieces import Wire
 from hub.protocol.results import Empty
 from hub.protocol.text import Storable
 from hub.store.audit import AuditEntry

@@ -14,8 +14,8 @@ from hub.auth.names import MAX_CHARACTERS, PATTERN
 from hub.auth.passwords import MAX_BYTES, MIN_CHARACTERS
 from hub.auth.tickets import LIFETIME_S
 from hub.domain.errors import BadRequest
-from hub.protocol.events import Wire
 from hub.protocol.frames import timestamp
+from hub.protocol.pieces import Wire
 from hub.protocol.results import Empty
 from hub.protocol.text import Storable
 

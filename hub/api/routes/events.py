@@ -8,7 +8,8 @@ from hub.api.caller import Caller, Wired
 from hub.api.openapi import problems
 from hub.api.shapes import SessionPath
 from hub.api.stream import EVENT_STREAM, EventStream, Slots
-from hub.protocol.events import AnyDurableEvent, Wire
+from hub.protocol.events import AnyDurableEvent
+from hub.protocol.pieces import Wire
 
 AfterSeq = Annotated[int, Query(ge=0, lt=2**53, description="Events after this position.")]
 EventLimit = Annotated[int, Query(ge=1, le=1000, description="How many at most.")]

@@ -8,7 +8,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from hub.api.caller import Wired
 from hub.api.openapi import problems
 from hub.domain.errors import Unavailable
-from hub.protocol.events import Wire
+from hub.protocol.pieces import Wire
 
 
 class Alive(Wire):

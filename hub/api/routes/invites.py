@@ -9,8 +9,8 @@ from hub.api.caller import Address, Caller, Wired
 from hub.api.openapi import problems
 from hub.api.shapes import NO_NUL, Body, Cursor, Limit, Moment, Page, SessionPath
 from hub.domain.session import Role
-from hub.protocol.events import SessionData
 from hub.protocol.frames import timestamp
+from hub.protocol.pieces import SessionData
 from hub.protocol.results import InviteResult, NewInviteResult, session_data
 from hub.protocol.text import Storable
 from hub.sessions.invites import MAX_USES

@@ -9,8 +9,8 @@ from hub.api.caller import Address, Caller, Wired
 from hub.api.openapi import problems
 from hub.api.shapes import NO_NUL, Body
 from hub.auth.passwords import MAX_BYTES
-from hub.protocol.events import Wire
 from hub.protocol.frames import timestamp
+from hub.protocol.pieces import Wire
 from hub.protocol.text import Storable
 
 

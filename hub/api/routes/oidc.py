@@ -19,7 +19,7 @@ from hub.api.shapes import Body
 from hub.auth.oidc.refusal import Reason, SignInRefused
 from hub.auth.oidc.sign_in import CALLBACK, FLOW_S, OidcSignIn
 from hub.domain.errors import NotFound
-from hub.protocol.events import Wire
+from hub.protocol.pieces import Wire
 
 BESIDE = "state", "code", "error", "iss"  # of what a provider sends back
 

@@ -9,7 +9,7 @@ from hub.api.caller import Caller, Wired
 from hub.api.openapi import problems
 from hub.api.shapes import NO_NUL, Body, Cursor, Limit, Page, SessionPath
 from hub.domain.session import OnBusy
-from hub.protocol.events import SessionData
+from hub.protocol.pieces import SessionData
 from hub.protocol.results import session_data
 from hub.protocol.text import Id, Metadata, Name, Title
 

@@ -8,8 +8,8 @@ from pydantic import Field
 from hub.api.caller import Address, Caller, Wired
 from hub.api.openapi import problems
 from hub.api.shapes import NO_NUL, Cursor, Limit, Page
-from hub.protocol.events import Wire
 from hub.protocol.frames import timestamp
+from hub.protocol.pieces import Wire
 from hub.protocol.results import AgentResult, TeamResult
 from hub.protocol.text import Name
 from hub.store.teams import TeamVersion

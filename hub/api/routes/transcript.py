@@ -10,7 +10,7 @@ from starlette.responses import StreamingResponse
 from hub.api.caller import Caller, Wired
 from hub.api.openapi import problems
 from hub.api.shapes import SessionPath
-from hub.protocol.events import Wire
+from hub.protocol.pieces import Wire
 from hub.protocol.results import TranscriptMessage
 
 

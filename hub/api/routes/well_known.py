@@ -6,7 +6,7 @@ from fastapi import APIRouter, Response
 
 from hub.api.caller import Wired
 from hub.api.openapi import problems
-from hub.protocol.events import Wire
+from hub.protocol.pieces import Wire
 
 KEPT_S = 300  # shorter than the time between publishing a key and signing with it
 

@@ -13,7 +13,7 @@ from hub.engine.autogen.telling import Telling
 from hub.engine.base import Failure, TurnRequest
 from hub.engine.bots import Bots, BotTurn, Ended, Spoken, Void
 from hub.engine.models.errors import ModelError
-from hub.protocol.events import HeardData
+from hub.protocol.live import HeardData
 
 
 class BotClient(SeatClient):

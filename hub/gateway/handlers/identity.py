@@ -7,8 +7,8 @@ from hub.domain.principal import Principal
 from hub.gateway.connection import Connection
 from hub.gateway.services import GatewayServices
 from hub.protocol.commands import Auth
-from hub.protocol.events import Person
 from hub.protocol.frames import now, timestamp
+from hub.protocol.pieces import Person
 from hub.protocol.results import AuthResult, PingResult
 
 

@@ -7,7 +7,7 @@ from hub.domain.session import Session
 from hub.gateway.connection import Connection
 from hub.gateway.services import GatewayServices
 from hub.protocol.commands import SessionCreate, SessionFork, SessionJoin, SessionLeave
-from hub.protocol.events import SessionData
+from hub.protocol.pieces import SessionData
 from hub.protocol.results import Empty, JoinResult, session_data
 
 

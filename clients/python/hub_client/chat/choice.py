@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 
-from hub.protocol.events import SessionData
+from hub.protocol.pieces import SessionData
 from hub.protocol.results import TeamResult
 from hub_client.chat.places import Places
 from hub_client.chat.signins import replace_privately

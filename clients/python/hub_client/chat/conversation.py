@@ -6,7 +6,6 @@ from enum import Enum
 from typing import Any, Literal, assert_never
 
 from hub.protocol.events import (
-    AgentAuthor,
     AgentHandoff,
     AgentStatus,
     AnyEvent,
@@ -40,6 +39,7 @@ from hub.protocol.events import (
     TurnSuperseded,
     TurnWithdrawn,
 )
+from hub.protocol.pieces import AgentAuthor
 from hub.protocol.results import AgentResult
 
 

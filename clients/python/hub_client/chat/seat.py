@@ -3,7 +3,8 @@
 import asyncio
 from collections.abc import Callable
 
-from hub.protocol.events import DurableEvent, SessionData
+from hub.protocol.events import DurableEvent
+from hub.protocol.pieces import SessionData
 from hub.protocol.results import TeamResult
 from hub_client.chat.choice import LastSessions, choose_team
 from hub_client.chat.conversation import Conversation, Entry, Notice, Tone
