@@ -5,7 +5,8 @@
     chat [options of hub chat]   talk to the running hub in this terminal
     test [options of pytest]     set up, run the test suite; without options all of it, and the clients'
     coverage                     set up, run the test suite and measure it: 1 when under 90 % of all branches
-    example langgraph [QUESTION] set up, run a hub with a team made of a LangGraph graph, ask it, show what it says
+    example bot [QUESTION]       set up, run a hub with a team in which a program speaks, ask it, show what it says
+    example langgraph [QUESTION] set up, the same with a team made of a LangGraph graph
     example crewai [QUESTION]    the same with a crew of CrewAI's, in an environment of its own (0.8 GB)
     faults [--minutes N --seed S] set up, break a hub in every way under load, say whether it was exact (--help)
     load SCENARIO [options]      set up, put Locust users on a hub and judge all they see (--help)
@@ -47,6 +48,8 @@ AUDIT = ROOT / ".venv-audit"
 STATE = VENV / "agent-hub.json"
 DATA_DIR = Path(os.environ.get("HUB_DATA_DIR", ROOT / ".hub")).absolute()
 NO_MODEL = "THE LOCAL MODEL IS NOT INSTALLED: AGENTS ANSWER WITH A SCRIPT, WITHOUT ANY INTELLIGENCE"
+
+HOW_IT_IS = "How is this machine?"
 
 CLIENTS = ROOT / "clients"
 NODE = 20
@@ -284,9 +287,14 @@ def example(options: list[str]) -> int:
     """Start a hub with an example's team in a folder of its own, ask it one thing, print the answer as it comes."""
     name, *question = options or [""]
     environment = {**os.environ, "HUB_DEFAULT_MODEL": "scripted", "HUB_LOG_LEVEL": "error"}
-    environment["HUB_TEAMS_DIR"] = str(ROOT / "examples" / name)
+    if name in ("langgraph", "crewai"):
+        environment["HUB_TEAMS_DIR"] = str(ROOT / "examples" / name)
     asking = [str(PYTHON), "-m", "examples.langgraph.ask"]
-    if name == "langgraph":
+    if name == "bot":  # its team comes with the hub
+        asking, question = [str(PYTHON), "clients/python/examples/probe.py", "--url"], question or [HOW_IT_IS]
+        if code := setup("app"):
+            return code
+    elif name == "langgraph":
         environment["HUB_RUNNABLES"] = "examples.langgraph.team"
         if code := setup("app", extra="langchain"):
             return code
@@ -295,7 +303,7 @@ def example(options: list[str]) -> int:
         if code := setup("app") or setup_apart("crewai", CREW, "0.8 GB"):
             return code
     else:
-        return complain("the examples are langgraph and crewai: python3 dev.py example langgraph [QUESTION]")
+        return complain("the examples are bot, langgraph and crewai: python3 dev.py example bot [QUESTION]")
     with tempfile.TemporaryDirectory(prefix="hub-", dir="/tmp") as folder:
         command = [str(PYTHON), "-m", "hub", "serve", "--port", "0", "--data-dir", folder]
         with subprocess.Popen(

@@ -35,6 +35,7 @@ class Action(StrEnum):
 
     CREATE = "create"
     READ = "read"
+    FETCH = "fetch"  # what is attached, for which whoever speaks as an agent there needs no more than the key for that
     JOIN = "join"
     LEAVE = "leave"
     PRESENCE = "presence"
@@ -140,7 +141,7 @@ ROUTES: Mapping[str, Rule] = {
     "PATCH /v1/sessions/{id}/messages/{message}": Action.EDIT,
     "POST /v1/sessions/{id}/messages/{message}/regenerate": Action.REGENERATE,
     "POST /v1/sessions/{id}/attachments": Action.SEND,
-    "GET /v1/sessions/{id}/attachments/{attachment}": Action.READ,
+    "GET /v1/sessions/{id}/attachments/{attachment}": Action.FETCH,
     "DELETE /v1/sessions/{id}/attachments/{attachment}": Action.SEND,
     "GET /v1/sessions/{id}/events": Action.READ,
     "GET /v1/sessions/{id}/events/stream": Action.READ,
@@ -219,7 +220,7 @@ def needed_role(action: Action) -> Role | None:
     match action:
         case Action.CREATE | Action.ACCEPT_INVITE:
             return None
-        case Action.READ | Action.JOIN | Action.LEAVE | Action.PRESENCE:
+        case Action.READ | Action.FETCH | Action.JOIN | Action.LEAVE | Action.PRESENCE:
             return Role.VIEWER
         case Action.RESPOND:
             return Role.APPROVER
@@ -233,19 +234,21 @@ def needed_role(action: Action) -> Role | None:
             assert_never(action)
 
 
-def needed_scope(action: Action) -> Scope:
-    """The scope an API key needs for this."""
+def needed_scopes(action: Action) -> tuple[Scope, ...]:
+    """The scopes of which an API key needs one for this."""
     match action:
         case Action.READ | Action.JOIN | Action.LEAVE | Action.PRESENCE:
-            return Scope.SESSIONS_READ
+            return (Scope.SESSIONS_READ,)
+        case Action.FETCH:
+            return (Scope.SESSIONS_READ, Scope.AGENTS_SERVE)
         case Action.CANCEL | Action.PAUSE | Action.RESUME | Action.RESPOND:
-            return Scope.RUNS_CONTROL
+            return (Scope.RUNS_CONTROL,)
         case Action.CREATE | Action.SEND | Action.EDIT | Action.REGENERATE | Action.FORK | Action.UPDATE:
-            return Scope.SESSIONS_WRITE
+            return (Scope.SESSIONS_WRITE,)
         case Action.SET_BUDGET | Action.MANAGE_MEMBERS | Action.ACCEPT_INVITE | Action.DELETE | Action.ERASE:
-            return Scope.SESSIONS_WRITE
+            return (Scope.SESSIONS_WRITE,)
         case Action.SERVE:
-            return Scope.AGENTS_SERVE
+            return (Scope.AGENTS_SERVE,)
         case _:
             assert_never(action)
 
@@ -287,7 +290,7 @@ def require_org_role(role: OrgRole | None, action: OrgAction) -> None:
 
 def require_scope(principal: Principal, action: Action) -> None:
     """Refuse what the credential was not made for. Asked first: its answer does not depend on any session."""
-    _require(principal, needed_scope(action))
+    _require(principal, *needed_scopes(action))
 
 
 def require_account(principal: Principal) -> None:
@@ -302,6 +305,6 @@ def require_admin(principal: Principal) -> None:
     _require(principal, Scope.ADMIN)
 
 
-def _require(principal: Principal, scope: Scope) -> None:
-    if principal.scopes is not None and scope not in principal.scopes:
-        raise Forbidden(f"the API key lacks the scope {scope.value}", details={"needed_scope": scope.value})
+def _require(principal: Principal, *scopes: Scope) -> None:
+    if principal.scopes is not None and principal.scopes.isdisjoint(scopes):
+        raise Forbidden(f"the API key lacks the scope {scopes[0].value}", details={"needed_scope": scopes[0].value})

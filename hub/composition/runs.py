@@ -15,6 +15,7 @@ from hub.runs.executor import Executor
 from hub.runs.expiry import Expiry
 from hub.runs.lease import LeaseKeeper
 from hub.runs.teams import ImportedTeams
+from hub.sessions.attachments import described
 from hub.sessions.seats import speakers
 from hub.settings import Settings, variable
 from hub.store.database import Store
@@ -34,7 +35,7 @@ class RunsParts:
         self.keeper = LeaseKeeper(store, relay.fence, lease_s=settings.lease_s)
         self.deltas = DeltaPublisher(relay.pipeline, relay.subscriber, self.keeper.refence, tasks)
         self.control = RunControl(relay.broadcast, self.deltas)
-        self.bots = Bots(relay.bot_line, partial(speakers, store))
+        self.bots = Bots(relay.bot_line, partial(speakers, store), partial(described, store))
         self.catalog = catalog_of(settings, store, self.bots)
         self.imported = ImportedTeams(store, self.catalog)
         self.mcp: Sequence[McpServer] = ()

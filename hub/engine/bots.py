@@ -6,17 +6,19 @@ offered to another connection of the same agent, as long as there is time.
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from typing import assert_never
 
+from hub.domain.attachment import Attachment
 from hub.domain.errors import Unavailable
-from hub.domain.ids import SessionId, UserId, new_id
+from hub.domain.ids import AttachmentId, SessionId, UserId, new_id
 from hub.domain.team import AgentSpec, Seat
+from hub.engine.attached import DescribeIn, named_in
 from hub.engine.base import Failure, TurnRequest
 from hub.engine.models.errors import ModelError
-from hub.protocol.live import HeardData, TurnOfferedData
+from hub.protocol.live import HeardAttachment, HeardData, TurnOfferedData
 from hub.relay.bot_line import (
     BotLine,
     Complete,
@@ -82,11 +84,27 @@ class Ended:
 class Bots:
     """The turns of this worker's runs that bots are to speak."""
 
-    def __init__(self, line: BotLine, permitted: Permitted) -> None:
+    def __init__(self, line: BotLine, permitted: Permitted, describe: DescribeIn) -> None:
         self._line = line
         self._permitted = permitted
+        self._describe = describe
         self._searches: dict[str, _Search] = {}
         self._hearings: dict[str, _Hearing] = {}
+
+    async def context(self, session: SessionId, said: Sequence[HeardData]) -> tuple[HeardData, ...]:
+        """What an agent has heard, with what is attached to it. When the database is away it has the words alone, which
+        name it."""
+        named = [named_in(heard.text) if heard.kind == "user" else [] for heard in said]
+        wanted = list(dict.fromkeys(id_ for ids in named for id_ in ids))
+        found: Mapping[AttachmentId, Attachment] = {}
+        if wanted:
+            with suppress(Unavailable):
+                found = await self._describe(session, wanted)
+        return tuple(
+            heard.model_copy(update={"attachments": known}) if known else heard
+            for heard, ids in zip(said, named, strict=True)
+            for known in ([_described(found[id_]) for id_ in ids if id_ in found],)
+        )
 
     def heard(self, note: ToRunner) -> None:
         """Something came over the line."""
@@ -262,6 +280,16 @@ class Bots:
             bound=seat.user is not None,
             data=data,
         )
+
+
+def _described(attachment: Attachment) -> HeardAttachment:
+    return HeardAttachment(
+        id=attachment.id,
+        name=attachment.name,
+        media_type=attachment.media_type,
+        size=attachment.size,
+        sha256=attachment.sha256.hex(),
+    )
 
 
 @dataclass(slots=True)

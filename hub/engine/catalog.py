@@ -135,7 +135,7 @@ class Catalog:
                 if self._langchain is None:
                     from hub.engine.langchain.engine import LangChainEngine
 
-                    self._langchain = LangChainEngine(self._runnables, self.tools)
+                    self._langchain = LangChainEngine(self._runnables, self.tools, self._fetch)
                 return self._langchain
             case TeamKind.ROUND_ROBIN | TeamKind.SELECTOR | TeamKind.SWARM | TeamKind.GRAPH | TeamKind.MAGENTIC:
                 if self._autogen is None:
@@ -151,7 +151,7 @@ class Catalog:
             return None
         from hub.engine.langchain.agent import RunnableAgents
 
-        return RunnableAgents(self._runnables, self.tools)
+        return RunnableAgents(self._runnables, self.tools, self._fetch)
 
     async def aclose(self) -> None:
         """Close connections to models, and end what tools still do."""

@@ -76,12 +76,23 @@ class ServerDrainingData(LiveData):
     reconnect_after_ms: int
 
 
+class HeardAttachment(Wire):
+    """What a message has beside its words; its content is at `/v1/sessions/{session}/attachments/{id}`."""
+
+    id: str
+    name: str
+    media_type: str
+    size: int
+    sha256: str
+
+
 class HeardData(Wire):
     """Something that was said before, as the agent knows it. An agent's `name` is that of the team's file."""
 
     kind: Literal["user", "agent"]
     name: str
     text: str
+    attachments: Annotated[list[HeardAttachment] | None, Optional] = None
 
 
 class TurnOfferedData(LiveData):

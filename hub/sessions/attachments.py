@@ -4,7 +4,7 @@ import asyncio
 import codecs
 import hashlib
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -114,7 +114,7 @@ class Attachments:
         """What the session's members may know of an attachment. Raises `NotFound`."""
         id_, parsed = session_id(session), parse_id(attachment)
         async with self._store.transaction(person=principal.user, session=id_) as db:
-            await reach(db, principal, id_, Action.READ)
+            await reach(db, principal, id_, Action.FETCH)
             found = await attachments.get(db, id_, AttachmentId(parsed)) if parsed is not None else None
         if found is None:
             raise NotFound(NO_SUCH)
@@ -124,7 +124,7 @@ class Attachments:
         """Its content, read piece by piece; access is checked with each. Raises `NotFound`."""
         for number in range(-(-attachment.size // PIECE)):
             async with self._store.transaction(person=principal.user, session=attachment.session) as db:
-                await reach(db, principal, attachment.session, Action.READ)
+                await reach(db, principal, attachment.session, Action.FETCH)
                 piece = await attachments.piece(db, attachment.session, attachment.id, number)
             if piece is None:
                 raise NotFound(NO_SUCH)
@@ -218,6 +218,14 @@ class Attachments:
         """Whoever has no rights here any more leaves nothing either."""
         async with self._store.transaction() as db:
             await attachments.drop(db, session, attachment)
+
+
+async def described(
+    store: Store, session: SessionId, wanted: Sequence[AttachmentId]
+) -> Mapping[AttachmentId, Attachment]:
+    """What is known of those of these that were sent in the session, for whoever speaks there. Raises `Unavailable`."""
+    async with store.statements() as db:
+        return await attachments.described(db, session, wanted)
 
 
 class _Parts:

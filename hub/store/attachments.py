@@ -109,6 +109,11 @@ _FORK_PIECES = text(f"""
     LIMIT {PIECES_AT_ONCE}
 """)
 
+_DESCRIBED = text(f"""
+    SELECT {_COLUMNS} FROM attachments
+    WHERE {_IN_SESSION} AND id = ANY (CAST(:attachments AS uuid[])) AND sent_at IS NOT NULL
+""")
+
 _ANY = text(f"SELECT EXISTS (SELECT FROM attachments WHERE {_IN_SESSION})")
 
 
@@ -176,6 +181,13 @@ async def send(
     """A message of the user has these: those of them that are the user's own and complete."""
     values = {"session": session, "attachments": list(attachments), "user": user}
     found = [_attachment(row) for row in await db.execute(_SEND, values)]
+    return {attachment.id: attachment for attachment in found}
+
+
+async def described(db: Db, session: SessionId, wanted: Sequence[AttachmentId]) -> dict[AttachmentId, Attachment]:
+    """Those of them that were sent in the session."""
+    values = {"session": session, "attachments": list(wanted)}
+    found = [_attachment(row) for row in await db.execute(_DESCRIBED, values)]
     return {attachment.id: attachment for attachment in found}
 
 

@@ -22,7 +22,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
 from hub.api.app import include
-from hub.auth.policy import COMMANDS, ROUTES, Action, Gate, Rule, Scope, needed_role, needed_scope
+from hub.auth.policy import COMMANDS, ROUTES, Action, Gate, Rule, Scope, needed_role, needed_scopes
 from hub.domain.session import Role
 from hub.protocol.commands import AnyCommand
 from tests.api.people import Json, fresh, open_session
@@ -137,7 +137,7 @@ class Caller:
                     return "forbidden"
                 return "allowed" if about in (None, "own", "foreign") else "not_found"
             case Action():
-                if not self._has(needed_scope(rule)):
+                if not any(map(self._has, needed_scopes(rule))):
                     return "forbidden"
                 needed = needed_role(rule)
                 if needed is None or about is None:

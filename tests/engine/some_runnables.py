@@ -178,3 +178,29 @@ def stateful(_tools: Mapping[str, Any]) -> Any:
     made.add_node("node", node)
     made.add_edge(START, "node")
     return made.compile()
+
+
+def _looking() -> Any:
+    """A graph that says what the messages that it is given hold."""
+
+    def node(state: MessagesState) -> dict[str, Any]:
+        seen = [[part["type"] for part in m.content_blocks] for m in state["messages"] if m.type == "human"]
+        texts = [m.text for m in state["messages"] if m.type == "human"]
+        return {"messages": [AIMessage(content=f"{seen} {texts}")]}
+
+    made = StateGraph(MessagesState)
+    made.add_node("node", node)
+    made.add_edge(START, "node")
+    return made.compile()
+
+
+@runnable("looking", sees=True)
+def looking(_tools: Mapping[str, Any]) -> Any:
+    """Its models see."""
+    return _looking()
+
+
+@runnable("listening")
+def listening(_tools: Mapping[str, Any]) -> Any:
+    """Its models do not."""
+    return _looking()

@@ -1,16 +1,18 @@
 """LangChain and LangGraph behind the seam, on the fake models of langchain-core."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import orjson
 import pytest
 
 from hub.domain.budget import Budgets, BudgetScope, Limit, Quantity
+from hub.domain.ids import AttachmentId, SessionId, new_id
 from hub.domain.run import Usage
 from hub.domain.team import AgentSpec, TeamKind, TeamSpec
 from hub.engine.allowance import Allowance
+from hub.engine.attached import Content, Picture, Writing
 from hub.engine.base import EngineEvent, Failure, Input, MessageEnded, Outcome, ToolEnded, ToolStarted, TurnResult
 from hub.engine.catalog import Catalog, names_of
 from hub.engine.forms import FileError
@@ -37,9 +39,21 @@ def runnables() -> Runnables:
     return Runnables(found)
 
 
+PICTURE, PAPER, GONE = (AttachmentId(new_id()) for _ in range(3))
+
+
+async def fetch(_session: SessionId, wanted: Sequence[AttachmentId]) -> Mapping[AttachmentId, Content]:
+    there: dict[AttachmentId, Content] = {
+        PICTURE: Picture("image/png", "cGljdHVyZQ=="),
+        PAPER: Writing("needle"),
+    }
+    return {id_: there[id_] for id_ in wanted if id_ in there}
+
+
 def catalog(runnables: Runnables, *teams: TeamSpec) -> Catalog:
     models = Models({"scripted": ScriptedModel()}, default="scripted")
-    return Catalog(models, Tools(builtin()), teams=teams, runnables=runnables, deadlines=ModelDeadlines())
+    tools, deadlines = Tools(builtin()), ModelDeadlines()
+    return Catalog(models, tools, teams=teams, runnables=runnables, deadlines=deadlines, fetch=fetch)
 
 
 async def turn(
@@ -82,6 +96,33 @@ async def test_nodes_of_a_graph_speak_as_the_agents_of_their_names_and_its_state
     assert told.texts[0] == "draft 5 bob:again"
     assert told.texts[-1] == "round 2"
     assert orjson.loads(second.state or "")["values"] == {"rounds": 2}
+
+
+@pytest.mark.parametrize("as_agent", [False, True])
+@pytest.mark.parametrize(("name", "seen"), [("looking", "['text', 'image']"), ("listening", "['text']")])
+async def test_what_is_attached_is_given_to_those_who_can_use_it_and_is_in_no_state(
+    runnables: Runnables, name: str, seen: str, as_agent: bool
+) -> None:
+    """Pictures as LangChain's content blocks, texts as words; also in later turns, out of the state."""
+    spec = team(name)
+    if as_agent:
+        spec = TeamSpec("t", "d", TeamKind.ROUND_ROBIN, "scripted", (replace(SOLO, runnable=name),), max_turns=1)
+    notes = [
+        f"[attachment {id_}: a, {kind}, 9 bytes]"
+        for id_, kind in ((PICTURE, "image/png"), (PAPER, "text/plain"), (GONE, "image/gif"))
+    ]
+    said = "\n".join(["look", *notes])
+    first = await turn(runnables, spec, said, told := Told())
+    assert told.texts[0].startswith(f"[{seen}] ")
+    assert "needle" in told.texts[0]
+    assert first.state is not None
+    kept = orjson.loads(first.state)
+    assert str(PICTURE) in str(kept)
+    assert "cGljdHVyZQ==" not in first.state
+    heard = kept["messages"][0]["data"] if not as_agent else {"content": said}
+    assert heard["content"] == said
+    await turn(runnables, spec, "and now", told := Told(), state=first.state)
+    assert told.texts[0].startswith(f"[{seen}, ['text']] ")
 
 
 @pytest.mark.parametrize("name", ["clock", "own"])

@@ -284,6 +284,7 @@ BACKGROUND = {"retention", "erasure", "organisation_erasure"}
 # For whom these work is not the caller, and why.
 OWN_WORK = {
     ("attachments", "_give_up"),  # of somebody who may have lost their rights meanwhile
+    ("attachments", "described"),  # a run's own, for whoever speaks in its session
     ("accounting", "of_user"),  # an administrator asks about anybody
     *(("budgeting", f"{verb}_{noun}") for verb in ("of", "set_for") for noun in ("user", "organisation")),
     ("exporting", "user"),

@@ -4,13 +4,13 @@ from datetime import UTC, datetime
 
 import pytest
 
-from hub.auth.policy import DEFAULT_SCOPES, Action, Scope, needed_scope, require_account, require_role, require_scope
+from hub.auth.policy import DEFAULT_SCOPES, Action, Scope, needed_scopes, require_account, require_role, require_scope
 from hub.domain.errors import Forbidden, NotFound
 from hub.domain.ids import UserId, new_id
 from hub.domain.principal import Principal
 from hub.domain.session import Role
 
-VIEWER = {Action.READ, Action.JOIN, Action.LEAVE, Action.PRESENCE}
+VIEWER = {Action.READ, Action.FETCH, Action.JOIN, Action.LEAVE, Action.PRESENCE}
 APPROVER = VIEWER | {Action.RESPOND}
 EDITOR = APPROVER | {
     Action.SEND,
@@ -63,10 +63,11 @@ def test_a_person_needs_no_scope(action: Action) -> None:
 
 @pytest.mark.parametrize("action", Action)
 def test_a_key_needs_the_scope_of_the_action(action: Action) -> None:
-    needed = needed_scope(action)
-    require_scope(somebody(frozenset({needed})), action)
+    needed = needed_scopes(action)
+    for scope in needed:
+        require_scope(somebody(frozenset({scope})), action)
     with pytest.raises(Forbidden):
-        require_scope(somebody(frozenset(Scope) - {needed}), action)
+        require_scope(somebody(frozenset(Scope).difference(needed)), action)
 
 
 def test_the_account_is_closed_to_keys_without_admin() -> None:

@@ -78,7 +78,7 @@ def test_the_tests_have_every_extra(box: Box) -> None:
 
 def test_an_example_that_is_not_there_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     assert dev.example(["nothing"]) == 1
-    assert "the examples are langgraph and crewai" in capsys.readouterr().err
+    assert "the examples are bot, langgraph and crewai" in capsys.readouterr().err
 
 
 def test_setup_installs_once_and_makes_the_command(box: Box) -> None:

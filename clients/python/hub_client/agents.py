@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from hub.protocol.commands import MAX_PIECE, AgentRegister, TurnComplete, TurnDecline, TurnDelta
 from hub.protocol.events import TurnOffered, TurnWithdrawn
-from hub.protocol.live import HeardData, TurnOfferedData
+from hub.protocol.live import HeardAttachment, HeardData, TurnOfferedData
 from hub.protocol.results import RegisterResult
 from hub_client.errors import HubClientError, RequestFailed
 
@@ -31,11 +31,12 @@ class Decline(Exception):
 class Turn:
     """A turn of an agent: what the hub told, and what can be done about it while it is spoken."""
 
-    def __init__(self, event: TurnOffered, pieces: "_Pieces") -> None:
+    def __init__(self, event: TurnOffered, pieces: "_Pieces", download: Callable[[str, str], Awaitable[bytes]]) -> None:
         self.session = event.session or ""
         self.run = event.run or ""
         self.data: TurnOfferedData = event.data
         self._pieces = pieces
+        self._download = download
         self.handoff: str | None = None
 
     @property
@@ -52,6 +53,19 @@ class Turn:
     def instructions(self) -> str:
         """What the team's file tells the agent."""
         return self.data.instructions
+
+    @property
+    def attachments(self) -> list[HeardAttachment]:
+        """What is attached to the messages in `context`, the newest last."""
+        return [attachment for heard in self.context for attachment in heard.attachments or ()]
+
+    async def fetch(self, attachment: HeardAttachment) -> bytes:
+        """Its content. The scope `agents:serve` is enough for it.
+
+        Raises `RequestFailed`: `not_found` when this user is no member of the session, which the agent of a place that
+        names its user need not be.
+        """
+        return await self._download(self.session, attachment.id)
 
     def hand_over(self, agent: str) -> None:
         """Let this agent speak next, once the turn is done; one of `data.handoffs`."""
@@ -144,7 +158,7 @@ class Agents:
 
     async def _speak(self, event: TurnOffered, speak: Speak) -> None:
         pieces = _Pieces()
-        turn = Turn(event, pieces)
+        turn = Turn(event, pieces, self._hub.rest.download)
         pieces.sign()  # the turn is begun, however long its first words take
         failure: Exception | None = None
         async with asyncio.TaskGroup() as tasks:

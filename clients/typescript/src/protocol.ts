@@ -563,11 +563,21 @@ export interface ServerDraining {
   data: ServerDrainingData;
 }
 
+/** What a message has beside its words; its content is at `/v1/sessions/{session}/attachments/{id}`. */
+export interface HeardAttachment {
+  id: string;
+  name: string;
+  media_type: string;
+  size: number;
+  sha256: string;
+}
+
 /** Something that was said before, as the agent knows it. An agent's `name` is that of the team's file. */
 export interface HeardData {
   kind: "user" | "agent";
   name: string;
   text: string;
+  attachments?: HeardAttachment[] | null;
 }
 
 /** A turn for a registered agent, to this connection alone. `attempt` is that of `turn.started`, `retry` how often the turn was offered before in it. `context` is what the agent has heard, the newest last; `prompt` is the message that asked for the run. Seconds count from now. */

@@ -34,7 +34,8 @@ class BotClient(SeatClient):
         if self._bots is None:
             raise ModelError(Failure.BOT_UNAVAILABLE, "this hub has no bots")
         names = {agent.name for agent in self._request.team.agents}
-        turn = BotTurn(self._request, self._agent, tuple(_heard(messages, names)), self._agent.handoffs)
+        context = await self._bots.context(self._request.session, list(_heard(messages, names)))
+        turn = BotTurn(self._request, self._agent, context, self._agent.handoffs)
         async with aclosing(self._bots.speak(turn)) as heard:
             async for item in heard:
                 match item:

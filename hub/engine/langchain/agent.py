@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 from autogen_core import CancellationToken
@@ -11,13 +12,16 @@ from langchain_core.messages import SystemMessage as LangChainSystemMessage
 
 from hub.domain.team import AgentSpec
 from hub.engine.allowance import OverBudget
+from hub.engine.attached import Fetch, FetchIn
 from hub.engine.autogen.telling import Telling
 from hub.engine.base import AgentStarted, EngineEvent, TurnRequest
 from hub.engine.langchain.engine import failure_of
+from hub.engine.langchain.messages import content
 from hub.engine.langchain.registry import Runnables
 from hub.engine.langchain.speech import Speech
 from hub.engine.langchain.tools import as_langchain
 from hub.engine.models.client import StreamingClient
+from hub.engine.models.conversation import ShownMessage, shown
 from hub.engine.models.errors import ModelError
 from hub.engine.tools.registry import Tools
 
@@ -25,22 +29,31 @@ from hub.engine.tools.registry import Tools
 class RunnableAgents:
     """Makes the clients of those agents."""
 
-    def __init__(self, runnables: Runnables, tools: Tools) -> None:
+    def __init__(self, runnables: Runnables, tools: Tools, fetch: FetchIn | None = None) -> None:
         self._runnables = runnables
         self._tools = tools
+        self._fetch = fetch
 
     def client(self, request: TurnRequest, agent: AgentSpec, telling: Telling) -> "RunnableClient":
         """For one turn of one agent."""
-        return RunnableClient(self._runnables, self._tools.only(agent.tools), request, agent, telling)
+        fetch = partial(self._fetch, request.session) if self._fetch is not None else None
+        return RunnableClient(self._runnables, self._tools.only(agent.tools), request, agent, telling, fetch)
 
 
 class RunnableClient(StreamingClient):
     """Lets a runnable say an agent's words. It knows the conversation, and nothing else from turn to turn."""
 
     def __init__(
-        self, runnables: Runnables, tools: Tools, request: TurnRequest, agent: AgentSpec, telling: Telling
+        self,
+        runnables: Runnables,
+        tools: Tools,
+        request: TurnRequest,
+        agent: AgentSpec,
+        telling: Telling,
+        fetch: Fetch | None,
     ) -> None:
         super().__init__(calls_tools=False)
+        self._fetch = fetch
         self._runnables = runnables
         self._tools = tools
         self._agent = agent
@@ -55,7 +68,10 @@ class RunnableClient(StreamingClient):
         if cancellation_token is not None and task is not None:
             cancellation_token.link_future(task)
         try:
-            made = self._runnables.get(self._agent.runnable or "", as_langchain(self._tools))
+            name = self._agent.runnable or ""
+            made = self._runnables.get(name, as_langchain(self._tools))
+            if self._fetch is not None:
+                messages = await shown(messages, self._fetch, sees=self._runnables.sees(name))
             await speech.run(made, {}, list(_as_langchain(messages, self._agent.name)))
         except Exception as e:
             reached = self._request.allowance.reached
@@ -80,6 +96,8 @@ def _as_langchain(messages: Sequence[LLMMessage], agent: str) -> Iterator[BaseMe
         match message:
             case SystemMessage(content=text):
                 yield LangChainSystemMessage(content=text)
+            case ShownMessage(source=source, content=str(text), shown=pictures):
+                yield HumanMessage(content=content(text, pictures), name=source)
             case UserMessage(source=source, content=str(text)):
                 yield HumanMessage(content=text, name=source)
             case AssistantMessage(content=str(text)):

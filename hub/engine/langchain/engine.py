@@ -1,12 +1,16 @@
 """LangChain behind the seam: a turn is a runnable called once, or a graph run to its end."""
 
 import asyncio
+from functools import partial
 from typing import Any
+
+from langchain_core.messages import BaseMessage
 
 from hub.domain.run import Usage
 from hub.engine.allowance import OverBudget
+from hub.engine.attached import FetchIn
 from hub.engine.base import AgentStarted, Emit, EngineEvent, Failure, Outcome, TurnRequest, TurnResult
-from hub.engine.langchain.messages import MESSAGES, heard, history_of, seal, unseal
+from hub.engine.langchain.messages import MESSAGES, heard, history_of, seal, shown, unseal
 from hub.engine.langchain.registry import Runnables
 from hub.engine.langchain.speech import Speech
 from hub.engine.langchain.tools import as_langchain
@@ -20,14 +24,15 @@ MAX_DETAIL = 4_000
 class LangChainEngine:
     """Speaks with what an operator's code has made. Everything between two turns is in the state."""
 
-    def __init__(self, runnables: Runnables, tools: Tools) -> None:
+    def __init__(self, runnables: Runnables, tools: Tools, fetch: FetchIn | None = None) -> None:
         self._runnables = runnables
         self._tools = tools
+        self._fetch = fetch
 
     async def turn(self, request: TurnRequest, emit: Emit, stop: asyncio.Event) -> TurnResult:
         if stop.is_set():
             return TurnResult(Outcome.CANCELLED, Usage())
-        turn = _Turn(request, emit, self._tools)
+        turn = _Turn(request, emit, self._tools, self._fetch)
         work = asyncio.get_running_loop().create_task(turn.run(self._runnables), name="runnable")
         try:
             early = await watch(work, stop, request.timeout_s)
@@ -51,8 +56,9 @@ class LangChainEngine:
 class _Turn:
     """One turn under way."""
 
-    def __init__(self, request: TurnRequest, emit: Emit, tools: Tools) -> None:
+    def __init__(self, request: TurnRequest, emit: Emit, tools: Tools, fetch: FetchIn | None) -> None:
         self._request = request
+        self._fetch = fetch
         self._emit = emit
         self._fault: Exception | None = None
         self._one_by_one = asyncio.Lock()
@@ -69,9 +75,14 @@ class _Turn:
         request, speech = self._request, self.speech
         try:
             values, messages = unseal(request.state)
-            made = runnables.get(request.team.runnable or "", as_langchain(self._own))
-            known = await speech.run(made, values, [*messages, *heard(request.inputs)])
-            state = seal(known, history_of(known.get(MESSAGES, ())))
+            name = request.team.runnable or ""
+            made = runnables.get(name, as_langchain(self._own))
+            told, plain = [*messages, *heard(request.inputs)], dict[str, BaseMessage]()
+            if self._fetch is not None:
+                told, plain = await shown(told, partial(self._fetch, request.session), sees=runnables.sees(name))
+            known = await speech.run(made, values, told)
+            known[MESSAGES] = [plain.get(str(message.id), message) for message in known.get(MESSAGES, ())]
+            state = seal(known, history_of(known[MESSAGES]))
         except Exception as e:  # noqa: BLE001 - boundary: whatever breaks a turn is its outcome
             reached = request.allowance.reached  # whatever became of it on its way through the runnable
             real = self._fault or (OverBudget(reached) if reached is not None else e)

@@ -13,6 +13,8 @@ from langchain_core.messages import (
     messages_from_dict,
 )
 
+from hub.domain.ids import new_id
+from hub.engine.attached import Fetch, Picture, given, newest
 from hub.engine.base import Input
 
 NAME = "langchain"
@@ -30,6 +32,33 @@ def heard(inputs: Iterable[Input]) -> list[BaseMessage]:
         else HumanMessage(content=given.text, name=given.source)
         for given in inputs
     ]
+
+
+async def shown(
+    messages: Sequence[BaseMessage], fetch: Fetch, *, sees: bool
+) -> tuple[list[BaseMessage], dict[str, BaseMessage]]:
+    """The conversation with what is attached to its newest messages; and by their ids those that were changed, as they
+    were: what is attached belongs into no state."""
+    wanted = newest([_said(message) for message in messages], sees=sees)
+    found = await fetch(wanted) if wanted else {}
+    told, plain = list[BaseMessage](), dict[str, BaseMessage]()
+    for message in messages:
+        text, pictures = given(_said(message), found)
+        if text == _said(message) and not pictures:
+            told.append(message)
+        else:
+            kept = message.model_copy(update={"id": message.id or new_id()})
+            plain[str(kept.id)] = kept
+            told.append(kept.model_copy(update={"content": content(text, pictures)}))
+    return told, plain
+
+
+def content(text: str, pictures: Sequence[Picture]) -> str | list[str | dict[str, Any]]:
+    """Words, and pictures as the content blocks that all of LangChain's models take."""
+    if not pictures:
+        return text
+    shown = [{"type": "image", "base64": one.base64, "mime_type": one.media_type} for one in pictures]
+    return [{"type": "text", "text": text}, *shown]
 
 
 def text_of(message: BaseMessage) -> str:
@@ -89,6 +118,10 @@ def history_of(messages: Iterable[BaseMessage]) -> list[tuple[str, str]]:
         for message in _recent(list(messages))
         if isinstance(message, HumanMessage | AIMessage) and (text := text_of(message))
     ]
+
+
+def _said(message: BaseMessage) -> str:
+    return message.content if isinstance(message, HumanMessage) and isinstance(message.content, str) else ""
 
 
 _THOUGHTS = ("thinking", "reasoning")

@@ -9,7 +9,7 @@ from autogen_core.models import FunctionExecutionResultMessage, LLMMessage, Syst
 from autogen_core.tools import Tool, ToolSchema
 
 from hub.domain.ids import AttachmentId
-from hub.engine.attached import MAX_PICTURES, MAX_TEXTS, Content, Fetch, Picture, Writing, named_in
+from hub.engine.attached import Content, Fetch, Picture, given, newest
 from hub.engine.models.registry import HostedModel
 
 Json = dict[str, Any]
@@ -40,16 +40,9 @@ def pictures(model: HostedModel, message: UserMessage) -> list[Picture]:
 
 async def shown(messages: Sequence[LLMMessage], fetch: Fetch, *, sees: bool) -> Sequence[LLMMessage]:
     """The conversation with the newest texts that are named in it, and for a model that sees the newest pictures."""
-    wanted = _newest(messages, MAX_TEXTS, pictures=False)
-    if sees:
-        wanted += _newest(messages, MAX_PICTURES, pictures=True)
+    wanted = newest([_said(message) for message in messages], sees=sees)
     found = await fetch(wanted) if wanted else {}
     return [_shown(message, found) for message in messages] if found else messages
-
-
-def _newest(messages: Sequence[LLMMessage], most: int, *, pictures: bool) -> list[AttachmentId]:
-    named = [id_ for message in messages for id_ in named_in(_said(message), pictures=pictures)]
-    return list(dict.fromkeys(reversed(named)))[:most]
 
 
 def _said(message: LLMMessage) -> str:
@@ -58,13 +51,10 @@ def _said(message: LLMMessage) -> str:
 
 def _shown(message: LLMMessage, found: Mapping[AttachmentId, Content]) -> LLMMessage:
     said = _said(message)
-    texts = [(id_, found[id_]) for id_ in named_in(said, pictures=False) if id_ in found]
-    seen = [found[id_] for id_ in named_in(said, pictures=True) if id_ in found]
-    if not isinstance(message, UserMessage) or not (texts or seen):
+    text, pictures = given(said, found)
+    if not isinstance(message, UserMessage) or (text == said and not pictures):
         return message
-    told = [f"[attachment {id_} holds:]\n{one.text}" for id_, one in texts if isinstance(one, Writing)]
-    pictures = [one for one in seen if isinstance(one, Picture)]
-    return ShownMessage(content="\n\n".join([said, *told]), source=message.source, shown=pictures)
+    return ShownMessage(content=text, source=message.source, shown=pictures)
 
 
 def newer_half(messages: Sequence[LLMMessage]) -> list[LLMMessage]:
