@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import signal
 import socket
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from typing import Any, assert_never
 
 import structlog
@@ -39,6 +39,7 @@ from hub.store.database import Store
 from hub.telemetry import logs
 
 TEAMS_S = 2.0  # that a worker waits for a database which is not there before it listens
+TAKE_OVER_S = 2.0  # the same, for what a dead worker has left
 UVICORN_STOP_S = 5  # for open HTTP requests, after the sockets are drained
 
 
@@ -98,6 +99,15 @@ class Worker:
             self.runs.start_runner()
         self.relay.bot_line.start(self.runs.bots.heard, self.edge.serving.heard)
         self.relay.subscriber.subscribe(keys.NOTICES, self._on_notice, self.runs.executor.wake)
+
+    async def take_over(self, lost: Sequence[str]) -> None:
+        """Claim at once what worker processes have left that are known to be dead. What cannot be asked for now is
+        claimed when its leases have run out."""
+        if not lost or self._settings.role == "gateway":
+            return
+        with contextlib.suppress(Unavailable, TimeoutError):
+            async with asyncio.timeout(TAKE_OVER_S):
+                await self.runs.executor.take_over(lost)
 
     async def read_teams(self) -> None:
         """Know which teams there are before anybody asks. What cannot be read now is read as soon as it can be; until
@@ -169,9 +179,12 @@ async def serve(
     node: str,
     on_ready: Callable[[], None],
     stop: asyncio.Event | None = None,
+    *,
+    lost: Sequence[str] = (),
 ) -> None:
     """Run one worker on these listening sockets until `stop` is set, then drain and return.
 
+    `lost` are workers known to be dead, whose runs need not wait for their leases to run out.
     Without `stop` SIGTERM and SIGINT set it. `on_ready` is called when the worker may take traffic. Raises when a part
     of the worker has failed for good.
     """
@@ -184,6 +197,7 @@ async def serve(
             server = _Server(_uvicorn_config(worker, settings))
             worker.start()
             await worker.read_teams()
+            await worker.take_over(lost)
             serving = tasks.create_task(server.serve(sockets=sockets), name="uvicorn")
             await _until_ready(worker, server, stop)
             if not stop.is_set():

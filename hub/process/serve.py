@@ -4,7 +4,6 @@ import asyncio
 import gc
 import os
 import resource
-import secrets
 import signal
 import socket
 import sys
@@ -25,6 +24,7 @@ from hub.process.exits import ExitCode
 from hub.process.listen import listening_sockets, url_of
 from hub.process.services import Services
 from hub.process.supervisor import Supervisor, stop_signals
+from hub.process.worker import Life
 from hub.settings import Settings
 
 FILES_BESIDE_SOCKETS = 256
@@ -65,7 +65,7 @@ def serve(settings: Settings) -> ExitCode:
             lock.note(**_note(settings, complete, url))
         supervisor = Supervisor(
             listeners,
-            lambda listener, on_ready: _work(complete, listener, on_ready),
+            lambda listener, life, on_ready: _work(complete, listener, life, on_ready),
             services,
             grace_s=settings.grace_s,
             on_ready=lambda: _say_ready(url),
@@ -87,15 +87,14 @@ def _raise_open_files(wanted: int) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
 
 
-def _work(settings: Settings, listener: socket.socket, on_ready: Callable[[], None]) -> None:
+def _work(settings: Settings, listener: socket.socket, life: Life, on_ready: Callable[[], None]) -> None:
     """The life of one worker process."""
     # What was imported lives as long as the process: without it a full collection takes 5 ms instead of 150, and the
     # pages stay shared with the supervisor. Collections are rarer, too: tokens leave no cycles behind.
     gc.freeze()
     gc.set_threshold(20_000, 20, 100)
-    node = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
-        runner.run(app.serve(settings, [listener], node, on_ready))
+        runner.run(app.serve(settings, [listener], life.node, on_ready, lost=life.lost))
 
 
 def _note(given: Settings, complete: Settings, url: str) -> dict[str, str]:

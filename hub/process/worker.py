@@ -1,10 +1,12 @@
 """One worker process: forked when everything is imported, restarted when it dies, gone when its parent is."""
 
 import os
+import secrets
 import signal
 import socket
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NoReturn, TypeAlias
 
 import structlog
@@ -14,7 +16,17 @@ from hub.process.restarts import Restarts
 
 log = structlog.get_logger("hub.process")
 
-Body: TypeAlias = Callable[[socket.socket, Callable[[], None]], None]
+
+@dataclass(frozen=True, slots=True)
+class Life:
+    """One process of a worker: its name, as in `hello` and in leases, and those of the processes before it that died
+    in the middle of their work: nobody else holds what they held."""
+
+    node: str
+    lost: tuple[str, ...]
+
+
+Body: TypeAlias = Callable[[socket.socket, Life, Callable[[], None]], None]
 """What a worker does: serves the socket, calls the callback when it may take traffic, returns when drained."""
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
@@ -30,6 +42,8 @@ class Worker:
         self._leave = leave
         self._restarts = Restarts()
         self._pid: int | None = None
+        self._mark = ""
+        self._lost: tuple[str, ...] = ()
         self._ready_pipe: int | None = None
         self._ready = False
 
@@ -58,6 +72,7 @@ class Worker:
         reader, writer = os.pipe()
         os.set_blocking(reader, False)
         prepare = dies_with_parent(signal.SIGKILL)  # what lingers would serve with services that are gone
+        self._mark = secrets.token_hex(4)
         sys.stdout.flush()
         sys.stderr.flush()
         # Until the child has its own handlers no signal may reach the ones it inherits.
@@ -92,6 +107,8 @@ class Worker:
         code = os.waitstatus_to_exitcode(status)
         how = f"code {code}" if code >= 0 else signal.Signals(-code).name
         (log.info if code == 0 else log.error)("worker_ended", pid=pid, how=how)
+        if code != 0:
+            self._lost = (*self._lost, node_of(pid, self._mark))
         self._pid, self._ready = None, False
         self._forget_pipe()
         return True
@@ -108,6 +125,8 @@ class Worker:
             self._ready = os.read(self._ready_pipe, 1) != b""
         except BlockingIOError:
             return
+        if self._ready:
+            self._lost = ()
         self._forget_pipe()
 
     def _forget_pipe(self) -> None:
@@ -128,7 +147,8 @@ class Worker:
                 signal.signal(sig, signal.SIG_DFL)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
             self._leave()
-            self._body(self._listener, lambda: _announce(ready_fd))
+            life = Life(node_of(os.getpid(), self._mark), self._lost)
+            self._body(self._listener, life, lambda: _announce(ready_fd))
             code = 0
         except BaseException:  # boundary: the end of the process, whatever ended it
             log.critical("worker_failed", pid=os.getpid(), exc_info=True)
@@ -136,6 +156,11 @@ class Worker:
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(code)
+
+
+def node_of(pid: int, mark: str) -> str:
+    """The name of a worker process, like no other's on any host at any time."""
+    return f"{socket.gethostname()}:{pid}:{mark}"
 
 
 def _announce(ready_fd: int) -> None:

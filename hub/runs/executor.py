@@ -74,6 +74,13 @@ class Executor:
         """There may be something to claim."""
         self._wake.set()
 
+    async def take_over(self, lost: Sequence[str]) -> None:
+        """Make what these workers held claimable, and claim it. They must be dead for certain: not silent, ended."""
+        async with self._store.statements() as db:
+            abandoned = await runs.abandon(db, lost)
+        self._log.info("lost_runs", runs=abandoned)
+        self.wake()
+
     async def run(self) -> None:
         """Claim and execute. Ends by cancellation, which abandons what still runs: its leases are taken over."""
         async with asyncio.TaskGroup() as tasks:

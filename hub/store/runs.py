@@ -79,6 +79,11 @@ _RELEASE = text("""
     WHERE id = CAST(:run AS uuid) AND lease_epoch = :epoch AND status = 'running'
 """)
 
+_ABANDON = text("""
+    UPDATE runs SET lease_until = clock_timestamp()
+    WHERE status = 'running' AND lease_until > clock_timestamp() AND lease_node = ANY(CAST(:nodes AS text[]))
+""")
+
 _PAUSES = "CAST(:pausable AS bool) AND pause_asked AND cancel_reason IS NULL"
 
 # Statements that end a turn are made of these two (`hub.store.closing`).
@@ -218,6 +223,11 @@ async def release(db: Db, lease: Lease, *, clean: bool) -> None:
     """Give the lease back at once, so that another runner need not wait for it to run out. `clean`: everything that
     was shown is recorded."""
     await db.execute(_RELEASE, {"run": lease.run, "epoch": lease.epoch, "clean": clean})
+
+
+async def abandon(db: Db, nodes: Sequence[str]) -> int:
+    """End the leases of workers that are dead, so that nobody need wait for them to run out; how many there were."""
+    return (await db.execute(_ABANDON, {"nodes": list(nodes)})).rowcount
 
 
 async def finish(db: Db, lease: Lease, end: FinishedRun) -> None:

@@ -24,7 +24,7 @@ from hub.process.services import Services
 from hub.process.supervisor import Supervisor
 from hub.telemetry import logs
 
-def polite(listener, on_ready):
+def polite(listener, life, on_ready):
     'Answers every connection with its pid until SIGTERM; dies of `die`.'
     ended = []
     signal.signal(signal.SIGTERM, lambda *_: ended.append(1))
@@ -37,17 +37,17 @@ def polite(listener, on_ready):
             continue
         with connection:
             word = connection.recv(16)
-            connection.sendall(f"{os.getpid()}".encode())
+            connection.sendall((" ".join(life.lost) if word == b"lost" else f"{os.getpid()}").encode())
             if word == b"die":
                 os._exit(3)
 
-def deaf(listener, on_ready):
+def deaf(listener, life, on_ready):
     'Takes no notice of SIGTERM.'
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     on_ready()
     time.sleep(600)
 
-def doomed(listener, on_ready):
+def doomed(listener, life, on_ready):
     'Fails at its start.'
     raise RuntimeError("nothing works")
 
@@ -70,9 +70,12 @@ class Hub:
 
     def ask(self, word: str = "who") -> int:
         """The pid of the worker that answers a new connection."""
+        return int(self.say(word))
+
+    def say(self, word: str) -> str:
         with socket.create_connection(("127.0.0.1", self.port), timeout=10) as connection:
             connection.sendall(word.encode())
-            return int(connection.recv(16))
+            return connection.recv(1024).decode()
 
     def everyone(self, workers: int) -> set[int]:
         """The pids of all workers: the kernel spreads connections by chance."""
@@ -134,6 +137,7 @@ def test_a_dead_worker_is_replaced_and_its_queue_waits_for_the_next() -> None:
         assert second != first
         os.kill(second, signal.SIGKILL)
         assert hub.ask() not in {first, second}
+        assert hub.say("lost").split(":")[1] == str(second), "those before it were taken over by the second"
 
 
 def test_workers_that_keep_dying_end_the_hub() -> None:
