@@ -114,13 +114,18 @@ def masked(opcode: int, payload: bytes) -> bytes:
 
 async def open_wire(url: str, token: str, on_text: Callable[[bytes], None]) -> Wire:
     """Connect to the hub at `url` (http). Raises `OSError` when it refuses, `TimeoutError` after 30 s."""
+    return await upgrade(url, "/v1/ws", ("Sec-WebSocket-Protocol: hub.v1", f"Authorization: Bearer {token}"), on_text)
+
+
+async def upgrade(url: str, path: str, headers: tuple[str, ...], on_text: Callable[[bytes], None]) -> Wire:
+    """Connect to any server at `url` (http). Raises `OSError` when it refuses, `TimeoutError` after 30 s."""
     parts = urlsplit(url)
     key = base64.b64encode(os.urandom(16)).decode()
-    request = (
-        f"GET /v1/ws HTTP/1.1\r\nHost: {parts.netloc}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: hub.v1\r\n"
-        f"Authorization: Bearer {token}\r\n\r\n"
-    ).encode()
+    lines = [
+        f"GET {path} HTTP/1.1", f"Host: {parts.netloc}", "Upgrade: websocket", "Connection: Upgrade",
+        f"Sec-WebSocket-Key: {key}", "Sec-WebSocket-Version: 13", *headers,
+    ]  # fmt: skip
+    request = ("\r\n".join(lines) + "\r\n\r\n").encode()
     loop = asyncio.get_running_loop()
     async with asyncio.timeout(30):
         _, wire = await loop.create_connection(lambda: Wire(request, on_text), parts.hostname or "", parts.port or 80)

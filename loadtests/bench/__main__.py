@@ -12,23 +12,22 @@ Servers that cannot be built here are named and left out. Ends with 1 when the h
 import argparse
 import asyncio
 import contextlib
-import os
 import platform
-import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import uvloop
 
 from hub.embedded.process import package_dir
-from loadtests.bench.contenders import ALL, ROOT, Contender, Hub, Missing, Setting
+from loadtests.bench.contenders import ALL, Contender, Hub, Missing, Setting
 from loadtests.bench.crowd import Crowd
+from loadtests.bench.processes import cpu_s, free_port, machine, process
 from loadtests.bench.publisher import Publisher
 from loadtests.cases import allow_many_files
 from loadtests.cost import Shape
@@ -107,24 +106,7 @@ async def _pass(crowd: Crowd, pids: list[int], publish: Callable[[], Awaitable[i
     )
 
 
-def cpu_s(pids: list[int]) -> float:
-    """Processor seconds of all threads so far, to the nanosecond (Linux)."""
-    total = 0
-    for pid in pids:
-        for task in Path(f"/proc/{pid}/task").iterdir():
-            with contextlib.suppress(OSError):
-                total += int((task / "schedstat").read_text().split()[0])
-    return total / 1e9
-
-
 # ---- servers
-
-
-def free_port() -> int:
-    """A port that nobody listens at now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextlib.asynccontextmanager
@@ -158,21 +140,6 @@ async def running(asked: argparse.Namespace) -> AsyncIterator[dict[Contender, li
         yield {contender: contender.processes(pid) for contender, pid in started.items()}
 
 
-@contextlib.contextmanager
-def process(command: list[str], more: dict[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A process while the context lasts."""
-    with log.open("w") as out:
-        child = subprocess.Popen(command, cwd=ROOT, env={**os.environ, **more}, stdout=out, stderr=out)
-    try:
-        yield child
-    finally:
-        child.terminate()
-        try:
-            child.wait(30)
-        except subprocess.TimeoutExpired:
-            child.kill()
-
-
 # ---- the report
 
 
@@ -203,19 +170,6 @@ def table(shape: Shape, rounds: dict[Contender, list[Round]], asked: argparse.Na
 
 def _median(values: Iterable[float]) -> float:
     return statistics.median(values)
-
-
-def machine() -> str:
-    """What this was measured on."""
-    cpu = next((line.split(":")[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")), "?")
-    memory = next(
-        (int(line.split()[1]) // 1048576 for line in _lines("/proc/meminfo") if line.startswith("MemTotal")), 0
-    )
-    return f"{os.cpu_count()} × {cpu}, {memory} GiB, Linux {platform.release()}, Python {platform.python_version()}"
-
-
-def _lines(path: str) -> list[str]:
-    return Path(path).read_text().splitlines() if Path(path).exists() else []
 
 
 async def run(asked: argparse.Namespace) -> int:

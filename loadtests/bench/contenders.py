@@ -21,7 +21,6 @@ from loadtests.account import Account
 from loadtests.bench.crowd import Place
 
 SERVERS = Path(__file__).resolve().parent / "servers"
-ROOT = SERVERS.parents[2]
 TEXT = "lorem ipsum dolor "
 
 

@@ -1,0 +1,1 @@
+"""Whole agent servers side by side: see the README of the folder above."""
