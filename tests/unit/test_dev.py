@@ -12,9 +12,9 @@ from threading import Thread
 
 import pytest
 
-import dev
+from devtools import environment, places, running, testing
 
-ROOT = Path(dev.__file__).parent
+ROOT = places.ROOT
 
 UV = """#!/bin/sh
 echo "$@" >> {log}
@@ -34,7 +34,7 @@ class Box:
         self.venv = folder / "venv"
         self.log = folder / "uv.log"
         for name, path in (("VENV", ""), ("PYTHON", "bin/python"), ("STATE", "agent-hub.json")):
-            monkeypatch.setattr(dev, name, self.venv / path)
+            monkeypatch.setattr(places, name, self.venv / path)
         monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
         self.answers()
 
@@ -45,9 +45,9 @@ class Box:
 
     def interpreter(self, script: str) -> None:
         """Put a shell script in the place of the interpreter."""
-        dev.PYTHON.unlink()
-        dev.PYTHON.write_text(f"#!/bin/sh\n{script}\n")
-        dev.PYTHON.chmod(0o755)
+        places.PYTHON.unlink()
+        places.PYTHON.write_text(f"#!/bin/sh\n{script}\n")
+        places.PYTHON.chmod(0o755)
 
     def installed(self) -> set[str]:
         """The locks that were asked for since the last look."""
@@ -62,29 +62,29 @@ def box(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Box:
 
 
 def test_an_extra_is_installed_with_what_it_extends_and_once(box: Box) -> None:
-    assert dev.setup("app", extra="langchain") == 0
+    assert environment.setup("app", extra="langchain") == 0
     assert box.installed() == {"app", "model", "langchain"}
-    assert dev.setup("app", extra="langchain") == 0
+    assert environment.setup("app", extra="langchain") == 0
     assert box.installed() == set()
-    assert dev.setup("dev") == 0
+    assert environment.setup("dev") == 0
     assert box.installed() == {"dev"}
 
 
 def test_the_tests_have_every_extra(box: Box) -> None:
-    assert dev.setup("dev") == 0
-    assert dev.setup("app", extra="langchain") == 0
+    assert environment.setup("dev") == 0
+    assert environment.setup("app", extra="langchain") == 0
     assert box.installed() == {"dev", "model"}
 
 
 def test_an_example_that_is_not_there_is_said(capsys: pytest.CaptureFixture[str]) -> None:
-    assert dev.example(["nothing"]) == 1
+    assert running.example(["nothing"]) == 1
     assert "the examples are bot, langgraph and crewai" in capsys.readouterr().err
 
 
 def test_setup_installs_once_and_makes_the_command(box: Box) -> None:
-    assert dev.setup("app") == 0
+    assert environment.setup("app") == 0
     assert box.installed() == {"app", "model"}
-    assert dev.setup("app") == 0
+    assert environment.setup("app") == 0
     assert box.installed() == set()
     box.interpreter('echo "$@"')
     launched = subprocess.run([box.venv / "bin/hub", "serve"], capture_output=True, text=True, check=True)
@@ -93,28 +93,28 @@ def test_setup_installs_once_and_makes_the_command(box: Box) -> None:
 
 
 def test_what_the_tests_need_includes_what_the_hub_needs(box: Box) -> None:
-    assert dev.setup("dev") == 0
+    assert environment.setup("dev") == 0
     assert box.installed() == {"dev", "model"}
-    assert dev.setup("app") == 0
+    assert environment.setup("app") == 0
     assert box.installed() == set()
 
 
 def test_a_changed_lock_is_installed(box: Box) -> None:
-    dev.setup("app")
+    environment.setup("app")
     box.installed()
-    dev.STATE.write_text(json.dumps({**json.loads(dev.STATE.read_text()), "app": "of yesterday"}))
-    assert dev.setup("app") == 0
+    places.STATE.write_text(json.dumps({**json.loads(places.STATE.read_text()), "app": "of yesterday"}))
+    assert environment.setup("app") == 0
     assert box.installed() == {"app"}
 
 
 def test_without_the_model_it_goes_on_and_says_so_loudly(box: Box, capsys: pytest.CaptureFixture[str]) -> None:
     box.answers(model=1)
-    assert dev.setup("app") == 0
+    assert environment.setup("app") == 0
     assert "THE LOCAL MODEL IS NOT INSTALLED" in capsys.readouterr().err
     box.installed()
-    assert dev.setup("app") == 0
+    assert environment.setup("app") == 0
     assert box.installed() == set(), "it is not tried at every start"
-    assert dev.setup("app", again=True) == 0
+    assert environment.setup("app", again=True) == 0
     assert box.installed() == {"model"}
 
 
@@ -122,11 +122,11 @@ def test_without_the_dependencies_it_ends_and_tries_again_next_time(
     box: Box, capsys: pytest.CaptureFixture[str]
 ) -> None:
     box.answers(main=1)
-    assert dev.setup("app") == 1
+    assert environment.setup("app") == 1
     assert "package index" in capsys.readouterr().err
     box.answers()
     box.installed()
-    assert dev.setup("app") == 0
+    assert environment.setup("app") == 0
     assert "app" in box.installed()
 
 
@@ -135,7 +135,7 @@ def test_a_python_that_cannot_make_environments_is_told_what_to_install(
 ) -> None:
     monkeypatch.setenv("PATH", str(box.folder / "empty"))
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
-    assert dev.setup("app") == 1
+    assert environment.setup("app") == 1
     assert "apt-get install python3." in capsys.readouterr().err
 
 
@@ -164,7 +164,7 @@ class Registration(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def registration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, type[Registration]]]:
-    monkeypatch.setattr(dev, "DATA_DIR", tmp_path / "data")
+    monkeypatch.setattr(places, "DATA_DIR", tmp_path / "data")
     monkeypatch.setattr(Registration, "asked", [])
     with HTTPServer(("127.0.0.1", 0), Registration) as server:
         thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
@@ -178,10 +178,10 @@ def test_the_demo_user_keeps_its_password(
     registration: tuple[str, type[Registration]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url, hub = registration
-    first = dev.demo_user(url)
-    assert (dev.DATA_DIR / "demo.json").stat().st_mode & 0o777 == 0o600
+    first = running.demo_user(url)
+    assert (places.DATA_DIR / "demo.json").stat().st_mode & 0o777 == 0o600
     monkeypatch.setattr(hub, "status", 409)
-    assert dev.demo_user(url) == first
+    assert running.demo_user(url) == first
     assert hub.asked[0] == hub.asked[1]
     assert hub.asked[0]["password"] in first
 
@@ -192,19 +192,19 @@ def test_where_nobody_can_register_it_names_the_command(
 ) -> None:
     url, hub = registration
     monkeypatch.setattr(hub, "status", status)
-    assert "hub user create" in dev.demo_user(url)
-    assert not (dev.DATA_DIR / "demo.json").exists()
+    assert "hub user create" in running.demo_user(url)
+    assert not (places.DATA_DIR / "demo.json").exists()
 
 
 def test_run_says_what_is_where_and_ends_as_the_hub_ends(
     box: Box, registration: tuple[str, type[Registration]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     url, _ = registration
-    dev.setup("app")
+    environment.setup("app")
     box.interpreter(f'echo "ready {url}"; exit 7')
     handlers = {sig: signal.getsignal(sig) for sig in (signal.SIGINT, signal.SIGTERM)}
     try:
-        assert dev.run([]) == 7
+        assert running.run([]) == 7
     finally:
         for sig, handler in handlers.items():
             signal.signal(sig, handler)
@@ -240,7 +240,7 @@ class Clients:
         for made in (self.tools, self.lock.parent):
             made.mkdir()
         self.lock.write_text("{}")
-        monkeypatch.setattr(dev, "CLIENTS", self.lock.parent)
+        monkeypatch.setattr(places, "CLIENTS", self.lock.parent)
         monkeypatch.setenv("PATH", f"{self.tools}{os.pathsep}{os.environ['PATH']}")
         monkeypatch.setenv("CI", "false")
         self.answer()
@@ -258,19 +258,19 @@ def clients(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Clients:
 
 
 def test_the_clients_are_counted_and_installed_once_per_lock(clients: Clients) -> None:
-    assert dev.test_clients() == (0, {"passed": 5, "failed": 0, "skipped": 0})
-    assert dev.test_clients()[0] == 0
+    assert testing.test_clients() == (0, {"passed": 5, "failed": 0, "skipped": 0})
+    assert testing.test_clients()[0] == 0
     assert clients.log.read_text() == "ci\n"
     clients.lock.write_text("{ }")
-    assert dev.test_clients()[0] == 0
+    assert testing.test_clients()[0] == 0
     assert clients.log.read_text() == "ci\nci\n"
 
 
 def test_a_client_that_fails_is_a_failure(clients: Clients) -> None:
     clients.answer(failed=1)
-    assert dev.test_clients() == (1, {"passed": 4, "failed": 1, "skipped": 0})
+    assert testing.test_clients() == (1, {"passed": 4, "failed": 1, "skipped": 0})
     clients.answer(check=1)
-    assert dev.test_clients() == (1, {"passed": 5, "failed": 1, "skipped": 0})
+    assert testing.test_clients() == (1, {"passed": 5, "failed": 1, "skipped": 0})
 
 
 @pytest.mark.parametrize("ci", [False, True])
@@ -280,7 +280,7 @@ def test_without_a_fitting_node_the_clients_are_left_out_loudly_and_in_ci_that_f
 ) -> None:
     clients.answer(version=version)
     monkeypatch.setenv("CI", str(ci).lower())
-    assert dev.test_clients() == ((1, {"failed": 1}) if ci else (0, {"skipped": 1}))
+    assert testing.test_clients() == ((1, {"failed": 1}) if ci else (0, {"skipped": 1}))
     said = capsys.readouterr().err
     assert "THE TYPESCRIPT CLIENTS ARE NOT TESTED" in said
     assert "apt-get install nodejs npm" in said
@@ -290,16 +290,16 @@ def test_without_a_fitting_node_the_clients_are_left_out_loudly_and_in_ci_that_f
 def test_the_last_line_of_everything_counts_both(
     box: Box, clients: Clients, capsys: pytest.CaptureFixture[str], code: int
 ) -> None:
-    assert dev.setup("dev") == 0
+    assert environment.setup("dev") == 0
     box.interpreter(
         f"""for word; do case $word in --junitxml=*) echo '{REPORT}' > "${{word#*=}}" ;; esac; done; exit {code}"""
     )
-    assert dev.test([]) == code
+    assert testing.test([]) == code
     assert capsys.readouterr().out.splitlines()[-1] == "tests: 39 passed, 3 failed, 3 skipped"
 
 
 def test_a_suite_without_a_report_has_failed(box: Box, clients: Clients, capsys: pytest.CaptureFixture[str]) -> None:
-    assert dev.setup("dev") == 0
+    assert environment.setup("dev") == 0
     box.interpreter("exit 4")
-    assert dev.test([]) == 4
+    assert testing.test([]) == 4
     assert capsys.readouterr().out.splitlines()[-1] == "tests: 5 passed, 1 failed, 0 skipped"
