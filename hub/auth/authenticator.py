@@ -40,7 +40,7 @@ class Authenticator:
                 grant=claims.grant,
                 home=user.home,
             )
-            if await _ended(db, [principal]):
+            if await ended(db, [principal]):
                 raise Unauthenticated("the access token was revoked")
             return principal
 
@@ -48,7 +48,7 @@ class Authenticator:
         """Who minted this one-time ticket; `origin` is the handshake's own. The ticket is used up."""
         principal = await self._tickets.take(ticket, origin=origin)
         async with self._store.statements() as db:
-            if await _ended(db, [principal]):
+            if await ended(db, [principal]):
                 raise Unauthenticated("the ticket is not valid")
         return principal
 
@@ -61,10 +61,11 @@ class Authenticator:
         if not principals:
             return set()
         async with self._store.statements() as db:
-            return await _ended(db, principals)
+            return await ended(db, principals)
 
 
-async def _ended(db: Db, principals: Collection[Principal]) -> set[str]:
+async def ended(db: Db, principals: Collection[Principal]) -> set[str]:
+    """As `Authenticator.ended`, for who is in a transaction already."""
     versions = await users.auth_versions(db, {p.user for p in principals})
     grants = {p.grant for p in principals if p.grant is not None}
     ended_grants = await refresh_tokens.revoked_families(db, grants) if grants else set()

@@ -12,6 +12,9 @@ COSTLY_ROUTES = frozenset(
     {
         "GET /v1/search",
         "GET /v1/sessions/{id}/transcript",
+        "GET /v1/sessions/{id}/export",
+        "GET /v1/me/export",
+        "GET /v1/admin/users/{id}/export",
         "POST /v1/sessions/{id}/attachments",
         "POST /v1/sessions/{id}/fork",
     }

@@ -1,6 +1,8 @@
-"""uvicorn's HTTP protocol class with deadlines and a cap: a request must arrive whole, soon, with modest headers.
+"""uvicorn's HTTP protocol class with deadlines and a cap: a request must arrive whole, soon, with modest headers, and
+its answer must be read.
 
-uvicorn 0.54 waits for ever for the rest of a request, and keeps header fields without bound.
+uvicorn 0.54 waits for ever for the rest of a request, and for who reads its answer, and keeps header fields without
+bound.
 """
 
 import asyncio
@@ -21,7 +23,9 @@ class HubHttp(HttpToolsProtocol):
 
     headers_s = 10.0
     body_s = 30.0
+    unread_s = 30.0  # that an answer may stand still: each holds a piece of what it is made of
     _deadline: asyncio.TimerHandle | None = None
+    _unread: asyncio.TimerHandle | None = None
     _header_bytes: int | None = 0  # None while no header is awaited
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
@@ -30,7 +34,16 @@ class HubHttp(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._cancel_deadline()
+        self._cancel_unread()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._unread = self.loop.call_later(self.unread_s, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        self._cancel_unread()
+        super().resume_writing()
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
@@ -56,6 +69,7 @@ class HubHttp(HttpToolsProtocol):
         super().on_message_complete()
 
     def handle_websocket_upgrade(self) -> None:
+        self._cancel_unread()
         super().handle_websocket_upgrade()
         self.parser = None  # type: ignore[assignment]  # it and this object hold each other; the connection lives on
 
@@ -72,6 +86,11 @@ class HubHttp(HttpToolsProtocol):
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
+
+    def _cancel_unread(self) -> None:
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
 
     def _refuse(self, status: str) -> None:
         """End the connection; with an answer where no response is under way."""

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 import orjson
 
+from hub.auth.authenticator import ended
 from hub.auth.policy import Action, require_account, require_admin
 from hub.domain.errors import Unauthenticated
 from hub.domain.ids import SessionId, UserId
@@ -12,7 +13,7 @@ from hub.domain.principal import Principal
 from hub.protocol.frames import now
 from hub.sessions.access import reach, session_id
 from hub.sessions.accounting import find_user
-from hub.store import audit, exporting, users
+from hub.store import audit, exporting
 from hub.store.database import Db, Store
 from hub.store.exporting import Lines
 
@@ -83,9 +84,7 @@ async def _framed(noun: str, id_: str, pages: Lines) -> AsyncGenerator[bytes]:
 
 async def _still(db: Db, principal: Principal) -> None:
     """Whoever has lost their credential gets no more. Raises `Unauthenticated`."""
-    user = await users.by_id(db, principal.user)
-    current = principal.scopes is not None or (user is not None and user.auth_version == principal.auth_version)
-    if user is None or user.disabled_at is not None or not current or principal.expires_at <= datetime.now(UTC):
+    if principal.expires_at <= datetime.now(UTC) or await ended(db, [principal]):
         raise Unauthenticated("the credential has ended")
 
 

@@ -3,7 +3,7 @@ with things of their own."""
 
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import asyncpg
 
@@ -20,23 +20,25 @@ MAY_END_IT = ENDS_CREDENTIALS | {
 
 @dataclass(frozen=True)
 class Asker:
-    """A caller. `spares` are credentials of others, one for each route that may be its end."""
+    """A caller. `spares` are credentials of others, one for each route that may be its end; `doomed` are things for
+    routes that end them, if there are any: else they are the same as everywhere."""
 
     token: str | None
     spares: Mapping[str, str]
     things: Mapping[str, str]
+    doomed: Mapping[str, str] = field(default_factory=dict)
 
     def token_for(self, route: str) -> str | None:
         """What to ask this route with; None for nobody."""
         return self.spares.get(route, self.token)
 
-    def ids_for(self, path: str) -> dict[str, str]:
-        """What there is of the asker's for the parameters of a path."""
+    def ids_for(self, route: str) -> dict[str, str]:
+        """What there is of the asker's for the parameters of a route's path."""
+        method, path = route.split(" ")
+        things = {**self.things, **self.doomed} if method == "DELETE" and path.endswith("/{id}") else self.things
         thing = next((thing for prefix, thing in THINGS.items() if path.startswith(prefix)), "")
         names = {"id": thing, "user": "user", "message": "message"}
-        return {
-            name: self.things[what] for name, what in names.items() if f"{{{name}}}" in path and what in self.things
-        }
+        return {name: things[what] for name, what in names.items() if f"{{{name}}}" in path and what in things}
 
 
 @asynccontextmanager

@@ -6,6 +6,7 @@ import asyncio
 import json
 import sys
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,8 @@ async def world(cluster: Cluster, valkey_server: str) -> AsyncIterator[World]:
 async def test_every_answer_is_documented(world: World, who: str, tmp_path: Path, pytestconfig: pytest.Config) -> None:
     seconds = round(60 * pytestconfig.getoption("fuzz_minutes"))
     asker = await asker_of(world, who)
+    if asker.token is not None:
+        asker = replace(asker, doomed=await world.things(who))
     configuration = tmp_path / "schemathesis.toml"
     configuration.write_text(configured(asker, world.document))
     code, told = await schemathesis(
@@ -62,18 +65,18 @@ async def test_every_answer_is_documented(world: World, who: str, tmp_path: Path
 
 def configured(asker: Asker, document: Json) -> str:
     """What Schemathesis is told: the credentials, and the ids there are beside those it makes up."""
+    things = {**asker.things, **{f"doomed_{thing}": id_ for thing, id_ in asker.doomed.items()}}
     lines = [
-        f"[dictionaries.{thing}]\nvalues = {json.dumps([id_, WRONG_IDS['unknown']])}"
-        for thing, id_ in asker.things.items()
+        f"[dictionaries.{thing}]\nvalues = {json.dumps([id_, WRONG_IDS['unknown']])}" for thing, id_ in things.items()
     ]
-    names = {id_: thing for thing, id_ in asker.things.items()}
+    names = {id_: thing for thing, id_ in things.items()}
     for path, operations in document["paths"].items():
-        given = ", ".join(
-            f'"path.{parameter}" = {{ dictionary = "{names[id_]}", probability = 0.8 }}'
-            for parameter, id_ in asker.ids_for(path).items()
-        )
         for method in operations:
             route = f"{method.upper()} {path}"
+            given = ", ".join(
+                f'"path.{parameter}" = {{ dictionary = "{names[id_]}", probability = 0.8 }}'
+                for parameter, id_ in asker.ids_for(route).items()
+            )
             lines.append(f"[[operations]]\ninclude-name = {json.dumps(route)}\nparameters = {{ {given} }}")
             if (token := asker.token_for(route)) is not None:
                 lines.append(f'headers = {{ Authorization = "Bearer {token}" }}')

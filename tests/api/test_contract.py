@@ -87,7 +87,7 @@ class Interview:
         def ask(case: schemathesis.Case[Any]) -> None:
             for who, asker in self.askers.items():
                 if mode is GenerationMode.POSITIVE:
-                    case.path_parameters = {**case.path_parameters, **asker.ids_for(operation.path)}
+                    case.path_parameters = {**case.path_parameters, **asker.ids_for(operation.label)}
                 token = asker.token_for(operation.label)
                 headers = {"Authorization": f"Bearer {token}"} if token else {}
                 response = case.call(base_url=self.url, session=http, headers=headers, timeout=20)

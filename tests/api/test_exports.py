@@ -170,7 +170,8 @@ async def test_only_who_may_gets_it_and_it_is_noted(office: Office) -> None:
     assert json.loads(entry)["address"] == "127.0.0.1"
 
 
-async def test_a_member_who_is_taken_out_gets_no_more(office: Office) -> None:
+@pytest.mark.parametrize("how", ["member", "key", "sign-in"])
+async def test_who_may_no_more_gets_no_more(office: Office, how: str) -> None:
     """The export of a large session is cut off, and the lines do not pretend to be all."""
     name, token = await office.user()
     _, owner_token = await office.user()
@@ -183,17 +184,33 @@ async def test_a_member_who_is_taken_out_gets_no_more(office: Office) -> None:
                SELECT id, n, 'x', now(), to_json(repeat('x', 2000)) FROM grown, generate_series(4, 20002) AS n""",
             session,
         )
+        key = (await rest.post("/v1/api-keys", json={"name": "leaked"})).json()
+        signed_in = await office.door.sign_in(name)
+        reader = office.door.rest({"member": token, "key": key["key"], "sign-in": signed_in}[how])
         got = b""
+
+        async def end() -> None:
+            match how:
+                case "member":
+                    ended = await owner.delete(f"/v1/sessions/{session}/members/{name}")
+                case "key":
+                    ended = await rest.delete(f"/v1/api-keys/{key['id']}")
+                case _:
+                    ins = (await reader.get("/v1/auth/sign-ins")).json()["items"]
+                    (mine,) = [one["id"] for one in ins if one["current"]]
+                    ended = await rest.delete(f"/v1/auth/sign-ins/{mine}")
+            assert ended.is_success, ended.text
 
         async def download() -> None:
             nonlocal got
-            async with rest.stream("GET", f"/v1/sessions/{session}/export") as answer:
+            async with reader.stream("GET", f"/v1/sessions/{session}/export") as answer:
                 async for chunk in answer.aiter_bytes():
                     if not got:
-                        await owner.delete(f"/v1/sessions/{session}/members/{name}")
+                        await end()
                     got += chunk
 
-        with pytest.raises(httpx2.RemoteProtocolError):
-            await download()
+        async with reader:
+            with pytest.raises(httpx2.RemoteProtocolError):
+                await download()
     assert 0 < got.count(b"\n") < 20_000
     assert b'"end"' not in got

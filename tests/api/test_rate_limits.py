@@ -101,7 +101,8 @@ async def test_what_costs_much_is_counted_apart(limited: Limited) -> None:
         session = await open_session(rest)
         path = f"/v1/sessions/{session}/transcript"
         assert [(await rest.get(path)).status_code for _ in range(3)] == [200, 200, 429]
-        assert (await rest.get("/v1/search", params={"q": "x"})).status_code == 429
+        for other in ("/v1/search?q=x", f"/v1/sessions/{session}/export", "/v1/me/export"):
+            assert (await rest.get(other)).status_code == 429
         assert (await rest.get(f"/v1/sessions/{session}")).status_code == 200
 
 

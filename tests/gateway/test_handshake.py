@@ -11,14 +11,18 @@ from hub.gateway.handshake import MAX_HEADER_BYTES, HubHttp
 from hub.protocol.http import BODY_TIME
 from tests.gateway.server import Raw, serving
 
+LARGE_BYTES = 16_777_216
+
 
 class Impatient(HubHttp):
     headers_s = 0.3
     body_s = 0.3
+    unread_s = 1.0
 
 
 async def app(scope: Any, receive: Any, send: Any) -> None:
-    """Reads the whole body and answers with its length; `/stream` answers for a second."""
+    """Reads the whole body and answers with its length; `/stream` answers for a second, `/large` with much more than
+    buffers take, and then with the length, after a while."""
     if scope["type"] == "websocket":
         await receive()
         await send({"type": "websocket.accept"})
@@ -37,6 +41,10 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
         for _ in range(10):
             await send({"type": "http.response.body", "body": b".", "more_body": True})
             await asyncio.sleep(0.1)  # the pace of the stream
+    if scope["path"] == "/large":
+        for _ in range(LARGE_BYTES // 65_536):
+            await send({"type": "http.response.body", "body": bytes(65_536), "more_body": True})
+        await asyncio.sleep(Impatient.unread_s + 0.3)  # nothing is unread meanwhile
     await send({"type": "http.response.body", "body": str(size).encode()})
 
 
@@ -111,6 +119,16 @@ async def test_an_answer_may_take_longer_than_the_request(port: int) -> None:
     assert b"200 OK" in body
     assert body.count(b"\r\n.\r\n") == 10
     await client.leave()
+
+
+async def test_an_answer_that_nobody_reads_is_given_up(port: int) -> None:
+    reading, idle = await Raw.connect(port), await Raw.connect(port)
+    for client in (reading, idle):
+        client.send(b"GET /large HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    assert len(await answer(reading)) > LARGE_BYTES  # it was given up, if at all, before the end of this one
+    assert len(await answer(idle)) < LARGE_BYTES
+    for client in (reading, idle):
+        await client.leave()
 
 
 async def test_an_upgraded_connection_has_no_request_deadline(port: int) -> None:
