@@ -10,24 +10,23 @@ from hub.relay.open_messages import OpenMessage
 
 MAX_HELD = 256  # deltas that wait behind a missing one; more are given up, for a snapshot has them too
 _FIELD = len(TEXT_FIELD)
-MAX_PIECES = 1_024  # then they are joined: many small objects take more memory than the text
 
 
 class OpenStream:
     """`index` is that of the next delta to show. A stream is `lost` while pieces before those held are missing: it
     shows nothing more until they come, or a snapshot with the whole text.
 
-    The text is kept as it is encoded in the frames: it is needed when somebody joins, and not for every token.
+    The text is kept as it is encoded in the frames: it is needed when somebody joins, and not for every token. It grows
+    in place: as a list of pieces each token took new memory, several times its size and out of the cache.
     """
 
     __slots__ = (
         "_before_index",
         "_behind_index",
-        "_field_at",
         "_frames",
         "_held",
-        "_pieces",
         "_session",
+        "_text",
         "index",
         "lost",
         "message",
@@ -40,22 +39,15 @@ class OpenStream:
         self.seq = seq  # of the last durable event before the message
         self.index = 0
         self.lost = False
-        self._pieces: list[bytes] = []
+        self._text = bytearray()
         self._frames: DeltaFrames | None = None
         self._held: dict[int, Frame] = {}
         self._before_index, self._behind_index = envelope.delta_header(session, message, seq)
-        self._field_at = 0  # where the text begins in the payload that is expected next
 
     # ---- the way of nearly every token
 
-    def expect(self, delta: Frame) -> None:
-        """Has `follow` know the delta that comes after this one, which was shown just now."""
-        header = b"%b%d%b" % (self._before_index, self.index, self._behind_index)
-        # As far behind the header as here: until an index grows by a digit.
-        self._field_at = len(header) + delta.data.find(TEXT_FIELD)
-
     def follow(self, payload: bytes) -> bytes | None:
-        """The frame, when this is the payload of exactly the next delta, and built like the one before it: nothing is
+        """The frame, when this is the payload of exactly the next delta of a message whose author is known: nothing is
         new about it but the text. It is part of the text then.
 
         Half of what a token cost in a room was the parsing of what was known already. None is no judgement: the
@@ -63,13 +55,11 @@ class OpenStream:
         """
         # Made anew each time: kept from one token to the next it would have left the processor's cache meanwhile.
         header = b"%b%d%b" % (self._before_index, self.index, self._behind_index)
-        at = self._field_at
-        if not (payload.startswith(header) and payload.startswith(TEXT_FIELD, at) and payload.endswith(b'"}}')):
+        # From the end, where it is near: a token is shorter than what stands before it.
+        at = payload.rfind(TEXT_FIELD)
+        if at < 0 or not (payload.startswith(header) and payload.endswith(b'"}}')):
             return None
-        pieces = self._pieces
-        pieces.append(payload[at + _FIELD : -3])
-        if len(pieces) > MAX_PIECES:
-            self._pieces = [b"".join(pieces)]
+        self._text += payload[at + _FIELD : -3]
         self.index += 1
         return payload[len(header) :]
 
@@ -87,9 +77,7 @@ class OpenStream:
             return False
         text = encoded_text(delta.data)
         self._know_author(delta.data)
-        self._pieces.append(text)
-        if len(self._pieces) > MAX_PIECES:
-            self._pieces = [b"".join(self._pieces)]
+        self._text += text
         self.lost = False
         self.index += delta.n
         return True
@@ -99,7 +87,7 @@ class OpenStream:
         if message.index <= self.index:
             return False
         self.seq, self.index, self.lost = message.seq, message.index, False
-        self._pieces = [orjson.dumps(message.text)[1:-1]]
+        self._text = bytearray(orjson.dumps(message.text)[1:-1])
         author = message.author
         self._frames = DeltaFrames(
             self._session, message.run, message.message, message.turn, author.name, author.display_name
@@ -112,7 +100,7 @@ class OpenStream:
             return False
         text = encoded_text(frame)
         self._know_author(frame)
-        self._pieces = [text]
+        self._text = bytearray(text)
         self.index, self.lost = index, False
         return True
 
@@ -127,7 +115,7 @@ class OpenStream:
         if self.index == 0:
             return None
         assert self._frames is not None, "some frame has told who writes"
-        return Frame(self._frames.snapshot_of(self.index, self._pieces))
+        return Frame(self._frames.snapshot_of(self.index, bytes(self._text)))
 
     def _hold(self, delta: Frame) -> None:
         self.lost = True

@@ -82,24 +82,27 @@ class Outbox:
 
     __slots__ = (
         "_blocked",
+        "_direct",
         "_items",
         "_loop",
         "_max_bytes",
         "_merging",
         "_overflow",
+        "_rooms",
         "_scheduled",
         "_transport",
         "_waiting",
         "closed",
         "pending_bytes",
-        "rooms",
     )
 
     def __init__(self, transport: Writer, overflow: Callable[[], None], *, max_bytes: int) -> None:
         self.closed = False
         self.pending_bytes = 0  # not handed to the transport yet
-        self.rooms = 0  # that put into it
+        self._rooms = 0  # that put into it
         self._transport = transport
+        # The transport, while `pass_on` may write to it: this alone is looked at for most tokens.
+        self._direct: Writer | None = None
         self._overflow = overflow
         self._max_bytes = max_bytes
         self._loop = asyncio.get_running_loop()
@@ -109,6 +112,16 @@ class Outbox:
         self._blocked = False
         self._scheduled = False
 
+    def enter(self) -> None:
+        """One more room puts into it."""
+        self._rooms += 1
+        self._aim()
+
+    def leave(self) -> None:
+        """One room less."""
+        self._rooms -= 1
+        self._aim()
+
     def put(self, frame: Frame) -> None:
         """Send `frame` after everything put before. Never blocks; does nothing when the outbox is closed."""
         if self.closed:
@@ -117,6 +130,7 @@ class Outbox:
             self.flush()
         if self._items is None:
             self._items = deque()
+            self._direct = None
         if self._blocked:
             self._collect(self._items, frame)
             return
@@ -129,10 +143,15 @@ class Outbox:
     def pass_on(self, wire: bytes) -> bool:
         """Send a finished WebSocket frame that is shared with others; False when something is pending or may come from
         elsewhere in this pass of the loop: what is in it is to be put then, and travels with the rest."""
-        if self._items is not None or self._blocked or self.rooms != 1:
+        direct = self._direct
+        if direct is None:
             return False
-        self._transport.write(wire)
+        direct.write(wire)
         return True
+
+    def _aim(self) -> None:
+        free = self._items is None and not self._blocked and self._rooms == 1
+        self._direct = self._transport if free else None
 
     def flush(self) -> None:
         """Write what is pending, as far as the transport takes it now."""
@@ -148,6 +167,7 @@ class Outbox:
             self._merging = None
         if not self._items:
             self._items = None
+            self._aim()
         if self.pending_bytes <= SOFT_BYTES:
             self._wake()
 
@@ -164,6 +184,7 @@ class Outbox:
     def hold(self) -> None:
         """The transport takes no more for now, or never again."""
         self._blocked = True
+        self._direct = None
 
     def resume(self) -> None:
         """The transport takes more."""
@@ -186,7 +207,7 @@ class Outbox:
     def close(self) -> None:
         """Drop what is pending and take nothing more."""
         self.closed = self._blocked = True
-        self._items = self._merging = None
+        self._items = self._merging = self._direct = None
         self.pending_bytes = 0
         self._wake()
 

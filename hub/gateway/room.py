@@ -39,7 +39,6 @@ class Room:
 
     __slots__ = (
         "_batch",
-        "_batch_index",
         "_batch_stream",
         "_check_log",
         "_early",
@@ -47,6 +46,7 @@ class Room:
         "_followers",
         "_on_batch",
         "_on_need",
+        "_only",
         "_ring",
         "_ring_bytes",
         "_stash",
@@ -72,16 +72,16 @@ class Room:
         self.rejected = 0  # payloads that were no envelopes, or held no frame
         self.misrouted = 0  # envelopes of other sessions
         self._on_need = on_need
-        self._on_batch = on_batch
-        # Shown, and not passed on yet: deltas of one message, from `_batch_index` on.
+        self._on_batch = on_batch or Room.pass_on
+        # Shown, and not passed on yet: the last deltas of one message.
         self._batch: list[bytes] | None = None
-        self._batch_index = 0
         self._batch_stream: OpenStream | None = None
         self._target = 0  # the log is known to reach up to here
         self._check_log = False  # it may reach further
         self._followers: tuple[
             Outbox, ...
         ] = ()  # replaced, not changed: an outbox that overflows leaves while it is used
+        self._only: Outbox | None = None  # the follower, when there is one
         self._ring: deque[tuple[int, Frame]] = deque()  # the last frames up to `last_seq`, without a hole
         self._ring_bytes = 0
         self._stash: dict[int, tuple[str, Frame]] = {}
@@ -100,14 +100,18 @@ class Room:
         for stream in self._streams.values():
             if (snapshot := stream.snapshot()) is not None:
                 outbox.put(snapshot)
-        self._followers = (*self._followers, outbox)
-        outbox.rooms += 1
+        self._follow((*self._followers, outbox))
+        outbox.enter()
 
     def detach(self, outbox: Outbox) -> None:
         """No more for `outbox`. May be called for one that is not attached."""
         if outbox in self._followers:
-            self._followers = tuple(other for other in self._followers if other is not outbox)
-            outbox.rooms -= 1
+            self._follow(tuple(other for other in self._followers if other is not outbox))
+            outbox.leave()
+
+    def _follow(self, followers: tuple[Outbox, ...]) -> None:
+        self._followers = followers
+        self._only = followers[0] if len(followers) == 1 else None
 
     def recent(self, after: int) -> list[Frame] | None:
         """The frames after event `after` up to `last_seq`, or None when they are not at hand any more."""
@@ -125,13 +129,8 @@ class Room:
             batch = self._batch
             if not batch:
                 self._batch = [frame]
-                self._batch_index = writing.index - 1
                 self._batch_stream = writing
-                on_batch = self._on_batch
-                if on_batch is not None:
-                    on_batch(self)
-                else:
-                    self.pass_on()
+                self._on_batch(self)
             else:
                 batch.append(frame)
                 if len(batch) >= BATCH_FRAMES:
@@ -155,11 +154,15 @@ class Room:
         self._batch = None
         wire = batch[0] if len(batch) == 1 else b"\n".join(batch)
         wire = text_frame(wire) if len(batch) == 1 or len(wire) < BATCH_BYTES else b""
+        only = self._only
+        if only is not None and wire and only.pass_on(wire):
+            return batch[0]
         frames: list[Frame] | None = None
         for outbox in self._followers:
             if not (wire and outbox.pass_on(wire)):
                 if frames is None:
-                    frames = [Frame(data, stream.message, at) for at, data in enumerate(batch, self._batch_index)]
+                    first = stream.index - len(batch)
+                    frames = [Frame(data, stream.message, at) for at, data in enumerate(batch, first)]
                 for frame in frames:
                     outbox.put(frame)
         return batch[0]
@@ -221,6 +224,7 @@ class Room:
 
     def restore(self, messages: Iterable[OpenMessage]) -> None:
         """Open messages as Redis keeps them: whoever misses something of them gets the whole text."""
+        self.pass_on()
         for message in messages:
             if self._is_over(message.message, message.seq):
                 continue
@@ -309,6 +313,7 @@ class Room:
     def _delta(self, item: Envelope) -> None:
         if self._is_over(item.message, item.seq):
             return
+        self.pass_on()  # while the index of its stream tells which they are
         stream = self._stream(item.message, item.seq)
         frame = Frame(item.frame, item.message, item.index, item.n)
         was_lost = stream.lost
@@ -317,8 +322,6 @@ class Room:
             if was_lost:
                 self._show_held(stream)
             self._writing = stream if not stream.lost else None
-            if self._writing is not None:
-                stream.expect(frame)
         elif stream.lost:
             self._writing = None
             self._need_text()
@@ -326,6 +329,7 @@ class Room:
     def _snapshot(self, item: Envelope) -> None:
         if self._is_over(item.message, item.seq):
             return
+        self.pass_on()
         stream = self._stream(item.message, item.seq)
         if not item.frame:
             if item.index > stream.index:

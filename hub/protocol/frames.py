@@ -4,7 +4,6 @@ A server frame on the wire holds one or more of these objects, joined by a newli
 """
 
 import time
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -110,10 +109,10 @@ class DeltaFrames:
         """`message.snapshot` with the whole text so far; the next delta is `index`."""
         return self._frame(b'{"type":"message.snapshot"' + self._about, index, text, ms)
 
-    def snapshot_of(self, index: int, texts: Iterable[bytes]) -> bytes:
-        """`snapshot` of a text whose pieces are encoded already, as `encoded_text` gives them."""
+    def snapshot_of(self, index: int, text: bytes) -> bytes:
+        """`snapshot` of a text that is encoded already, as `encoded_text` gives it."""
         head = b'{"type":"message.snapshot"' + self._about
-        return b'%b%b%b%d,"text":"%b"}}' % (head, _stamp(now_ms()), self._data, index, b"".join(texts))
+        return b'%b%b%b%d,"text":"%b"}}' % (head, _stamp(now_ms()), self._data, index, text)
 
     def _frame(self, head: bytes, index: int, text: str, ms: int | None) -> bytes:
         stamp = _stamp(now_ms() if ms is None else ms)

@@ -13,6 +13,7 @@ between the workers has mixed up its connections.
 
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 
 import orjson
 
@@ -64,7 +65,12 @@ def delta(session: SessionId, message: str, index: int, seq: int, frame: bytes) 
 def delta_header(session: SessionId, message: str, seq: int) -> tuple[bytes, bytes]:
     """What stands before and after the index in front of the frames of a message: a room knows by them the one that it
     waits for."""
-    return f"{session} D {message} ".encode(), f" 1 {seq}\n".encode()
+    return f"{session} D {message} ".encode(), _behind_index(seq)
+
+
+@lru_cache(maxsize=1_024)  # rooms hold them, and many are equal: one object of all is in the cache
+def _behind_index(seq: int) -> bytes:
+    return b" 1 %d\n" % seq
 
 
 def snapshot(session: SessionId, message: str, index: int, seq: int, frame: bytes) -> bytes:

@@ -182,18 +182,21 @@ class Subscriber:
 
     def _received(self, replies: Callable[[], Reply]) -> None:
         receiver = self._receivers.get
+        count = messages = 0
         while (reply := replies()) is not False:
-            self._replies += 1
+            count += 1
             if not isinstance(reply, list) or len(reply) != 3:
                 continue
             kind, channel, value = reply
             if kind == b"message":
-                self._messages += 1
+                messages += 1
                 listener = receiver(channel)
                 if listener is not None:
                     listener.receive(value)
             elif kind == b"subscribe" and (entry := self._channels.get(channel)) is not None:
                 self._confirmed(entry)
+        self._replies += count
+        self._messages += messages
 
     def _confirmed(self, entry: _Channel) -> None:
         self.gaps += entry.confirmed.done()

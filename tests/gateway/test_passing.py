@@ -6,6 +6,7 @@ import time
 from hub.gateway.passing import MIN_PAUSE_S, Passing
 from hub.gateway.room import Room
 from tests.gateway.room_world import Client, Message, World
+from tests.gateway.server import eventually
 
 SLOW_S = 3 * MIN_PAUSE_S  # that a write takes, as one to a large audience does
 
@@ -28,9 +29,7 @@ def _read(one: World, passing: Passing, message: Message, count: int = 1) -> Non
 
 
 async def _shown(client: Client, message: Message) -> None:
-    async with asyncio.timeout(10):
-        while client.texts.get(message.id) != message.text(len(message.pieces)):  # noqa: ASYNC110
-            await asyncio.sleep(0.001)
+    await eventually(lambda: client.texts.get(message.id) == message.text(len(message.pieces)))
 
 
 async def _world(tasks: asyncio.TaskGroup) -> tuple[World, Passing, _SlowClient, Message]:
