@@ -1,8 +1,12 @@
 """What a token costs: processor time per token that a watcher got, over all processes of a hub on this machine.
 
     python -m loadtests.cost --url http://127.0.0.1:8000 --shapes 500x1,1x500 --rate 20
+    python -m loadtests.cost --url http://127.0.0.1:8000 --shapes 1x1,20x1 --team scripted-autogen --talk 20x1000
 
 A shape is sessions × watchers of each. Several shapes are measured in turn, round by round; the medians are shown.
+With `--talk MESSAGESxTOKENS` the agents speak as fast as they can: in each session, all at once, one run of so many
+messages, by its agents in turn, of so many tokens each (`t<message>.<token> `, 5 to 9 bytes). Then all is counted from
+the `message.send` until a moment after the end of the last run: writing the log and the checkpoints, too.
 Processor time is steadier than the clock on a machine that others use, too; compare only what one run has measured.
 Times are those between a token's `ts` and its arrival, and between a `message.send` and its ok, as a client sees them.
 """
@@ -23,6 +27,8 @@ from loadtests.measure import Lateness, cpu_by_role, milliseconds, worker_pid
 from loadtests.watcher import Watcher
 
 SETTLE_S = 2.0  # after the last session has begun
+REST_S = 0.5  # before and after a talk: what is put down after its end belongs to it
+TALK_S = 300.0  # at most
 
 
 @dataclass(frozen=True)
@@ -39,6 +45,19 @@ class Shape:
 
     def __str__(self) -> str:
         return f"{self.sessions} sessions × {self.watchers} watchers"
+
+
+@dataclass(frozen=True)
+class Talk:
+    """A run at full speed: so many messages of so many tokens."""
+
+    messages: int
+    tokens: int
+
+    @classmethod
+    def parse(cls, text: str) -> "Talk":
+        messages, _, tokens = text.partition("x")
+        return cls(int(messages), int(tokens))
 
 
 @dataclass
@@ -63,42 +82,98 @@ async def measure(url: str, account: Account, shape: Shape, asked: argparse.Name
         await cases.gently(
             [w.join(name) for group, name in zip(groups, names, strict=True) for w in group[1:]], at_once=50
         )
-        ramp = min(asked.ramp, shape.sessions / 10)
-        text = script(int(asked.rate * (ramp + SETTLE_S + asked.seconds + 1)), asked.rate)
-        begun = [
-            tasks.create_task(cases.say_later(group[0], name, text, ramp * i / shape.sessions))
-            for i, (group, name) in enumerate(zip(groups, names, strict=True))
-        ]
-        runs = await asyncio.gather(*begun)
-        await asyncio.sleep(SETTLE_S)
-        pids = {pid for w in watchers if (pid := worker_pid(w.hello["node"])) is not None}
-        for watcher in watchers:
-            watcher.judge.lags.clear()
         lateness = tasks.create_task(late.run())
-        tokens, deltas, cpu, at = (
-            _tokens(watchers),
-            _deltas(watchers),
-            cpu_by_role(pids),
-            asyncio.get_running_loop().time(),
-        )
-        await asyncio.sleep(asked.seconds)
-        spent, seconds = cpu_by_role(pids), asyncio.get_running_loop().time() - at
-        tokens, deltas = _tokens(watchers) - tokens, _deltas(watchers) - deltas
-        lags = [lag for watcher in watchers for lag in watcher.judge.lags]
+        crowd = _Crowd(watchers, groups, names)
+        if asked.talk is None:
+            used = await _paced(crowd, asked, tasks)
+        else:
+            used = await _talked(crowd, asked.talk)
         lateness.cancel()
-        ends = await asyncio.gather(
-            *(w.finished(run, asked.seconds + 60) for group, run in zip(groups, runs, strict=True) for w in group)
-        )
-        wrong = cases.wrong(watchers) | ({"did not see the end": ends.count(False)} if not all(ends) else {})
     return Round(
-        us={name: (spent[name] - before) / max(tokens, 1) * 1e6 for name, before in cpu.items() if name in spent},
-        per_second=tokens / seconds,
-        lag=milliseconds(lags),
+        us={name: (used.after[name] - cpu) / max(used.tokens, 1) * 1e6 for name, cpu in used.before.items()},
+        per_second=used.tokens / used.seconds,
+        lag=milliseconds(used.lags),
         ack=milliseconds([ack for watcher in watchers for ack in watcher.acks]),
         late=milliseconds(late.samples),
-        deltas_per_token=deltas / max(tokens, 1),
-        wrong=wrong,
+        deltas_per_token=used.deltas / max(used.tokens, 1),
+        wrong=used.wrong,
     )
+
+
+@dataclass
+class _Crowd:
+    """Everybody who watches; by session, whose first one speaks; the sessions."""
+
+    watchers: list[Watcher]
+    groups: list[list[Watcher]]
+    names: list[str]
+
+    def pids(self) -> set[int]:
+        """The workers they are connected to."""
+        return {pid for w in self.watchers if (pid := worker_pid(w.hello["node"])) is not None}
+
+    def say(self, text: str, ramp_s: float, tasks: asyncio.TaskGroup) -> list[asyncio.Task[str]]:
+        """Say it in each session, within so many seconds; the runs."""
+        gap_s = ramp_s / len(self.names)
+        return [
+            tasks.create_task(cases.say_later(group[0], name, text, gap_s * i))
+            for i, (group, name) in enumerate(zip(self.groups, self.names, strict=True))
+        ]
+
+    async def ends(self, runs: list[str], timeout_s: float) -> dict[str, int]:
+        """What was wrong when all have seen the end of the run of their session."""
+        seen = await asyncio.gather(
+            *(w.finished(run, timeout_s) for group, run in zip(self.groups, runs, strict=True) for w in group)
+        )
+        return cases.wrong(self.watchers) | ({"did not see the end": seen.count(False)} if not all(seen) else {})
+
+
+@dataclass
+class _Used:
+    """Processor seconds before and after, by role, and what came in between."""
+
+    before: dict[str, float]
+    after: dict[str, float]
+    seconds: float
+    tokens: int
+    deltas: int
+    lags: list[float]
+    wrong: dict[str, int]
+
+
+async def _paced(crowd: _Crowd, asked: argparse.Namespace, tasks: asyncio.TaskGroup) -> _Used:
+    """A window of time within runs that go on at their rate."""
+    ramp, loop = min(asked.ramp, len(crowd.names) / 10), asyncio.get_running_loop()
+    text = script(int(asked.rate * (ramp + SETTLE_S + asked.seconds + 1)), asked.rate)
+    runs = await asyncio.gather(*crowd.say(text, ramp, tasks))
+    await asyncio.sleep(SETTLE_S)
+    for watcher in crowd.watchers:
+        watcher.judge.lags.clear()
+    tokens, deltas, pids, at = _tokens(crowd.watchers), _deltas(crowd.watchers), crowd.pids(), loop.time()
+    before = cpu_by_role(pids)
+    await asyncio.sleep(asked.seconds)
+    after, seconds = cpu_by_role(pids), loop.time() - at
+    tokens, deltas = _tokens(crowd.watchers) - tokens, _deltas(crowd.watchers) - deltas
+    lags = [lag for watcher in crowd.watchers for lag in watcher.judge.lags]
+    return _Used(before, after, seconds, tokens, deltas, lags, await crowd.ends(runs, asked.seconds + 60))
+
+
+async def _talked(crowd: _Crowd, talk: Talk) -> _Used:
+    """Whole runs, as fast as they can be."""
+    await asyncio.sleep(REST_S)
+    loop, pids = asyncio.get_running_loop(), crowd.pids()
+    before, at = cpu_by_role(pids), loop.time()
+    async with asyncio.TaskGroup() as tasks:
+        said = crowd.say(script(talk.tokens, 0, talk.messages), 0, tasks)
+    wrong = await crowd.ends([task.result() for task in said], TALK_S)
+    seconds = loop.time() - at
+    await asyncio.sleep(REST_S)
+    after = cpu_by_role(pids)
+    tokens, deltas = _tokens(crowd.watchers), _deltas(crowd.watchers)
+    lost = len(crowd.watchers) * talk.messages * talk.tokens - tokens
+    wrong |= {"tokens not shown": lost} if lost else {}
+    lags = [lag for watcher in crowd.watchers for lag in watcher.judge.lags]
+    return _Used(before, after, seconds, tokens, deltas, lags, wrong)
 
 
 def _tokens(watchers: list[Watcher]) -> int:
@@ -155,6 +230,9 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=3, help="of each shape (3)")
     parser.add_argument("--ramp", type=float, default=10, help="seconds within which the sessions begin, at most (10)")
     parser.add_argument("--team", default="scripted", help="a scripted team (scripted)")
+    parser.add_argument(
+        "--talk", type=Talk.parse, help="whole runs at full speed: messages x tokens of each; --rate is not used then"
+    )
     cases.allow_many_files()
     return 0 if uvloop.run(run(parser.parse_args())) else 1
 
