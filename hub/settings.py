@@ -85,6 +85,7 @@ class Settings(BaseSettings):
     costly_requests_per_minute: Annotated[int, Field(ge=1)] = 6_000
     costly_request_burst: Annotated[int, Field(ge=1)] = 1_000
     sessions_per_user: Annotated[int, Field(ge=1)] = 20_000
+    api_keys_per_user: Annotated[int, Field(ge=1)] = 10_000
     sessions_per_organisation: Annotated[int | None, Field(ge=1)] = None
     runs_per_user: Annotated[int, Field(ge=1)] = 5_000
     runs_per_organisation: Annotated[int | None, Field(ge=1)] = None

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from hub.auth.policy import DEFAULT_SCOPES, Scope, require_account
-from hub.domain.errors import BadRequest, Forbidden, NotFound, Unauthenticated
+from hub.domain.errors import BadRequest, Conflict, Forbidden, NotFound, Unauthenticated
 from hub.domain.ids import UserId, new_id, parse_id
 from hub.domain.principal import Principal
-from hub.store import api_keys, audit, users
+from hub.store import api_keys, audit, caps, users
 from hub.store.api_keys import StoredApiKey
 from hub.store.database import Db, Store
 
@@ -38,10 +38,14 @@ class NewApiKey:
 
 
 class ApiKeys:
-    """Makes, lists, revokes and checks API keys. `announce` is told whose key was ended, as in `Accounts`."""
+    """Makes, lists, revokes and checks API keys. Whoever has `per_user` keys makes no more. `announce` is told whose
+    key was ended, as in `Accounts`."""
 
-    def __init__(self, store: Store, *, announce: Callable[[UserId], None] | None = None) -> None:
+    def __init__(
+        self, store: Store, *, per_user: int = 10_000, announce: Callable[[UserId], None] | None = None
+    ) -> None:
         self._store = store
+        self._per_user = per_user
         self._announce = announce
 
     async def create(
@@ -53,7 +57,8 @@ class ApiKeys:
         expires_at: datetime | None = None,
         address: str | None = None,
     ) -> NewApiKey:
-        """A key of the caller's own. Raises `Forbidden` for a caller whose own key has no `admin`, or fewer scopes."""
+        """A key of the caller's own. Raises `Forbidden` for a caller whose own key has no `admin`, or fewer scopes,
+        and `Conflict` when they have too many keys that neither have ended nor are revoked."""
         require_account(principal)
         wanted = _known_scopes(scopes)
         if principal.scopes is not None and not principal.scopes.issuperset(wanted):
@@ -141,6 +146,10 @@ class ApiKeys:
             # Who is just being signed out everywhere must not come back by a key made in the same moment.
             if maker is not None and (owner is None or owner.auth_version != maker.auth_version):
                 raise Unauthenticated("the credential has ended")
+            if maker is not None:
+                await caps.lock(db, "keys", user)
+                if await caps.keys_of_user(db, user, most=self._per_user) >= self._per_user:
+                    raise Conflict("you have too many API keys: revoke one first", details={"limit": self._per_user})
             await api_keys.create(
                 db, id=id_, user=user, name=name, secret_hash=_hash(secret), scopes=list(scopes), expires_at=ends
             )

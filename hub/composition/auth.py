@@ -37,7 +37,7 @@ class AuthParts:
         self._passwords = Passwords(memory_kib=settings.password_memory_kib)
         self._provider: Provider | None = None
         self.key_set = key_set(keys)
-        self.api_keys = ApiKeys(store, announce=announce)
+        self.api_keys = ApiKeys(store, per_user=settings.api_keys_per_user, announce=announce)
         self.sign_ins = SignIns(store, announce=announce)
         self.administration = Administration(store, announce=announce)
         self.tickets = Tickets(TicketStore(relay.redis))

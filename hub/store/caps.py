@@ -31,8 +31,16 @@ _SESSIONS = text("""
         SELECT FROM sessions WHERE org_id = CAST(:org AS uuid) AND deleted_at IS NULL LIMIT CAST(:most AS int)) AS few
 """)
 
+_KEYS = text("""
+    SELECT count(*) FROM (
+        SELECT FROM api_keys
+        WHERE user_id = CAST(:user AS uuid) AND revoked_at IS NULL
+          AND (expires_at IS NULL OR expires_at > clock_timestamp())
+        LIMIT CAST(:most AS int)) AS few
+""")
 
-async def lock(db: Db, what: Literal["sessions", "runs"], whose: UserId | OrganisationId) -> None:
+
+async def lock(db: Db, what: Literal["sessions", "runs", "keys"], whose: UserId | OrganisationId) -> None:
     """Keep others from counting these until the end of the transaction. After the session's lock, if there is one; a
     user's before an organisation's."""
     await db.execute(_LOCK, {"what": what, "whose": whose})
@@ -53,4 +61,10 @@ async def runs_of_organisation(db: Db, org: OrganisationId, *, most: int) -> int
 async def sessions_of_organisation(db: Db, org: OrganisationId, *, most: int) -> int:
     """The organisation's sessions that are not deleted, counted up to `most`."""
     found: int = (await db.execute(_SESSIONS, {"org": org, "most": most})).scalar_one()
+    return found
+
+
+async def keys_of_user(db: Db, user: UserId, *, most: int) -> int:
+    """The user's API keys that work, counted up to `most`."""
+    found: int = (await db.execute(_KEYS, {"user": user, "most": most})).scalar_one()
     return found

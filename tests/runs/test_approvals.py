@@ -94,6 +94,20 @@ async def test_arguments_that_have_changed_are_not_used(bank: Door, bank_store: 
         assert returned["result"].startswith("This call was not made")
 
 
+async def test_a_tool_that_the_agent_may_not_have_is_not_called_whatever_was_approved(
+    bank: Door, bank_store: Store
+) -> None:
+    async with room(bank) as (session, people):
+        ada = people["ada"]
+        sent, request = await asked(ada, session, script("pay", "large"))
+        async with bank_store.transaction() as db:
+            await db.connection.execute("UPDATE tool_calls SET tool = 'counter' WHERE session_id = $1", session)
+        await answer(ada, request, decision="approve")
+        frames = await finish(ada, sent["run"])
+        (returned,) = [f["data"] for f in frames if f["type"] == "tool.returned"]
+        assert (returned["is_error"], returned["result"]) == (True, "there is no tool 'counter'")
+
+
 async def test_an_answer_can_be_bound_to_the_arguments(bank: Door) -> None:
     async with room(bank) as (session, people):
         ada = people["ada"]

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import text
 
 from hub.auth.accounts import Accounts, TokenPair, create_account
-from hub.auth.api_keys import ApiKeys
+from hub.auth.api_keys import ApiKeys, NewApiKey
 from hub.auth.attempts import PAIR_BURST, Attempts
 from hub.auth.authenticator import Authenticator
 from hub.auth.keys import secret_key
@@ -291,6 +291,24 @@ async def test_signing_out_ends_that_sign_in_only(auth: Auth, which: str) -> Non
 async def test_revoking_what_is_unknown_is_no_error(auth: Auth) -> None:
     await auth.accounts.revoke("unknown", address=HERE)
     assert auth.announced == []
+
+
+async def test_somebody_has_so_many_keys_however_many_are_made_at_once(auth: Auth, store: Store) -> None:
+    ann = await auth.authenticator.bearer((await auth.user()).access_token)
+    keys = ApiKeys(store, per_user=2)
+    await keys.create(ann, name="ended")
+    async with store.transaction() as db:
+        await db.execute(text("UPDATE api_keys SET expires_at = clock_timestamp()"))
+    made = await asyncio.gather(*(keys.create(ann, name="bot") for _ in range(6)), return_exceptions=True)
+    got = [one for one in made if isinstance(one, NewApiKey)]
+    assert len(got) == 2
+    assert {str(one) for one in made if not isinstance(one, NewApiKey)} == {
+        "you have too many API keys: revoke one first"
+    }
+    assert await keys.create_for(ann.user, name="by the operator")
+    for one in got:
+        await keys.revoke(ann, one.id)
+    assert await keys.create(ann, name="bot")
 
 
 # ---- another password, and signing out

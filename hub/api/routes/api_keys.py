@@ -92,7 +92,7 @@ def key_item(key: StoredApiKey) -> KeyItem:
 def router() -> APIRouter:
     """`/v1/api-keys`."""
     routes = APIRouter(prefix="/v1/api-keys", tags=["identity"])
-    routes.add_api_route("", create, methods=["POST"], status_code=201, responses=problems(400, 401, 403, 413))
+    routes.add_api_route("", create, methods=["POST"], status_code=201, responses=problems(400, 401, 403, 409, 413))
     routes.add_api_route("", page, methods=["GET"], responses=problems(400, 401, 403))
     routes.add_api_route("/{id}", revoke, methods=["DELETE"], status_code=204, responses=problems(401, 403, 404))
     return routes
