@@ -117,6 +117,15 @@ class Naive(Contender):
         return _uvicorn("loadtests.bench.servers.naive:app", self.port)
 
 
+class Broadcast(Contender):
+    """The `websockets` library and what it has for the same to many."""
+
+    name = "websockets.broadcast"
+
+    def command(self) -> list[str]:
+        return [sys.executable, str(SERVERS / "broadcast.py"), str(self.port)]
+
+
 class PythonSocketIO(Contender):
     """python-socketio with its Redis manager."""
 
@@ -265,4 +274,4 @@ def _socket_io_places(sessions: int, watchers: int) -> list[Place]:
     ]
 
 
-ALL: tuple[type[Contender], ...] = (Hub, Limit, NodeWs, SocketIO, Naive, PythonSocketIO)
+ALL: tuple[type[Contender], ...] = (Hub, Limit, NodeWs, SocketIO, Broadcast, Naive, PythonSocketIO)
