@@ -35,11 +35,6 @@ class Attachment:
     sha256: bytes
     created_at: datetime
 
-    @property
-    def is_image(self) -> bool:
-        """Whether models that see can be shown it."""
-        return self.media_type in IMAGES
-
 
 def media_type_of(beginning: bytes, declared: str | None) -> str:
     """The kind of content that begins with these bytes. What the sender has declared must be

@@ -80,10 +80,3 @@ class Member:
     user: UserId
     name: str
     role: Role
-
-
-class PresenceStatus(StrEnum):
-    ACTIVE = "active"
-    IDLE = "idle"
-    TYPING = "typing"
-    OFFLINE = "offline"

@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from hub.engine.mcp.server import McpServer
     from hub.engine.models.probing import Probe
 
-DEFAULT_TEAM = "duo"
-
 
 class Catalog:
     """Teams by name and the engine of each; one per worker, to be closed at its end.

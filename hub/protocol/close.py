@@ -19,8 +19,3 @@ class Close(IntEnum):
     NOT_AUTHENTICATED = 4501
     REVOKED = 4503
     BAD_VERSION = 4510
-
-    @property
-    def may_reconnect(self) -> bool:
-        """Whether a client may come back, at once or after doing what the code says."""
-        return self in (Close.GOING_AWAY, Close.RESTARTING) or 4000 <= self < 4500

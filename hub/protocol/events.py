@@ -6,8 +6,6 @@ Unknown fields and unknown event types are to be ignored by clients.
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import Field, TypeAdapter
-
 from hub.protocol import durable, live
 from hub.protocol.pieces import Optional, Wire
 
@@ -215,5 +213,3 @@ AnyLiveEvent = (
     | TurnWithdrawn
 )
 AnyEvent = AnyDurableEvent | AnyLiveEvent
-
-EVENT: TypeAdapter[AnyEvent] = TypeAdapter(Annotated[AnyEvent, Field(discriminator="type")])

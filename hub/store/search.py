@@ -9,7 +9,7 @@ from hub.domain.ids import MessageId, SessionId, UserId
 from hub.store import pages
 from hub.store.database import Db
 from hub.store.messages import author_of
-from hub.store.tables import WORDS
+from hub.store.tables.sessions import WORDS
 
 SNIPPET = 200  # characters
 BEFORE = 60  # of them before the first word that is found

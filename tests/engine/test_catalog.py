@@ -9,7 +9,7 @@ import pytest
 
 from hub.domain.ids import OrganisationId, new_id
 from hub.domain.team import ImportedTeam
-from hub.engine.catalog import DEFAULT_TEAM, Catalog
+from hub.engine.catalog import Catalog
 from hub.engine.models.registry import Models, ScriptedModel, local_model, openai_model
 from hub.engine.teams.files import all_teams
 from hub.engine.teams.rules import Names
@@ -37,7 +37,6 @@ NAMES = [
 def test_names() -> None:
     teams = catalog()
     assert sorted(teams.names()) == NAMES
-    assert DEFAULT_TEAM in teams.names()
     assert teams.get("nothing") is None
 
 
