@@ -3,6 +3,7 @@
 
     run [options of hub serve]   set up, start a hub with embedded services, say what is where; Ctrl-C ends it
     chat [options of hub chat]   talk to the running hub in this terminal
+    demo [TEAM [QUESTION]]       ask a team of the running hub, kill the worker that answers, see the answer go on
     test [options of pytest]     set up, run the test suite; without options all of it, and the clients'
     coverage                     set up, run the test suite and measure it: 1 when under 90 % of all branches
     example bot [QUESTION]       set up, run a hub with a team in which a program speaks, ask it, show what it says
@@ -21,10 +22,11 @@ Variables HUB_* are passed on to the hub.
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 
 from devtools import places
 from devtools.environment import in_venv, setup, setup_apart
-from devtools.running import chat, example, run
+from devtools.running import chat, demo, example, run
 from devtools.testing import check, coverage, test
 
 
@@ -33,26 +35,23 @@ def main() -> int:
     command, *options = sys.argv[1:] or ["help"]
     if command == "setup":
         return setup("app", again=True)
-    if command == "run":
-        return setup("app") or run(options)
-    if command == "chat":
-        return setup("app") or chat(options)
-    if command == "test":
-        return setup("dev") or test(options)
-    if command == "coverage":
-        return setup("dev") or coverage()
     if command == "example":
         return example(options)
-    if command == "faults":
-        return setup("dev") or faults(options)
-    if command == "load":
-        return setup("dev") or load(options)
-    if command == "fuzz":
-        return setup("dev") or fuzz(*options)
-    if command == "audit":
-        return setup("dev") or audit(options)
-    if command == "check":
-        return setup("dev") or check()
+    commands: dict[str, tuple[str, Callable[[], int]]] = {  # with the lock of what each needs
+        "run": ("app", lambda: run(options)),
+        "chat": ("app", lambda: chat(options)),
+        "demo": ("app", lambda: demo(options)),
+        "test": ("dev", lambda: test(options)),
+        "coverage": ("dev", coverage),
+        "faults": ("dev", lambda: faults(options)),
+        "load": ("dev", lambda: load(options)),
+        "fuzz": ("dev", lambda: fuzz(*options)),
+        "audit": ("dev", lambda: audit(options)),
+        "check": ("dev", check),
+    }
+    if command in commands:
+        lock, act = commands[command]
+        return setup(lock) or act()
     print(__doc__)
     return 0 if command in ("help", "--help", "-h") else 2
 

@@ -15,7 +15,7 @@ import urllib.request
 from collections.abc import Callable
 
 from devtools import places
-from devtools.environment import NO_MODEL, digest, setup, setup_apart
+from devtools.environment import NO_MODEL, digest, in_venv, setup, setup_apart
 from devtools.saying import complain, say
 
 HOW_IT_IS = "How is this machine?"
@@ -49,6 +49,17 @@ def chat(options: list[str]) -> int:
         except (OSError, ValueError):
             say("no demo user yet: `python3 dev.py run` makes one")
     os.execv(places.PYTHON, [str(places.PYTHON), "-m", "hub", "chat", "--data-dir", str(places.DATA_DIR), *options])
+
+
+def demo(options: list[str]) -> int:
+    """Kill a worker of the running hub in the middle of an answer; 1 when the answer did not go on."""
+    try:
+        url = json.loads((places.DATA_DIR / "hub.lock").read_text())["url"]
+        account = json.loads((places.DATA_DIR / "demo.json").read_text())
+        urllib.request.urlopen(f"{url}/healthz", timeout=10).close()
+    except (OSError, ValueError, KeyError):
+        return complain("no hub is running: start one with `python3 dev.py run` in another terminal, then try again")
+    return in_venv("-m", "examples.takeover", url, account["name"], account["password"], *options)
 
 
 def example(options: list[str]) -> int:

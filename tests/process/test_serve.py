@@ -1,16 +1,17 @@
 """`hub serve` as real processes: workers come back, nobody is left behind, nothing is lost."""
 
+import asyncio
 import json
 import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import httpx2
 import pytest
 
+from examples import takeover
 from hub.embedded.lock import DataDirLock
 from tests.embedded.test_servers import until
 from tests.process.conftest import Command
@@ -25,30 +26,9 @@ def kill_and_see_it_back(hub: Serving, name: str) -> None:
     until(lambda: dead not in hub.named(name) and hub.named(name) != [])
 
 
-def kill_and_see_it_taken_over(hub: Serving, name: str, password: str) -> None:
-    """Kill the worker that writes an answer; with leases this long only its successor can have ended its lease."""
-    with httpx2.Client(base_url=hub.url, timeout=10) as rest:
-        form = {"grant_type": "password", "username": name, "password": password}
-        token = rest.post("/v1/auth/token", data=form).json()["access_token"]
-        rest.headers["Authorization"] = f"Bearer {token}"
-        session = rest.post("/v1/sessions", json={"team": "scripted"}).json()["id"]
-        text = "/script turns=1 tokens=100 rate=30"
-        rest.post(f"/v1/sessions/{session}/messages", json={"text": text}, headers={"Idempotency-Key": "one"})
-
-        def told(kind: str) -> list[dict[str, Any]]:
-            items = rest.get(f"/v1/sessions/{session}/events").json()["items"]
-            return [event["data"] for event in items if event["type"] == kind]
-
-        until(lambda: told("turn.started") != [])
-        os.kill(int(told("run.started")[0]["node"].split(":")[1]), signal.SIGKILL)
-        until(lambda: told("run.finished") != [], 60)
-        assert [started["attempt"] for started in told("run.started")] == [1, 2]
-        assert [end["status"] for end in told("run.finished")] == ["completed"]
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 def test_workers_come_back_users_are_made_beside_it_and_a_second_hub_is_refused(
-    command: Command, data_dir: Path
+    command: Command, data_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with serving(data_dir, "--workers", "2", HUB_LEASE_S="300", **measured()) as hub:
         assert hub.get("/readyz").status_code == 200
@@ -64,7 +44,10 @@ def test_workers_come_back_users_are_made_beside_it_and_a_second_hub_is_refused(
         assert second.stderr.count("\n") == 1, "one sentence, no traceback"
 
         assert len(hub.named("hub worker")) == 2
-        kill_and_see_it_taken_over(hub, "ann", "correct horse")
+        # With leases this long only its successor can have ended those of the worker that is killed.
+        asked = takeover.main(hub.url, "ann", "correct horse", "scripted", "/script turns=1 tokens=100 rate=30")
+        assert asyncio.run(asked) == 0
+        assert "events 1 to 11, each once, none missing" in capsys.readouterr().out
         until(lambda: len(hub.named("hub worker")) == 2)
         assert all(hub.get("/readyz").status_code == 200 for _ in range(4))
 

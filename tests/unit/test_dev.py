@@ -139,6 +139,18 @@ def test_a_python_that_cannot_make_environments_is_told_what_to_install(
     assert "apt-get install python3." in capsys.readouterr().err
 
 
+def test_the_demo_needs_a_hub_that_runs(
+    box: Box, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(places, "DATA_DIR", tmp_path)
+    for note in (None, '{"url": "http://127.0.0.1:1"}'):  # never started; ended meanwhile
+        if note is not None:
+            (tmp_path / "hub.lock").write_text(note)
+            (tmp_path / "demo.json").write_text('{"name": "demo", "password": "secret"}')
+        assert running.demo([]) == 1
+        assert "python3 dev.py run" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("words", "code"), [(["help"], 0), ([], 0), (["dance"], 2)])
 def test_it_explains_itself(words: list[str], code: int) -> None:
     ended = subprocess.run([sys.executable, "dev.py", *words], cwd=ROOT, capture_output=True, text=True, check=False)
