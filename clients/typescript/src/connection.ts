@@ -43,12 +43,16 @@ const PROBE_MS = 5_000;
 const STABLE_MS = 5_000; // a connection that lived this long starts the backoff anew
 const MAX_PENDING = 256;
 const ABNORMAL = 1006;
+const NO_WEBSOCKET =
+  'This platform has no WebSocket (Node has one from version 22 on): npm install ws, import { WebSocket } from "ws", ' +
+  "and pass new Hub({ …, webSocket: WebSocket }).";
 const NOT_AUTHENTICATED = 4501;
 
 /** One WebSocket at a time, kept up for as long as the close codes allow. */
 export class Connection {
   readonly #options: ConnectionOptions;
   readonly #events: ConnectionEvents;
+  readonly #webSocket: NonNullable<ConnectionOptions["webSocket"]>;
   readonly #pending = new Map<string, Pending>();
   #state: ConnectionState = { kind: "idle" };
   #socket: WebSocket | null = null;
@@ -59,7 +63,11 @@ export class Connection {
   #timers = new Set<ReturnType<typeof setTimeout>>();
   #liveness: ReturnType<typeof setTimeout> | undefined;
 
+  /** Throws a `TypeError` where the platform has no WebSocket and none is handed over. */
   constructor(options: ConnectionOptions, events: ConnectionEvents) {
+    const webSocket = options.webSocket ?? (globalThis as { WebSocket?: ConnectionOptions["webSocket"] }).WebSocket;
+    if (webSocket === undefined) throw new TypeError(NO_WEBSOCKET);
+    this.#webSocket = webSocket;
     this.#options = options;
     this.#events = events;
   }
@@ -139,7 +147,7 @@ export class Connection {
 
   #open(generation: number, credential: Credential): void {
     const query = "ticket" in credential ? `?ticket=${encodeURIComponent(credential.ticket)}` : "";
-    const socket = new (this.#options.webSocket ?? WebSocket)(this.#options.url + query, [PROTOCOL]);
+    const socket = new this.#webSocket(this.#options.url + query, [PROTOCOL]);
     this.#socket = socket;
     const current = () => generation === this.#generation;
     socket.onopen = () => {

@@ -94,6 +94,15 @@ test("commands are answered with their result or their error", async () => {
   await assert.rejects(two, (error) => error instanceof HubError && error.code === "not_found");
 });
 
+test("where there is no WebSocket it is said at once, and what to do", (context) => {
+  const platform = globalThis as { WebSocket?: unknown };
+  const own = platform.WebSocket;
+  context.after(() => (platform.WebSocket = own));
+  platform.WebSocket = undefined;
+  const options = { url: "ws://127.0.0.1:1", credential: async () => ({ ticket: "t" }) };
+  assert.throws(() => new Hub(options), /npm install ws/);
+});
+
 test("every command of a session says what it was called for", async () => {
   const { hub, peer } = await connected();
   const calls: [Promise<unknown>, string, object][] = [

@@ -182,5 +182,5 @@ export class Workspace {
 
 function titleOf(text: string): string {
   const line = (text.trim().split("\n", 1)[0] ?? "").replace(/^(?:#+|[-*>]|\d+[.)])\s+|[`*]{1,3}/g, "").trim();
-  return line.length <= 60 ? line : `${line.slice(0, 59).trimEnd()}…`;
+  return line.length <= 80 ? line : `${line.slice(0, 79).trimEnd()}…`;
 }
