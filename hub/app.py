@@ -91,6 +91,7 @@ class Worker:
             "gateway": self.edge.gateway.run(),
             "erasure": self.sessions.erasure.backlog.run(),
             "organisation erasure": self.sessions.organisation_erasure.backlog.run(),
+            "suspension": self.sessions.suspension.backlog.run(),
             "retention": self.sessions.retention.run(),
             "teams": self.runs.imported.run(),
         }.items():

@@ -30,6 +30,7 @@ from hub.sessions.members import Members
 from hub.sessions.messages import Messages
 from hub.sessions.organisation_erasure import OrganisationErasure
 from hub.sessions.organisations import Organisations
+from hub.sessions.suspension import Suspension
 from hub.sessions.teams import Teams
 
 
@@ -73,6 +74,7 @@ class Services:
     exports: Exports
     erasure: Erasure
     organisation_erasure: OrganisationErasure
+    suspension: Suspension
     accounting: Accounting
     budgets: SessionBudgets
     control: Control

@@ -38,7 +38,7 @@ class Administration:
     async def suspend(self, principal: Principal | None, user: str, *, address: str | None = None) -> StoredUser:
         """Nobody is this user any more: tokens end, keys do not work, connections close. Raises `Conflict` for oneself.
 
-        Sessions, memberships and keys stay, for when the user is restored.
+        Sessions, memberships and keys stay, for when the user is restored; `Suspension` stops runs.
         """
         _allow(principal)
         async with self._store.transaction() as db:

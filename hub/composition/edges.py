@@ -97,6 +97,7 @@ def rest(
             exports=sessions.exports,
             erasure=sessions.erasure,
             organisation_erasure=sessions.organisation_erasure,
+            suspension=sessions.suspension,
             accounting=sessions.accounting,
             budgets=sessions.budgets,
             control=sessions.control,

@@ -22,6 +22,7 @@ from hub.sessions.retention import Keep, Retention
 from hub.sessions.run_caps import RunCaps
 from hub.sessions.seats import Seats
 from hub.sessions.session_caps import SessionCaps
+from hub.sessions.suspension import Suspension
 from hub.sessions.teams import Teams
 from hub.settings import Settings
 from hub.store.database import Store
@@ -61,4 +62,5 @@ class SessionsParts:
         self.teams = Teams(store, names=catalog.vocabulary, files=catalog.files, changed=teams_changed)
         self.erasure = Erasure(store, broadcast, control)
         self.organisation_erasure = OrganisationErasure(store, self.erasure)
+        self.suspension = Suspension(store, broadcast, control)
         self.retention = Retention(store, self.erasure, keep, every_s=settings.sweep_s)

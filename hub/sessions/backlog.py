@@ -16,7 +16,7 @@ TAKEN_OVER_S = 5.0  # then the worker that was asked has had its time, and any o
 
 class Backlog(Generic[T]):
     """Works off what has been asked for, one after the other; every worker does, from the beginning when another one
-    was lost with it. `what` names one of them for the log.
+    was lost with it. `name` names it, and `what` one of them, for the log.
 
     `work` does one, and may be begun anew at any time. `left` gives those that were asked for more than so many seconds
     ago and are not done. Both raise `HubError` for what is tried again.
@@ -24,6 +24,7 @@ class Backlog(Generic[T]):
 
     def __init__(
         self,
+        name: str,
         what: str,
         work: Callable[[T], Awaitable[None]],
         left: Callable[[float], Awaitable[Collection[T]]],
@@ -33,7 +34,7 @@ class Backlog(Generic[T]):
         self._left = left
         self._asked = asyncio.Event()
         self._own: dict[T, None] = {}  # in the order in which they came
-        self._log = structlog.get_logger("hub.privacy")
+        self._log = structlog.get_logger("hub.sessions").bind(backlog=name)
 
     def ask(self, one: T) -> None:
         """This one has come here: go on at once."""
@@ -52,7 +53,7 @@ class Backlog(Generic[T]):
             try:
                 found = await self._left(TAKEN_OVER_S)
             except HubError as e:  # tried again
-                self._log.warning("erasure_interrupted", error=e.message)
+                self._log.warning("backlog_interrupted", error=e.message)
                 continue
             for one in list(self._own | dict.fromkeys(found)):
                 self._own.pop(one, None)
@@ -63,6 +64,6 @@ class Backlog(Generic[T]):
         try:
             await self._work(one)
         except HubError as e:
-            self._log.warning("erasure_interrupted", **{self._what: one}, error=e.message)
+            self._log.warning("backlog_interrupted", **{self._what: one}, error=e.message)
         except Exception:  # noqa: BLE001  # boundary: one of them; rows that cannot be read must not stop the others
-            self._log.exception("erasure_failed", **{self._what: one})
+            self._log.exception("backlog_failed", **{self._what: one})

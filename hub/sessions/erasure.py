@@ -26,7 +26,7 @@ class Erasure:
         self._store = store
         self._broadcast = broadcast
         self._control = control
-        self.backlog = Backlog[UserId]("user", self.erase, self._left)
+        self.backlog = Backlog[UserId]("erasure", "user", self.erase, self._left)
         self.erased = 0  # users that this worker has come to the end with
 
     async def erase(self, user: UserId) -> None:

@@ -16,7 +16,7 @@ class OrganisationErasure:
     def __init__(self, store: Store, erasure: Erasure) -> None:
         self._store = store
         self._erasure = erasure
-        self.backlog = Backlog[OrganisationId]("organisation", self.erase, self._left)
+        self.backlog = Backlog[OrganisationId]("erasure", "organisation", self.erase, self._left)
         self.erased = 0  # organisations that this worker has come to the end with
 
     async def erase(self, org: OrganisationId) -> None:

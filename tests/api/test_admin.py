@@ -59,6 +59,37 @@ async def test_accounts_are_listed_in_pages(office: Office) -> None:
     assert "hash" not in json.dumps(first)
 
 
+async def test_what_suspended_people_have_asked_for_is_stopped(office: Office) -> None:
+    """Also for who was suspended by the operator, and what came at the last moment."""
+    name, _, token = await office.user()
+    gone, _, gone_token = await office.user()
+    _, _, friends_token = await office.user()
+    long = "/script turns=1 tokens=5000 rate=20"
+    async with (
+        office.door.rest(friends_token) as friends,
+        await office.door.enter(friends_token) as friend,
+        await office.door.enter(token) as person,
+        await office.door.enter(gone_token) as other,
+    ):
+        session = (await friends.post("/v1/sessions", json={"team": "scripted"})).json()["id"]
+        await friend.ask("session.join", session=session)
+        for who in (name, gone):
+            await friends.put(f"/v1/sessions/{session}/members/{who}", json={"role": "editor"})
+        asked = [(await one.say(session, long))["run"] for one in (person, person, other)]
+        await friend.expect("message.delta")
+        kept = (await friend.say(session, "/script turns=1 tokens=1"))["run"]
+        # As the operator does it, a while ago: no worker was told.
+        connection = await asyncpg.connect(office.dsn)
+        await connection.execute("UPDATE users SET disabled_at = now() - interval '1 hour' WHERE name = $1", gone)
+        await connection.close()
+        assert (await office.admin.post(f"/v1/admin/users/{name}/suspend")).is_success
+        ends: dict[str, tuple[str, str]] = {}
+        while len(ends) < 4:
+            told = (await friend.until("run.finished"))[-1]
+            ends[told["run"]] = (told["data"]["status"], told["data"]["reason"])
+    assert ends == dict.fromkeys(asked, ("cancelled", "user suspended")) | {kept: ("completed", "done")}
+
+
 async def test_a_suspended_user_is_out_within_seconds_everywhere_until_restored(office: Office) -> None:
     name, id_, token = await office.user()
     async with office.door.rest(token) as rest:

@@ -280,7 +280,7 @@ async def test_who_works_for_a_person_sees_that_persons_organisations(dsn: str, 
 
 
 # Tasks in the background, which nobody calls.
-BACKGROUND = {"retention", "erasure", "organisation_erasure"}
+BACKGROUND = {"retention", "erasure", "organisation_erasure", "suspension"}
 # For whom these work is not the caller, and why.
 OWN_WORK = {
     ("attachments", "_give_up"),  # of somebody who may have lost their rights meanwhile

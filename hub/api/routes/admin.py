@@ -52,8 +52,11 @@ async def page(caller: Caller, wired: Wired, limit: Limit = 50, cursor: Cursor =
 
 
 async def suspend(user: UserPath, caller: Caller, wired: Wired, address: Address) -> UserItem:
-    """Suspend an account: its tokens end, its keys do not work, its connections close (4503) within seconds."""
-    return _user(await wired.administration.suspend(caller, user, address=address))
+    """Suspend an account: its tokens end, its keys do not work, its connections close (4503) and the runs it has asked
+    for are stopped within seconds."""
+    suspended = await wired.administration.suspend(caller, user, address=address)
+    wired.suspension.backlog.ask(suspended.id)
+    return _user(suspended)
 
 
 async def restore(user: UserPath, caller: Caller, wired: Wired, address: Address) -> UserItem:
