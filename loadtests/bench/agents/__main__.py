@@ -25,7 +25,8 @@ import uvloop
 from loadtests.bench.agents.servers import ALL, AgentServer, Hub
 from loadtests.bench.agents.talk import Talk
 from loadtests.bench.contenders import Missing
-from loadtests.bench.processes import cpu_s, free_port, machine, process, tree
+from loadtests.bench.field import choose, is_asked_for
+from loadtests.bench.processes import cpu_s, free_port, machine, process, spread, tree
 
 START_S = 90.0
 SETTLE_S = 0.5
@@ -80,7 +81,7 @@ async def running(asked: argparse.Namespace, talk: Talk) -> AsyncIterator[dict[A
     with tempfile.TemporaryDirectory(prefix="agent-hub-bench-") as build, contextlib.ExitStack() as stack:
         started: dict[AgentServer, int] = {}
         for number, kind in enumerate(ALL):
-            if asked.only and not any(word.lower() in kind.name.lower() for word in asked.only.split(",")):
+            if not is_asked_for(kind.name, asked.only):
                 continue
             folder = Path(build) / str(number)
             folder.mkdir()
@@ -115,17 +116,13 @@ def table(sessions: int, rounds: dict[AgentServer, list[Round]]) -> list[str]:
     for server, each in rounds.items():
         ratio = "–"
         if hub is not None and server is not hub:
-            ratio = _spread([mine.us / its.us for mine, its in zip(rounds[hub], each, strict=True)], ".3f")
+            ratio = spread([mine.us / its.us for mine, its in zip(rounds[hub], each, strict=True)], ".3f")
         programs = dict.fromkeys(program for one in each for program in one.us_by_program)
         parts = {name: _median(one.us_by_program.get(name, 0.0) for one in each) for name in programs}
         where = ", ".join(f"{name} {value:.1f}" for name, value in parts.items() if value >= 0.1)
-        us = _spread([one.us for one in each], ".1f")
+        us = spread([one.us for one in each], ".1f")
         lines.append(f"| {server.name} | {us} | {ratio} | {_median(one.per_second for one in each):,.0f} | {where} |")
     return [*lines, ""]
-
-
-def _spread(values: list[float], shape: str) -> str:
-    return f"{statistics.median(values):{shape}} [{min(values):{shape}}–{max(values):{shape}}]"
 
 
 def _median(values: Iterable[float]) -> float:
@@ -134,7 +131,7 @@ def _median(values: Iterable[float]) -> float:
 
 async def run(asked: argparse.Namespace) -> int:
     """All rounds; 1 when something was wrong."""
-    talk, failed = Talk(asked.turns, asked.tokens), False
+    talk, failed = Talk.parse(asked.talk), False
     report = [
         f"{machine()}; {asked.rounds} interleaved rounds of {asked.runs} runs of {talk.turns} messages of "
         f"{talk.tokens} tokens in each session; medians.",
@@ -168,12 +165,9 @@ def main() -> int:
     )
     parser.add_argument("--install", action="store_true", help="install what is missing, in environments of its own")
     parser.add_argument("--sessions", default="1,10", help="how many at once, with commas (1,10)")
-    parser.add_argument("--turns", type=int, default=10, help="messages of a run (10)")
-    parser.add_argument("--tokens", type=int, default=400, help="of each message (400)")
+    parser.add_argument("--talk", default="10x400", help="messages of a run x tokens of each (10x400)")
     parser.add_argument("--runs", type=int, default=2, help="of each session in a round (2)")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--only", help="parts of names, with commas")
-    parser.add_argument("--markdown", type=Path, help="write the report to this file")
+    choose(parser)
     return uvloop.run(run(parser.parse_args()))
 
 

@@ -29,6 +29,12 @@ class Talk:
     turns: int
     tokens: int
 
+    @classmethod
+    def parse(cls, text: str) -> "Talk":
+        """`10x400`."""
+        turns, _, tokens = text.partition("x")
+        return cls(int(turns), int(tokens))
+
     @property
     def total(self) -> int:
         """All tokens of the run."""
