@@ -1,11 +1,13 @@
 """How a run ends, and how that is told."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from hub.domain.budget import Reached
 from hub.domain.ids import RunId
 from hub.domain.run import ClaimedRun, MessageStatus, RunStatus, Usage
+from hub.domain.usage import Spent
+from hub.engine.allowance import Allowance
 from hub.engine.base import Failure, Outcome, TurnResult
 from hub.protocol.durable import BudgetReachedData, RunFinishedData
 from hub.protocol.frames import NewEvent
@@ -41,8 +43,20 @@ class End:
     reached: Reached | None = None
 
 
-def end_of(result: TurnResult, stop_reason: str | None, *, last: str | None) -> End | None:
-    """How the run ends with this turn, or None when it goes on. `last` is why it has no further turn, or None."""
+def end_of(
+    result: TurnResult, stop_reason: str | None, allowance: Allowance, duration_ms: int, *, last: str | None
+) -> End | None:
+    """How the run ends with this turn, or None when it goes on. `last` is why it has no further turn, or None. A turn
+    that failed when its allowance was used up, of time too, ends the run for that."""
+    end = _end_of(result, stop_reason, last)
+    if result.outcome is Outcome.TIMEOUT:
+        allowance.reached = allowance.budgets.reached(Spent(duration_ms=duration_ms))
+    if allowance.reached is not None and end is not None and end.status is RunStatus.FAILED:
+        return replace(over_budget(), reached=allowance.reached)
+    return end
+
+
+def _end_of(result: TurnResult, stop_reason: str | None, last: str | None) -> End | None:
     match result.outcome:
         case Outcome.CALLS:
             return None

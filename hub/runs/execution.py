@@ -3,16 +3,14 @@
 import asyncio
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 
 import structlog
 
 from hub.domain.budget import Limit
 from hub.domain.errors import HubError, NotFound, Unavailable
-from hub.domain.run import ClaimedRun, MessageStatus, ModelCall, RunStatus, TurnBooks
+from hub.domain.run import ClaimedRun, MessageStatus, ModelCall, TurnBooks
 from hub.domain.team import TAKE_TURN, TeamSpec
-from hub.domain.usage import Spent
-from hub.engine.base import Outcome, TurnRequest, TurnResult
+from hub.engine.base import Outcome, TurnResult
 from hub.engine.catalog import Catalog
 from hub.engine.tools.tool import ToolKind
 from hub.protocol.durable import RunStartedData, TurnSupersededData
@@ -33,7 +31,7 @@ from hub.runs.ending import (
 )
 from hub.runs.journal import Journal
 from hub.runs.lease import HeldLease
-from hub.runs.loading import Loaded, as_input, load
+from hub.runs.loading import Loaded, load, turn_request
 from hub.runs.steering import follow_up
 from hub.runs.teams import ImportedTeams
 from hub.runs.turn import Turn
@@ -165,21 +163,16 @@ class Execution:
                 announced=announced,
                 steering=[message.message for message in given if message.steering],
             )
-            request = TurnRequest(
-                session=self._run.lease.session,
-                run=self._run.lease.run,
-                team=team,
+            request = turn_request(
+                self._run,
+                team,
+                loaded,
+                allowance,
                 turn=number,
                 state=state,
-                inputs=tuple(as_input(message, team) for message in given),
-                prompt=loaded.prompt,
-                to=self._run.to,
-                timeout_s=allowance.seconds(team.turn_timeout_s),
+                given=given,
                 results=calls.results,
                 goes_on=goes_on,
-                user=loaded.user,
-                attempt=self._run.attempt,
-                allowance=allowance,
             )
             began = time.monotonic()
             result = await engine.turn(request, turn.emit, self._held.stop)
@@ -190,11 +183,8 @@ class Execution:
             self._usage += result.usage
             number += result.outcome in (Outcome.NEXT, Outcome.DONE)
             said += turn.messages
-            end = end_of(result, self._held.stop_reason, last=_last(team, number, said))
-            if result.outcome is Outcome.TIMEOUT:
-                allowance.reached = allowance.budgets.reached(Spent(duration_ms=books.duration_ms))
-            if allowance.reached is not None and end is not None and end.status is RunStatus.FAILED:
-                end = replace(over_budget(), reached=allowance.reached)
+            last = _last(team, number, said)
+            end = end_of(result, self._held.stop_reason, allowance, books.duration_ms, last=last)
             step = await calls.step(result.calls, number) if result.outcome is Outcome.CALLS else None
             went_on = await self._close_turn(turn, result, given, number, end, calls, step, books)
             if went_on is None or went_on.paused:

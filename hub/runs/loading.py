@@ -1,6 +1,7 @@
 """What a run needs to begin or go on, whoever had it before."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from hub.domain.calls import Call, CallStatus
@@ -8,8 +9,9 @@ from hub.domain.errors import Unavailable
 from hub.domain.ids import MessageId, UserId
 from hub.domain.run import ClaimedRun
 from hub.domain.team import TeamSpec
+from hub.engine.allowance import Allowance
 from hub.engine.attached import note
-from hub.engine.base import Input
+from hub.engine.base import CallResult, Input, TurnRequest
 from hub.relay.open_messages import OpenMessage, OpenMessages
 from hub.store import calls, messages, pending, turns
 from hub.store.database import Store
@@ -94,7 +96,39 @@ def _may_have_shown(run: ClaimedRun, known: list[Call], *, goes_on: bool) -> boo
     return run.cut_off and all(call.status is CallStatus.DONE for call in known)
 
 
-def as_input(message: PendingInput, team: TeamSpec) -> Input:
+def turn_request(
+    run: ClaimedRun,
+    team: TeamSpec,
+    loaded: Loaded,
+    allowance: Allowance,
+    *,
+    turn: int,
+    state: str | None,
+    given: Iterable[PendingInput],
+    results: tuple[CallResult, ...],
+    goes_on: bool,
+) -> TurnRequest:
+    """What an engine is asked for. The keywords are of this turn, the rest is the same in all turns of the run, but for
+    the allowance."""
+    return TurnRequest(
+        session=run.lease.session,
+        run=run.lease.run,
+        team=team,
+        turn=turn,
+        state=state,
+        inputs=tuple(_as_input(message, team) for message in given),
+        prompt=loaded.prompt,
+        to=run.to,
+        timeout_s=allowance.seconds(team.turn_timeout_s),
+        results=results,
+        goes_on=goes_on,
+        user=loaded.user,
+        attempt=run.attempt,
+        allowance=allowance,
+    )
+
+
+def _as_input(message: PendingInput, team: TeamSpec) -> Input:
     """A message under a name that model providers take and that no agent of the team has."""
     if message.is_agent:
         return Input(message.author_id, message.text, is_agent=True)

@@ -7,9 +7,9 @@ from hub.auth.policy import Action
 from hub.domain.errors import BadRequest, Conflict, Forbidden, NotFound, TooLarge
 from hub.domain.ids import MessageId, RunId, SessionId, new_id, parse_id
 from hub.domain.principal import Principal
-from hub.protocol.durable import MessageCreatedData, MessageRedactedData, RunQueuedData
+from hub.protocol.durable import MessageRedactedData, RunQueuedData
 from hub.protocol.frames import LoggedEvent, NewEvent
-from hub.protocol.pieces import Person, UserAuthor
+from hub.protocol.pieces import Person
 from hub.protocol.results import SeqRunResult
 from hub.relay.broadcast import Broadcast
 from hub.runs.control import RunControl, Stops
@@ -61,7 +61,6 @@ class Cutting:
             cut = await self._cut(db, principal, id_, place.seq, "edited")
             await self._caps.check(db, principal.user, found.organisation)  # what was cut has ended
             message_id = MessageId(new_id())
-            kept = [part for part in target.parts if part["type"] == "attachment"]
             new = NewMessage(
                 id=message_id,
                 run=RunId(new_id()),
@@ -69,22 +68,13 @@ class Cutting:
                 author=principal.user,
                 author_name=principal.name,
                 text=text,
-                parts=kept,
-                client_id=message_id,
-                to=place.to,
-                replaces=place.message,
-            )
-            created = MessageCreatedData(
-                message=message_id,
-                author=UserAuthor(id=principal.user, name=principal.name),
-                text=text,
-                parts=kept,
+                parts=[part for part in target.parts if part["type"] == "attachment"],
                 client_id=message_id,
                 to=place.to,
                 replaces=place.message,
             )
             queued = RunQueuedData(input_seq=found.last_seq + len(cut.events) + 1)
-            events = [*cut.events, NewEvent(created), NewEvent(queued, new.run)]
+            events = [*cut.events, new.created(), NewEvent(queued, new.run)]
             logged = await sending.send(db, id_, new, events, at=len(cut.events))
             await cut.void(db, logged)
         self._tell(logged, cut.stops)

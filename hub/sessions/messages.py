@@ -12,9 +12,8 @@ from hub.domain.ids import AttachmentId, MessageId, RunId, SessionId, UserId, ne
 from hub.domain.principal import Principal
 from hub.domain.session import OnBusy, Session
 from hub.engine.catalog import Catalog
-from hub.protocol.durable import MessageCreatedData, RunQueuedData
+from hub.protocol.durable import RunQueuedData
 from hub.protocol.frames import NewEvent
-from hub.protocol.pieces import UserAuthor
 from hub.protocol.results import SendResult, attachment_part
 from hub.relay.broadcast import Broadcast
 from hub.runs.control import RunControl, Stops
@@ -85,7 +84,6 @@ class Messages:
                 await self._caps.check(db, principal.user, found.organisation, seen=before.open_runs)
                 await self._check_budgets(db, principal, before)
             stops = await self._make_room(db, before, policy)
-            shown = await described(db, id_, principal.user, parts)
             message = NewMessage(
                 id=MessageId(new_id()),
                 run=RunId(new_id()) if steers is None else None,
@@ -94,22 +92,13 @@ class Messages:
                 author=principal.user,
                 author_name=principal.name,
                 text=text,
-                parts=shown,
+                parts=await described(db, id_, principal.user, parts),
                 client_id=client_id,
                 body_hash=body,
                 to=to,
             )
-            created = MessageCreatedData(
-                message=message.id,
-                author=UserAuthor(id=principal.user, name=principal.name),
-                text=text,
-                parts=shown,
-                client_id=client_id,
-                to=to,
-                steers=steers,
-            )
             asked = [NewEvent(RunQueuedData(input_seq=found.last_seq + 1), message.run)] if message.run else []
-            events = await sending.send(db, id_, message, [NewEvent(created), *asked, *stops.events])
+            events = await sending.send(db, id_, message, [message.created(), *asked, *stops.events])
         self._broadcast.events(events)
         self._control.announce(stops)
         if message.run is not None:

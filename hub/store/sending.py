@@ -11,7 +11,9 @@ from sqlalchemy import text as sql
 
 from hub.domain.ids import MessageId, RunId, SessionId, UserId
 from hub.domain.session import Session
+from hub.protocol.durable import MessageCreatedData
 from hub.protocol.frames import LoggedEvent, NewEvent
+from hub.protocol.pieces import UserAuthor
 from hub.store import log, sessions
 from hub.store.database import Db
 
@@ -94,6 +96,21 @@ class NewMessage:
     body_hash: bytes | None = None
     steers: RunId | None = None
     replaces: MessageId | None = None
+
+    def created(self) -> NewEvent:
+        """The event that tells of it."""
+        return NewEvent(
+            MessageCreatedData(
+                message=self.id,
+                author=UserAuthor(id=self.author, name=self.author_name),
+                text=self.text,
+                parts=[dict(part) for part in self.parts],
+                client_id=self.client_id,
+                to=self.to,
+                replaces=self.replaces,
+                steers=self.steers,
+            )
+        )
 
 
 async def before(db: Db, session: SessionId, author: UserId, client_id: str, *, most_runs: int) -> Before | None:
