@@ -12,9 +12,16 @@ from typing import Protocol
 
 from hub.domain.ids import RunId, SessionId
 from hub.domain.run import ModelCall, Usage
-from hub.domain.team import AgentSpec, TeamSpec
+from hub.domain.team import ORCHESTRATOR, AgentSpec, TeamSpec
 from hub.engine.allowance import Allowance
 from hub.engine.tools.tool import ToolContext
+
+SUMMARY = "summary"
+"""Who a summary of what was said before is by, for models."""
+
+NOT_PEOPLE = frozenset({ORCHESTRATOR, "magenticoneorchestrator", SUMMARY})
+"""Under which names, in lower case, models are told of what no person and no agent of the team has said: by who leads
+it, also as AutoGen calls it, and by nobody."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from hub.domain.run import ClaimedRun
 from hub.domain.team import TeamSpec
 from hub.engine.allowance import Allowance
 from hub.engine.attached import note
-from hub.engine.base import CallResult, Input, TurnRequest
+from hub.engine.base import NOT_PEOPLE, CallResult, Input, TurnRequest
 from hub.relay.open_messages import OpenMessage, OpenMessages
 from hub.store import calls, messages, pending, turns
 from hub.store.database import Store
@@ -129,11 +129,13 @@ def turn_request(
 
 
 def _as_input(message: PendingInput, team: TeamSpec) -> Input:
-    """A message under a name that model providers take and that no agent of the team has."""
+    """A message under a name that model providers take and that nobody else has for models, in whatever case: whoever
+    could speak under an agent's name, or that of who leads, would be obeyed as they are."""
     if message.is_agent:
         return Input(message.author_id, message.text, is_agent=True)
     source = _UNSAFE.sub("_", message.author_name).strip("_")[:48] or "user"
-    if any(source == agent.name for agent in team.everybody()):
+    taken = {agent.name.casefold() for agent in team.everybody()} | NOT_PEOPLE
+    while source.casefold() in taken:
         source = f"user_{source}"
     notes = [note(part) for part in message.parts if part["type"] == "attachment"]
     return Input(source, "\n".join([message.text, *notes] if message.text else notes) if notes else message.text)

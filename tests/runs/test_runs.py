@@ -8,6 +8,7 @@ from hub.store import runs
 from hub.store.database import Store
 from tests.conftest import running_worker, settings_for
 from tests.driver import Door, Refused, seqs, streamed
+from tests.runs.conversation import known
 from tests.runs.test_sending import room_for
 
 
@@ -185,3 +186,13 @@ async def test_many_sessions_run_at_once(hub: Door) -> None:
                 finished.add(frame["session"])
         for session in sessions:
             assert seqs([f for f in ada.seen if f.get("session") == session]) == list(range(1, 11))
+
+
+async def test_nobody_speaks_under_a_name_that_models_obey(hub: Door) -> None:
+    for name in ("alpha", "Beta", "orchestrator", "MagenticOneOrchestrator", "Summary", "ada"):
+        async with await hub.person(name) as person:
+            session = await room_for(person)
+            await person.say(session, "/script turns=1 tokens=1")
+            await person.expect("run.finished")
+            told, *_ = await known(person, session)
+            assert told == f"{'' if name == 'ada' else 'user_'}{name}:/script turns=1 toke"

@@ -6,11 +6,9 @@ from autogen_core.model_context import ChatCompletionContext
 from autogen_core.models import AssistantMessage, FunctionExecutionResultMessage, LLMMessage, UserMessage
 
 from hub.domain.team import Keep, Memory
+from hub.engine.base import SUMMARY
 from hub.engine.models.client import CHARACTERS_PER_TOKEN
 from hub.engine.models.errors import ModelError
-
-SUMMARY = "summary"
-"""Who a summary is by, for models."""
 
 Summarise = Callable[[Sequence[LLMMessage]], Awaitable[str]]
 """Tells a conversation in a few sentences. Raises ModelError."""

@@ -31,7 +31,7 @@ from hub.domain.run import Usage
 from hub.domain.team import ORCHESTRATOR, AgentSpec
 from hub.engine.autogen.metered import MeteredClient, SpeakingClient
 from hub.engine.autogen.telling import Telling
-from hub.engine.base import AgentStarted, Failure, MessageEnded, TextDelta
+from hub.engine.base import NOT_PEOPLE, AgentStarted, Failure, MessageEnded, TextDelta
 from hub.engine.models.errors import ModelError
 
 MORE = "Maximum number of turns 1 reached."  # AutoGen's words for: the team would go on
@@ -260,6 +260,7 @@ class HubMagentic(MagenticOneGroupChat):
         max_turns: int | None,
         message_factory: MessageFactory,
     ) -> Callable[[], HubOrchestrator]:
+        assert name.casefold() in NOT_PEOPLE, "what somebody of this name says would be taken for its own words"
         return lambda: HubOrchestrator(
             self._lead,
             name,
