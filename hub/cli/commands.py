@@ -80,13 +80,27 @@ def serve(
 
 
 @cli.command()
-def migrate(data_dir: DataDir = None) -> None:
+def migrate(
+    back_to: Annotated[
+        str | None,
+        typer.Option(
+            metavar="REVISION",
+            help="Take the schema back to this revision instead, for an older version of the hub: what later ones have "
+            "added is lost. Stop all hubs before.",
+        ),
+    ] = None,
+    data_dir: DataDir = None,
+) -> None:
     """Bring the database's schema up to this version of the hub."""
     settings = _settings(data_dir=data_dir)
     with reach.database(settings) as dsn, operator_errors():
         owner = settings.owner_database_url
         owned = owner.get_secret_value() if owner is not None and settings.database_url is not None else dsn
         before = schema.current(owned)
+        if back_to is not None:
+            schema.downgrade(owned, back_to)
+            _say(f"The schema went from {before or 'nothing'} back to {schema.current(owned)}.")
+            return
         schema.upgrade(owned)
         if owned != dsn:
             _let_in(owned, dsn)

@@ -135,6 +135,12 @@ def _check_oidc(settings: Settings) -> None:
 
 def _require_schema(dsn: str) -> None:
     present, needed = migrate.current(dsn), migrate.head_revision()
+    if present is not None and not migrate.knows(present):
+        raise CannotStart(
+            f"The database's schema is {present}, of a newer version of the hub; this one needs {needed}: run the "
+            f"newer one, or take the schema back with it (`hub migrate --back-to {needed}`).",
+            ExitCode.SCHEMA,
+        )
     if present != needed:
         raise CannotStart(
             f"The database's schema is {present or 'empty'}, this version needs {needed}: run `hub migrate`.",

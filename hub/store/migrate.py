@@ -74,9 +74,21 @@ async def _let_in(dsn: str, application: str) -> None:
 
 
 def downgrade(dsn: str, revision: str) -> None:
-    """Take the schema back to `revision` (`base`: nothing is left). Raises `Unavailable`."""
-    with translated():
-        command.downgrade(configuration(dsn), revision)
+    """Take the schema back to `revision` (`base`: nothing is left). Raises `Unavailable`, and `Conflict` when it is
+    none of those that the schema came from."""
+    try:
+        with translated():
+            command.downgrade(configuration(dsn), revision)
+    except CommandError as e:
+        raise Conflict(f"the schema cannot be taken back to {revision}") from e
+
+
+def knows(revision: str) -> bool:
+    """Whether this version of the hub has the migration; one that it has not is of a newer version."""
+    try:
+        return ScriptDirectory.from_config(configuration()).get_revision(revision) is not None
+    except CommandError:
+        return False
 
 
 def head_revision() -> str:

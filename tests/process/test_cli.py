@@ -7,7 +7,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from hub.store import roles
+from hub.store import migrate, roles
 from tests.conftest import Cluster
 from tests.process.conftest import Command
 from tests.process.serving import SECRET
@@ -42,6 +42,16 @@ def test_on_a_database_of_ones_own_the_schema_must_fit(
     assert well.returncode == 0, well.stdout
     for subject in ("database", "schema", "clock", "redis"):
         assert f"ok    {subject} " in well.stdout
+
+    head = migrate.head_revision()
+    back = command("migrate", "--back-to", "0021", data_dir=data_dir, **outside)
+    assert back.stdout == f"The schema went from {head} back to 0021.\n", back.stderr
+    nowhere = command("migrate", "--back-to", "nothing", data_dir=data_dir, **outside)
+    assert (nowhere.returncode, nowhere.stderr.count("\n")) == (1, 1), nowhere.stderr
+    assert f"went from 0021 to {head}" in command("migrate", data_dir=data_dir, **outside).stdout
+    asyncio.run(say_it_is_newer(bare))
+    newer = command("serve", "--port", "0", data_dir=data_dir, **outside)
+    assert (newer.returncode, f"--back-to {head}" in newer.stderr) == (3, True), newer.stderr
     assert not data_dir.exists()
 
 
@@ -159,6 +169,12 @@ def test_the_hub_may_work_by_a_role_of_its_own(command: Command, cluster: Cluste
     ]
     with asyncio.Runner() as runner:
         assert [runner.run(organisations_seen(dsn)) for dsn in (application, owner)] == [0, 0]
+
+
+async def say_it_is_newer(dsn: str) -> None:
+    connection = await asyncpg.connect(dsn)
+    await connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    await connection.close()
 
 
 async def organisations_seen(dsn: str) -> int:
