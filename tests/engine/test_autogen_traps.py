@@ -11,14 +11,22 @@ from typing import Any
 import pytest
 from autogen_agentchat.agents import AssistantAgent
 from autogen_agentchat.base import Handoff, Response, TaskResult
-from autogen_agentchat.conditions import TextMentionTermination
+from autogen_agentchat.conditions import MaxMessageTermination, TextMentionTermination
 from autogen_agentchat.messages import (
     ModelClientStreamingChunkEvent,
     TextMessage,
     ThoughtEvent,
     ToolCallRequestEvent,
 )
-from autogen_agentchat.teams import BaseGroupChat, RoundRobinGroupChat, SelectorGroupChat
+from autogen_agentchat.teams import (
+    BaseGroupChat,
+    DiGraphBuilder,
+    GraphFlow,
+    RoundRobinGroupChat,
+    SelectorGroupChat,
+    Swarm,
+)
+from autogen_agentchat.tools import AgentTool
 from autogen_core import CancellationToken, FunctionCall
 from autogen_core.model_context import BufferedChatCompletionContext
 from autogen_core.models import CreateResult, LLMMessage, RequestUsage
@@ -296,3 +304,215 @@ async def test_a_stop_phrase_of_autogens_is_heard_from_people_too() -> None:
     end = (await played(team))[-1]
     assert isinstance(end, TaskResult)
     assert [message.source for message in end.messages] == ["user"]
+
+
+# ---- states
+
+
+def speakers(*clients: Playing) -> list[Any]:
+    names = ("alpha", "beta", "gamma")
+    return [
+        AssistantAgent(name, client, model_client_stream=True) for name, client in zip(names, clients, strict=False)
+    ]
+
+
+async def test_more_to_do_is_told_in_these_words() -> None:
+    """`magentic.MORE` says them, too; the hub's engine asks whether there are any others."""
+    end = (await played(alone(Playing(GOOD))))[-1]
+    assert isinstance(end, TaskResult)
+    assert end.stop_reason == "Maximum number of turns 1 reached."
+
+
+async def test_what_a_condition_has_counted_is_in_no_state() -> None:
+    """Should this fail, `limits.max_messages` need not be counted by the hub."""
+    saved = None
+    for _ in range(2):  # of two turns with one message each, in teams that are built anew
+        counting = RoundRobinGroupChat(
+            speakers(Playing(GOOD)), termination_condition=MaxMessageTermination(3), max_turns=1
+        )
+        if saved is not None:
+            await counting.load_state(saved)
+        end = await counting.run(task="hi")
+        assert end.stop_reason == "Maximum number of turns 1 reached."
+        saved = await counting.save_state()
+
+
+async def test_a_selector_adds_a_loaded_state_to_what_it_knows() -> None:
+    """Should this fail, a team need not be built anew to be loaded."""
+    chooser = Playing([result("beta")], [result("alpha")])
+    team = SelectorGroupChat(speakers(*(Playing(GOOD) for _ in range(3))), chooser, max_turns=1)
+    await team.run(task="hi")
+    await team.load_state(await team.save_state())
+    await team.run(task="go on")
+    asked = [str(messages).count("user: hi") for messages in chooser.asked]
+    assert asked == [1, 2]
+
+
+async def test_a_state_is_loaded_as_far_as_it_goes() -> None:
+    """Version and strangers are not looked at, and who is missing is missed when others are loaded already. Should this
+    fail, the envelope of `state.seal` may say less."""
+    team = RoundRobinGroupChat(speakers(Playing(GOOD), Playing(GOOD)), max_turns=1)
+    await team.run(task="hi")
+    saved = dict(await team.save_state())
+    await RoundRobinGroupChat(speakers(Playing(GOOD)), max_turns=1).load_state({**saved, "version": "99"})
+    larger = RoundRobinGroupChat(speakers(*(Playing(GOOD) for _ in range(3))), max_turns=1)
+    with pytest.raises(ValueError, match="gamma"):
+        await larger.load_state(saved)
+    half = await larger.save_state()
+    assert half["agent_states"]["alpha"]["agent_state"]["llm_context"]["messages"]
+
+
+async def test_a_team_that_was_stopped_in_a_turn_has_lost_it() -> None:
+    """Who was speaking has had the turn, and hears the question twice. Should this fail, a turn that was cut off need
+    not be done again from the checkpoint before it."""
+    hangs = Playing(GOOD)
+    hangs.go_on.clear()
+    team, token = RoundRobinGroupChat(speakers(hangs, Playing(GOOD)), max_turns=1), CancellationToken()
+    run = asyncio.create_task(team.run(task="hi", cancellation_token=token))
+    await hangs.is_asked.wait()
+    saved = await team.save_state()
+    await kill(run, token, knowing(team))
+    (manager,) = [one for one in saved["agent_states"].values() if "next_speaker_index" in one]
+    assert manager["next_speaker_index"] == 1
+    again = Playing(GOOD)
+    after = RoundRobinGroupChat(speakers(again, Playing(GOOD)), max_turns=1)
+    await after.load_state(saved)
+    end = await after.run()
+    assert [message.source for message in end.messages] == ["beta"]
+
+
+async def test_a_team_runs_once_at_a_time() -> None:
+    """Should this fail, a run might be steered in the middle of a turn."""
+    client = Playing(GOOD)
+    client.go_on.clear()
+    team, token = alone(client), CancellationToken()
+    run = asyncio.create_task(team.run(task="hi", cancellation_token=token))
+    await client.is_asked.wait()
+    with pytest.raises(ValueError, match="already running"):
+        await team.run(task="and this")
+    await kill(run, token, knowing(team))
+
+
+# ---- what is in a team, and in a call
+
+
+async def test_a_team_is_no_agent_of_a_swarm_or_a_graph() -> None:
+    """Should this fail, teams within these kinds need not be agents of ours."""
+    inner = RoundRobinGroupChat(speakers(Playing(GOOD)), max_turns=1)
+    with pytest.raises((TypeError, AttributeError)):
+        Swarm([inner])  # type: ignore[list-item]
+    graph = DiGraphBuilder().add_node(inner)  # type: ignore[arg-type]
+    with pytest.raises((TypeError, AttributeError)):
+        GraphFlow([inner], graph.build())  # type: ignore[list-item]
+
+
+async def test_an_agent_that_is_asked_as_a_tool_tells_of_a_person_who_has_said_nothing() -> None:
+    """Should this fail, `asking` may use AutoGen's own."""
+    tool = AgentTool(AssistantAgent("checker", Playing(GOOD)))
+    heard = [item async for item in tool.run_json_stream({"task": "check this"}, CancellationToken(), "1")]
+    assert ("user", "check this") in [(getattr(i, "source", ""), getattr(i, "content", "")) for i in heard]
+
+
+async def test_a_handoff_to_nobody_ends_a_swarm_without_a_word() -> None:
+    """Should this fail, `handoffs` need not see to it that each target is there."""
+    lost = AssistantAgent("alpha", Playing([call("transfer_to_nobody")]), handoffs=[Handoff(target="nobody")])
+    with pytest.raises(RuntimeError) as caught:
+        await played(Swarm([lost, AssistantAgent("beta", Playing(GOOD))], max_turns=2))
+    assert str(caught.value).rstrip().endswith("\nAssertionError")
+
+
+async def test_what_a_tool_raises_is_an_answer_but_for_what_ends_programs() -> None:
+    """Should the second half fail, `SafeWorkbench` may leave `BaseException` alone."""
+
+    class Ends(BaseException):
+        pass
+
+    async def fails() -> str:
+        """Fails."""
+        raise Broken("no")
+
+    async def ends() -> str:
+        """Ends."""
+        raise Ends
+
+    client = Playing([call("fails")], GOOD)
+    await played(alone(client, tools=[fails], reflect_on_tool_use=True))
+    (answered,) = [message for message in client.asked[1] if message.type == "FunctionExecutionResultMessage"]
+    assert answered.content[0].is_error
+    client = Playing([call("unknown")], GOOD)
+    await played(alone(client, tools=[fails], reflect_on_tool_use=True))
+    (answered,) = [message for message in client.asked[1] if message.type == "FunctionExecutionResultMessage"]
+    assert answered.content[0].is_error
+    assert await hangs(alone(Playing([call("ends")], GOOD), tools=[ends]))
+
+
+async def test_a_token_that_is_cancelled_in_a_tool_hangs_the_team() -> None:
+    """Should this fail (autogen#7956), `SafeWorkbench` need not answer for a call that was cancelled."""
+    begun = asyncio.Event()
+
+    async def waits() -> str:
+        """Waits."""
+        begun.set()
+        await asyncio.Event().wait()
+        return ""
+
+    team, token = alone(Playing([call("waits")], GOOD), tools=[waits]), CancellationToken()
+    run = asyncio.create_task(team.run(task="hi", cancellation_token=token))
+    await begun.wait()
+    token.cancel()
+    await asyncio.wait({run}, timeout=HANGS_S)
+    still = not run.done()
+    await kill(run, token, knowing(team))
+    assert still
+
+
+async def test_tools_that_cannot_be_listed_a_second_time_hang_the_team() -> None:
+    """Should this fail, our workbench need not know its tools by itself."""
+
+    class Dying(StaticWorkbench):
+        listed = 0
+
+        async def list_tools(self) -> Any:
+            self.listed += 1
+            if self.listed > 1:
+                raise Broken
+            return await super().list_tools()
+
+    assert await hangs(
+        alone(Playing([call("now")], GOOD), workbench=Dying([FunctionTool(now, description="The time.")]))
+    )
+
+
+async def test_thoughts_are_marked_in_the_stream_and_a_message_of_their_own() -> None:
+    """Should this fail, `SpeakingClient` need not tell of them itself."""
+    items = await played(alone(Playing(["Hello", result("Hello", thought="Hm.")])))
+    (thought,) = [item for item in items if isinstance(item, ThoughtEvent)]
+    (said,) = [item for item in items if isinstance(item, TextMessage) and item.source == "alpha"]
+    (piece,) = [item for item in items if isinstance(item, ModelClientStreamingChunkEvent)]
+    assert (thought.content, said.content) == ("Hm.", "Hello")
+    assert piece.full_message_id == thought.id != said.id
+
+
+# ---- back-pressure
+
+
+async def test_nobody_who_listens_slows_a_team() -> None:
+    """Its queue has no bound. Should this fail, tokens need not be taken at the agent for the sake of slow readers."""
+    given = list[str]()
+
+    class Counting(Playing):
+        async def create_stream(self, messages: Any, **options: Any) -> Any:
+            for number in range(100):
+                given.append("x")
+                if number % 10 == 0:
+                    await asyncio.sleep(0)
+                yield "x"
+            yield result("x" * 100)
+
+    stream = alone(Counting(GOOD)).run_stream(task="hi")
+    async with asyncio.timeout(10):
+        await anext(stream)
+        while len(given) < 100:  # noqa: ASYNC110 - nobody reads, and nothing announces it
+            await asyncio.sleep(0.001)
+        async for _ in stream:
+            pass
