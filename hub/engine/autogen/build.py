@@ -20,6 +20,7 @@ from hub.engine.autogen.seat import SeatClient
 from hub.engine.autogen.selector import speaker_selection
 from hub.engine.autogen.summary import summarise
 from hub.engine.autogen.telling import Telling
+from hub.engine.autogen.untraced import untraced
 from hub.engine.autogen.workbench import SafeWorkbench
 from hub.engine.base import TurnRequest
 from hub.engine.bots import Bots
@@ -81,17 +82,17 @@ def build_team(
     match spec.kind:
         case TeamKind.ROUND_ROBIN:
             first = _speaker(request, speaker)
-            return RoundRobinGroupChat([*agents[first:], *agents[:first]], max_turns=1)
+            return untraced(RoundRobinGroupChat([*agents[first:], *agents[:first]], max_turns=1))
         case TeamKind.SELECTOR:
             selecting = MeteredClient(models_for(None), telling)
             wanted = speaker or (request.to if request.turn == 0 else None)
             choose = speaker_selection(spec, model, selecting, wanted)
-            return SelectorGroupChat([*agents], selecting, max_turns=1, selector_func=choose)
+            return untraced(SelectorGroupChat([*agents], selecting, max_turns=1, selector_func=choose))
         case TeamKind.SWARM:
             first = _speaker(request, speaker) if request.turn == 0 or speaker is not None else 0
-            return Swarm(agents[first:] + agents[:first], max_turns=1)
+            return untraced(Swarm(agents[first:] + agents[:first], max_turns=1))
         case TeamKind.GRAPH:
-            return HubGraph(agents, spec)
+            return untraced(HubGraph(agents, spec))
         case TeamKind.MAGENTIC:
             lead = Lead(
                 MeteredClient(models_for(None), telling),
@@ -103,7 +104,7 @@ def build_team(
                 forced=speaker or (request.to if request.turn == 0 else None),
                 max_stalls=spec.max_stalls,
             )
-            return HubMagentic(agents, lead)
+            return untraced(HubMagentic(agents, lead))
         case TeamKind.SCRIPTED | TeamKind.RUNNABLE:
             raise ValueError(f"a {spec.kind} team is not AutoGen's")
         case _:
