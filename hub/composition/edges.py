@@ -14,6 +14,7 @@ from hub.composition.sessions import SessionsParts
 from hub.gateway.endpoint import Gateway
 from hub.gateway.options import GatewayOptions
 from hub.gateway.rooms import Rooms
+from hub.gateway.services import GatewayServices
 from hub.gateway.serving import Serving
 from hub.settings import Settings
 from hub.store.database import Store
@@ -34,10 +35,8 @@ class GatewayParts:
     ) -> None:
         self.rooms = Rooms(store, relay.subscriber, relay.open_messages, tasks)
         self.serving = Serving(relay.bot_line)
-        self.gateway = Gateway(
+        services = GatewayServices(
             authenticator=auth.authenticator,
-            rate_limits=auth.rate_limits,
-            places=auth.connections,
             sessions=sessions.sessions,
             messages=sessions.messages,
             cutting=sessions.cutting,
@@ -48,8 +47,6 @@ class GatewayParts:
             presence=relay.presence,
             seats=sessions.seats,
             serving=self.serving,
-            store=store,
-            node=node,
             options=GatewayOptions(
                 allowed_origins=settings.allowed_origins,
                 allowed_hosts=settings.allowed_hosts,
@@ -62,6 +59,7 @@ class GatewayParts:
                 stall_s=settings.stall_s,
             ),
         )
+        self.gateway = Gateway(services, rate_limits=auth.rate_limits, places=auth.connections, store=store, node=node)
 
 
 def rest(

@@ -9,7 +9,6 @@ from dataclasses import replace
 import structlog
 from uvicorn._types import ASGIReceiveCallable, ASGISendCallable, WebSocketScope
 
-from hub.auth.authenticator import Authenticator
 from hub.auth.places import Place, Places
 from hub.auth.rate_limits import RateLimits
 from hub.domain.errors import HubError, RateLimited, Unavailable
@@ -21,24 +20,13 @@ from hub.gateway.dispatch import Dispatch
 from hub.gateway.entry import RETRY_AFTER_S, Entry, TurnedAway, refuse
 from hub.gateway.handlers.identity import auth_result, person
 from hub.gateway.heartbeat import Heartbeat
-from hub.gateway.options import GatewayOptions
-from hub.gateway.rooms import Rooms
 from hub.gateway.services import GatewayServices
-from hub.gateway.serving import Serving
 from hub.gateway.transport import HubWebSocket
 from hub.protocol.close import Close
 from hub.protocol.commands import Auth
 from hub.protocol.frames import MAX_FRAME_BYTES, Hello, HelloLimits, live_frame, timestamp
 from hub.protocol.live import ServerDrainingData
 from hub.relay.broadcast import Notice
-from hub.relay.presence import Presence
-from hub.sessions.control import Control
-from hub.sessions.cutting import Cutting
-from hub.sessions.forking import Forking
-from hub.sessions.inputs import Inputs
-from hub.sessions.lifecycle import Sessions
-from hub.sessions.messages import Messages
-from hub.sessions.seats import Seats
 from hub.store.database import Store
 from hub.telemetry.times import Times
 
@@ -51,49 +39,20 @@ class Gateway:
     """The WebSocket edge of one worker, as an ASGI application for its path. `run` must be running."""
 
     def __init__(
-        self,
-        *,
-        authenticator: Authenticator,
-        rate_limits: RateLimits,
-        places: Places,
-        sessions: Sessions,
-        messages: Messages,
-        cutting: Cutting,
-        forking: Forking,
-        control: Control,
-        inputs: Inputs,
-        rooms: Rooms,
-        presence: Presence,
-        seats: Seats,
-        serving: Serving,
-        store: Store,
-        node: str,
-        options: GatewayOptions,
+        self, services: GatewayServices, *, rate_limits: RateLimits, places: Places, store: Store, node: str
     ) -> None:
-        self._entry = Entry(authenticator, rate_limits, options)
+        """`places` are those of connections."""
+        options = services.options
+        self._entry = Entry(services.authenticator, rate_limits, options)
         self._limits = rate_limits
-        self._presence = presence
-        self._serving = serving
+        self._presence = services.presence
+        self._serving = services.serving
         self._node = node
         self._options = options
-        services = GatewayServices(
-            authenticator,
-            sessions,
-            messages,
-            cutting,
-            forking,
-            control,
-            inputs,
-            rooms,
-            presence,
-            options,
-            seats,
-            serving,
-        )
         self._dispatch = Dispatch(services)
         self._connections: set[Connection] = set()
         self._heartbeat = Heartbeat(options.heartbeat_s)
-        self._watch = AccessWatch(self._connections, authenticator, store, presence, serving)
+        self._watch = AccessWatch(self._connections, services.authenticator, store, services.presence, services.serving)
         self._places = places
         self._sockets = 0  # also those that are not authenticated yet
         self._draining = False

@@ -83,7 +83,7 @@ class Messages:
             if steers is None:
                 await self._caps.check(db, principal.user, found.organisation, seen=before.open_runs)
                 await self._check_budgets(db, principal, before)
-            stops = await self._make_room(db, before, policy)
+            stops = await self._stops_for(db, before, policy)
             message = NewMessage(
                 id=MessageId(new_id()),
                 run=RunId(new_id()) if steers is None else None,
@@ -143,7 +143,7 @@ class Messages:
                 },
             )
 
-    async def _make_room(self, db: Db, before: Before, policy: OnBusy) -> Stops:
+    async def _stops_for(self, db: Db, before: Before, policy: OnBusy) -> Stops:
         """Apply `on_busy`: what has to be stopped for this message."""
         if before.busy is None:
             return Stops()

@@ -37,7 +37,7 @@ async def join(services: GatewayServices, connection: Connection, command: Sessi
     assert session.role is not None
     if command.after_seq is not None and command.after_seq > session.last_seq:
         raise BadRequest("after_seq is in the future", details={"last_seq": session.last_seq})
-    _check_room(services, connection, session)
+    _check_count(services, connection, session)
     connection.unfollow(session.id)
     follower = await services.rooms.open(
         session.id, connection.outbox, after_seq=command.after_seq, known_seq=session.last_seq
@@ -77,7 +77,7 @@ async def leave(services: GatewayServices, connection: Connection, command: Sess
     return Empty()
 
 
-def _check_room(services: GatewayServices, connection: Connection, session: Session) -> None:
+def _check_count(services: GatewayServices, connection: Connection, session: Session) -> None:
     most = services.options.sessions_per_connection
     if session.id not in connection.followers and len(connection.followers) >= most:
         raise RateLimited("too many sessions on one connection", details={"sessions": most})
