@@ -34,6 +34,9 @@ class Kind(StrEnum):
     LIVE = "L"
 
 
+_OF_THE_LOG = (b"E ", b"R ")  # `DURABLE` and `READ_LOG`
+
+
 @dataclass(slots=True)
 class Envelope:
     """A parsed payload. `seq` is the event's own (E, R) or that of the last event before the message (D, S).
@@ -91,6 +94,12 @@ def closes(event: LoggedEvent) -> str:
     if event.type in ("message.redacted", "member.removed") and '"erased"' in event.data:
         return FORGET
     return ALL if event.type in ("turn.superseded", "run.finished") else NOTHING
+
+
+def tells_of_the_log(payload: bytes) -> bool:
+    """Whether an event has been committed, without a look at the rest: most payloads are pieces of messages."""
+    at = payload.find(b" ") + 1
+    return payload[at : at + 2] in _OF_THE_LOG
 
 
 def parse(payload: bytes) -> Envelope:

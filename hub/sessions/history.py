@@ -11,7 +11,7 @@ from hub.domain.principal import Principal
 from hub.domain.session import Session
 from hub.protocol.frames import LoggedEvent, timestamp
 from hub.protocol.results import TranscriptMessage
-from hub.relay import keys
+from hub.relay import envelope, keys
 from hub.relay.subscriber import Subscriber
 from hub.sessions.access import reach, session_id
 from hub.store import log, messages, search, tool_results
@@ -22,8 +22,6 @@ from hub.store.tool_results import LargeResult
 PAGE = 500  # events or messages read at once
 KEEPALIVE_S = 15.0
 FOLLOW_CHECK_S = 2.0  # how late a follower hears of an event when Redis has lost the news
-
-_LOG_HAS_GROWN = (b"E", b"R")  # kinds of envelopes
 
 
 class History:
@@ -57,7 +55,7 @@ class History:
         grown = asyncio.Event()
 
         def heard(payload: bytes) -> None:
-            if payload[:1] in _LOG_HAS_GROWN:
+            if envelope.tells_of_the_log(payload):
                 grown.set()
 
         subscription = self._subscriber.subscribe(keys.channel(id_), heard, grown.set)

@@ -126,6 +126,18 @@ async def test_the_stream_replays_and_follows(hub: Door) -> None:
         assert [event["id"] for event in again] == [str(seq) for seq in seqs(log[2:])]
 
 
+async def test_the_stream_tells_what_happens_when_it_happens(hub: Door) -> None:
+    """Not when the follower next looks by itself, every 2 s."""
+    async with somebody(hub) as rest:
+        session = await open_session(rest)
+        async with following(rest, session) as events, asyncio.timeout(9):
+            await events.until("member.added")
+            for number in range(8):
+                await rest.patch(f"/v1/sessions/{session}", json={"title": f"title {number}"})
+                (told,) = await events.until("session.updated")
+                assert json.loads(told["data"])["data"]["title"] == f"title {number}"
+
+
 @pytest.mark.parametrize("position", ["-1", "x", "1.5", "9" * 20])
 async def test_a_last_event_id_that_cannot_be(hub: Door, position: str) -> None:
     async with somebody(hub) as rest:
