@@ -62,18 +62,17 @@ def durable(event: LoggedEvent) -> bytes:
 def delta(session: SessionId, message: str, index: int, seq: int, frame: bytes) -> bytes:
     """The payload of one `message.delta`."""
     before, after = delta_header(session, message, seq)
-    return b"%b%d%b%b" % (before, index, after, frame)
+    return b"%b%d%b\n%b" % (before, index, after, frame)
 
 
 def delta_header(session: SessionId, message: str, seq: int) -> tuple[bytes, bytes]:
-    """What stands before and after the index in front of the frames of a message: a room knows by them the one that it
-    waits for."""
+    """What stands before and after the index in the header line of a delta: a room knows by it the one it waits for."""
     return f"{session} D {message} ".encode(), _behind_index(seq)
 
 
 @lru_cache(maxsize=1_024)  # rooms hold them, and many are equal: one object of all is in the cache
 def _behind_index(seq: int) -> bytes:
-    return b" 1 %d\n" % seq
+    return b" 1 %d" % seq
 
 
 def snapshot(session: SessionId, message: str, index: int, seq: int, frame: bytes) -> bytes:
