@@ -91,7 +91,7 @@ class Settings(BaseSettings):
     runs_per_organisation: Annotated[int | None, Field(ge=1)] = None
     sessions_per_connection: Annotated[int, Field(ge=1)] = 100
     connections_per_worker: Annotated[int, Field(ge=1)] = 20_000
-    connections_per_user: Annotated[int, Field(ge=1)] = 10_000
+    connections_per_user: Annotated[int, Field(ge=1)] = 15_000
     connections_per_organisation: Annotated[int | None, Field(ge=1)] = None
     streams_per_worker: Annotated[int, Field(ge=1)] = 1_000
     streams_per_user: Annotated[int, Field(ge=1)] = 500
