@@ -86,7 +86,7 @@ class Script:
         start = loop.time()
         for number, piece in enumerate(self.pieces(turn, context)):
             if self.rate > 0:
-                await asyncio.sleep(max(0.0, start + number / self.rate - loop.time()))
+                await _until(start + number / self.rate, loop)
             elif number % TOKENS_PER_PASS == 0:
                 await asyncio.sleep(0)
             yield piece
@@ -95,6 +95,24 @@ class Script:
                 raise ModelError(Failure.MODEL_STALLED, f"the script stalls after token {number}")
             if turn == 0 and number == self.fail_at:
                 raise ModelError(Failure.MODEL_UNAVAILABLE, f"the script fails after token {number}")
+
+
+async def _until(moment: float, loop: asyncio.AbstractEventLoop) -> None:
+    """Wait until then, by the loop's clock; `asyncio.sleep` asks the kernel which loop is running, for each token."""
+    if loop.time() >= moment:
+        await asyncio.sleep(0)
+        return
+    come: asyncio.Future[None] = loop.create_future()
+    timer = loop.call_at(moment, _comes, come)
+    try:
+        await come
+    finally:
+        timer.cancel()
+
+
+def _comes(moment: asyncio.Future[None]) -> None:
+    if not moment.done():  # else its waiter is cancelled, and has not run yet
+        moment.set_result(None)
 
 
 def plan(prompt: str) -> Script:

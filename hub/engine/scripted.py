@@ -89,9 +89,10 @@ class ScriptedEngine:
         async with aclosing(script.speak(request.turn, history, idle_s=self._deadlines.idle_s)) as pieces:
             async for piece in pieces:
                 speech.pieces.append(piece)
-                allowance.add(1, 0)
-                if allowance.is_over:
-                    await allowance.check()
+                if allowance.is_bounded:
+                    allowance.add(1, 0)
+                    if allowance.is_over:
+                        await allowance.check()
                 await emit(TextDelta(message, agent, piece))
         text = "".join(speech.pieces)
         await emit(MessageEnded(message, agent, text, speech.usage))

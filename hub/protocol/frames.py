@@ -42,13 +42,14 @@ def written_ms(frame: bytes) -> int:
     return round(datetime.fromisoformat(frame[at : at + 24].decode()).timestamp() * 1000)
 
 
+@lru_cache(maxsize=32)
 def _stamp(ms: int) -> bytes:
+    """Every token carries the time, and those that leave together came within a few milliseconds."""
     return b"%b.%03dZ" % (_second(ms // 1000), ms % 1000)
 
 
 @lru_cache(maxsize=4)
 def _second(unix_s: int) -> bytes:
-    """Every token carries the time, and most come within the same second."""
     return datetime.fromtimestamp(unix_s, UTC).strftime("%Y-%m-%dT%H:%M:%S").encode()
 
 

@@ -83,7 +83,7 @@ class DeltaPublisher:
                     )
                     self._pipeline.evaluate(self._whole, words, partial(stream.answered, piece))
                     continue
-                if batch.is_full:
+                if len(batch.pieces) >= MAX_PIECES or batch.size >= MAX_BYTES:
                     self._submit(batch)
                     batch = _Batch()
                 batch.add(stream, piece)
@@ -122,10 +122,6 @@ class _Batch:
         self.streams: list[MessageStream] = []
         self.pieces: list[Piece] = []
         self.size = 0
-
-    @property
-    def is_full(self) -> bool:
-        return len(self.pieces) >= MAX_PIECES or self.size >= MAX_BYTES
 
     def add(self, stream: MessageStream, piece: Piece) -> None:
         self.streams.append(stream)

@@ -4,6 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from io import StringIO
 
 from hub.domain.ids import SessionId
 from hub.domain.run import Lease
@@ -20,7 +21,7 @@ MAX_PIECE = 8_192  # characters; at 6 bytes each in JSON it still fits an envelo
 MAX_UNSENT = 65_536  # characters a run may be ahead of Redis
 
 # What the scripts answer.
-_REFUSED, _NOT_WHOLE, _NO_FENCE = 0, -1, -2
+_DONE, _REFUSED, _NOT_WHOLE, _NO_FENCE = 1, 0, -1, -2
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,28 +35,27 @@ class Outlet:
     park: Callable[["MessageStream"], None]
 
 
-class _Waiting:
-    """Neighbours of one kind that have not left yet; `ms` is when the first of them came."""
-
-    __slots__ = ("ms", "reasoning", "texts")
-
-    def __init__(self, reasoning: bool, text: str, ms: int) -> None:
-        self.reasoning = reasoning
-        self.texts = [text]
-        self.ms = ms
-
-
-@dataclass(slots=True)
 class Piece:
-    """What leaves at once. `words` are the encoded arguments that go with the stream's keys; those of `whole.lua` when
-    `is_whole`, else of `pieces.lua`. `payload` is what is published."""
+    """Neighbours of one kind that leave together; `ms` is when the first of them came. It is one object all the way
+    from the model to the answer of Redis, for there is one for nearly every token.
+
+    It leaves with `words`, the encoded arguments that go with the stream's keys: those of `whole.lua` when `is_whole`,
+    else of `pieces.lua`. `payload` is what is published; `index` is that of the next delta, and `size` how many bytes
+    Redis keeps of the message, when this has left.
+    """
+
+    __slots__ = ("index", "is_whole", "ms", "payload", "reasoning", "size", "texts", "words")
 
     words: bytes
     payload: bytes
     is_whole: bool
-    waiting: _Waiting | None  # None: the text so far, for a Redis that has not all of it
-    index: int  # of the next delta when this has left
-    size: int  # bytes that Redis keeps of the message then
+    index: int
+    size: int
+
+    def __init__(self, reasoning: bool, texts: list[str], ms: int) -> None:
+        self.reasoning = reasoning
+        self.texts = texts  # none: the text so far, for a Redis that has not all of it
+        self.ms = ms
 
 
 class MessageStream:
@@ -76,14 +76,15 @@ class MessageStream:
         self._author = author
         self._seq = seq
         self._frames = DeltaFrames(lease.session, lease.run, message, turn, author.name, author.display_name)
+        self._before_index, self._behind_index = envelope.delta_header(lease.session, message, seq)
         self._text_key = keys.text_prefix(lease.session) + message.encode()
         self._epoch = encode_words(b"%d" % lease.epoch)
         # Keys are the same for every piece: encoded once.
         fence, text, channel = (encode_words(key) for key in (keys.fence(lease.session), self._text_key, self.channel))
         self.keys = fence + text + channel
         self.whole_keys = fence + text + encode_words(keys.open_messages(lease.session)) + channel
-        self._text: list[str] = []
-        self._queue: deque[_Waiting] = deque()
+        self._text = StringIO()  # a list of its tokens would take ten times the room
+        self._queue: deque[Piece] = deque()
         self._unsent = 0
         self._reasoning_index = 0
         self._size = 0  # bytes that Redis keeps of the message
@@ -96,12 +97,12 @@ class MessageStream:
     @property
     def text(self) -> str:
         """All that was added."""
-        return "".join(self._text)
+        return self._text.getvalue()
 
     def add(self, text: str) -> None:
         """The next piece of the message. Never waits."""
         text = storable(text)
-        self._text.append(text)
+        self._text.write(text)
         self._enqueue(False, text)
 
     def add_reasoning(self, text: str) -> None:
@@ -147,23 +148,39 @@ class MessageStream:
             return None
         if self._behind:
             return self._all_of_it()
-        waiting = self._queue.popleft()
-        text = "".join(waiting.texts)
+        piece = self._queue.popleft()
+        if len(piece.texts) > 1:
+            piece.texts = ["".join(piece.texts)]
+        text = piece.texts[0]
         if len(text) > MAX_PIECE:
-            self._queue.appendleft(_Waiting(waiting.reasoning, text[MAX_PIECE:], waiting.ms))
+            self._queue.appendleft(Piece(piece.reasoning, [text[MAX_PIECE:]], piece.ms))
             text = text[:MAX_PIECE]
-        waiting.texts = [text]
-        if waiting.ms - self._refreshed_ms > REFRESH_MS:
-            self._refresh(waiting.ms)
-        if waiting.reasoning:
-            return self._reasoning(text, waiting)
-        return self._delta(text, waiting) if self.index else self._first(text, waiting)
+            piece.texts = [text]
+        if piece.ms - self._refreshed_ms > REFRESH_MS:
+            self._refresh(piece.ms)
+        if piece.reasoning:
+            self._reasoning(text, piece)
+        elif self.index:
+            self._delta(text, piece)
+        else:
+            self._first(text, piece)
+        return piece
 
     def answered(self, piece: Piece, reply: Reply) -> None:
         """What came of a piece: the script's answer, or an exception when Redis did not take it."""
+        if reply == _DONE:
+            self._left(piece)
+            self._behind = False
+            if self._queue:
+                self._outlet.ready(self)
+            else:
+                self._busy = False
+            if self._waiters:
+                self._wake()
+            return
         if reply == _NO_FENCE:
-            if piece.waiting is not None:
-                self._queue.appendleft(piece.waiting)
+            if piece.texts:
+                self._queue.appendleft(piece)
             self._outlet.park(self)
             return
         if reply == _REFUSED:
@@ -199,7 +216,7 @@ class MessageStream:
         if self._queue and self._queue[-1].reasoning is reasoning:
             self._queue[-1].texts.append(text)
         else:
-            self._queue.append(_Waiting(reasoning, text, now_ms()))
+            self._queue.append(Piece(reasoning, [text], now_ms()))
         self._unsent += len(text)
         if not self._busy:
             self._busy = True
@@ -214,45 +231,58 @@ class MessageStream:
 
     def _left(self, piece: Piece) -> None:
         self._size = piece.size
-        if piece.waiting is not None:
-            self._unsent -= len(piece.waiting.texts[0])
-            if piece.waiting.reasoning:
-                self._reasoning_index += 1
         self.index = piece.index
+        if piece.texts:
+            self._unsent -= len(piece.texts[0])
+            if piece.reasoning:
+                self._reasoning_index += 1
 
-    def _delta(self, text: str, waiting: _Waiting) -> Piece:
+    def _delta(self, text: str, piece: Piece) -> None:
         kept = open_messages.piece(text)
-        size = self._size + len(kept)
-        payload = self._payload(text, waiting)
-        words = self._epoch + encode_words(b"%d" % size, kept, payload)
-        return Piece(words, payload, False, waiting, self.index + 1, size)
+        piece.size = self._size + len(kept)
+        piece.index = self.index + 1
+        piece.is_whole = False
+        piece.payload = payload = self._payload(text, piece.ms)
+        size = b"%d" % piece.size
+        # As `encode_words` would: at once, for it is done for every token.
+        piece.words = b"%b$%d\r\n%b\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n" % (
+            self._epoch,
+            len(size),
+            size,
+            len(kept),
+            kept,
+            len(payload),
+            payload,
+        )
 
-    def _first(self, text: str, waiting: _Waiting) -> Piece:
-        return self._whole(text, self._payload(text, waiting), waiting)
+    def _payload(self, text: str, ms: int) -> bytes:
+        frame = self._frames.delta(self.index, text, ms)
+        return b"%b%d%b%b" % (self._before_index, self.index, self._behind_index, frame)
 
-    def _payload(self, text: str, waiting: _Waiting) -> bytes:
-        frame = self._frames.delta(self.index, text, waiting.ms)
-        return envelope.delta(self.lease.session, self.message, self.index, self._seq, frame)
+    def _first(self, text: str, piece: Piece) -> None:
+        self._whole(text, piece, self._payload(text, piece.ms))
 
-    def _reasoning(self, text: str, waiting: _Waiting) -> Piece:
-        payload = envelope.live(self.lease.session, self._frames.reasoning(self._reasoning_index, text, waiting.ms))
-        words = self._epoch + encode_words(b"0", b"", payload)
-        return Piece(words, payload, False, waiting, self.index, self._size)
+    def _reasoning(self, text: str, piece: Piece) -> None:
+        frame = self._frames.reasoning(self._reasoning_index, text, piece.ms)
+        piece.payload = envelope.live(self.lease.session, frame)
+        piece.words = self._epoch + encode_words(b"0", b"", piece.payload)
+        piece.index, piece.size, piece.is_whole = self.index, self._size, False
 
     def _all_of_it(self) -> Piece:
         """All of the text as one step of the index, whatever Redis has of it."""
-        self._unsent -= sum(len(text) for waiting in self._queue if not waiting.reasoning for text in waiting.texts)
-        self._queue = deque(waiting for waiting in self._queue if waiting.reasoning)
+        self._unsent -= sum(len(text) for piece in self._queue if not piece.reasoning for text in piece.texts)
+        self._queue = deque(piece for piece in self._queue if piece.reasoning)
         text, index = self.text, self.index + 1
         frame = self._frames.snapshot(index, text)
-        payload = envelope.snapshot(self.lease.session, self.message, index, self._seq, frame)
-        return self._whole(text, payload, None)
+        everything = Piece(False, [], now_ms())
+        self._whole(text, everything, envelope.snapshot(self.lease.session, self.message, index, self._seq, frame))
+        return everything
 
-    def _whole(self, text: str, payload: bytes, waiting: _Waiting | None) -> Piece:
+    def _whole(self, text: str, piece: Piece, payload: bytes) -> None:
         index = self.index + 1
         kept = open_messages.whole(self.lease.run, self._turn, self._author, self._seq, text, index)
-        words = self._epoch + encode_words(b"%d" % TTL_S, kept, payload)
-        return Piece(words, payload, True, waiting, index, len(kept))
+        piece.payload, piece.is_whole, piece.index, piece.size = payload, True, index, len(kept)
+        piece.words = self._epoch + encode_words(b"%d" % TTL_S, kept, payload)
 
     def _refresh(self, ms: int) -> None:
         self._refreshed_ms = ms

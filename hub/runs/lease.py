@@ -32,7 +32,7 @@ class HeldLease:
     @property
     def is_valid(self) -> bool:
         """Whether this worker may still act for the run, by its own clock: a frozen one finds out before it writes."""
-        return not self.lost and self.has_time()
+        return not self.lost and time.monotonic() < self.valid_until
 
     def has_time(self) -> bool:
         """Whether it has not run out, by the clock of this worker."""

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import assert_never
+from typing import NoReturn, assert_never
 
 import orjson
 
@@ -44,6 +44,7 @@ from hub.store.database import Db
 from hub.store.log import LeaseLost
 from hub.store.messages import AgentMessage
 
+_PIECES = (TextDelta, ReasoningDelta)  # made once: a union would be made anew for every token
 DRAIN_S = 1.0  # how long an event waits for the deltas before it, should Redis be slow; they are void after it anyway
 
 
@@ -101,11 +102,12 @@ class Turn:
         """Take what the engine tells. Raises when the turn must end at once; `fault` says why, for engines hide it."""
         try:
             self._journal.check()
-            if isinstance(event, TextDelta | ReasoningDelta):
+            if isinstance(event, _PIECES):
                 stream = self._add(event)  # for every token: it awaits nothing unless it must
                 if stream.is_full:
                     await stream.room()
-                self._check(stream)
+                if stream.refused:
+                    self._refused()
             else:
                 await self._take(event)
         except (HubError, LeaseLost) as e:
@@ -198,11 +200,10 @@ class Turn:
             self._statuses[agent.name] = status
             self._journal.live(AgentStatusData.model_validate({"agent": agent.name, "status": status}))
 
-    def _check(self, stream: MessageStream) -> None:
-        """Raises `LeaseLost` when Redis knows a newer lease."""
-        if stream.refused:
-            self._journal.refuse()
-            raise LeaseLost
+    def _refused(self) -> NoReturn:
+        """Redis knows a newer lease."""
+        self._journal.refuse()
+        raise LeaseLost
 
     def _started(self, agent: AgentSpec) -> NewEvent:
         return NewEvent(TurnStartedData(turn=self._turn, agent=agent.name, attempt=self._attempt), self._run)

@@ -92,9 +92,10 @@ class MeteredClient(StreamingClient):
                 async for piece in stream:
                     if isinstance(piece, str):
                         pieces += 1
-                        allowance.add(1, price.completion)
-                        if allowance.is_over:
-                            await allowance.check()
+                        if allowance.is_bounded:
+                            allowance.add(1, price.completion)
+                            if allowance.is_over:
+                                await allowance.check()
                     else:
                         result, error = piece, None
                     yield piece
