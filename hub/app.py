@@ -61,7 +61,9 @@ class Worker:
         self.runs = RunsParts(settings, self.store, self.relay, node, tasks)
         self.sessions = SessionsParts(settings, self.store, self.relay, self.runs)
         self.edge = GatewayParts(settings, self.store, self.relay, self.auth, self.sessions, node, tasks)
-        metrics = metrics_of(node, self.store, self.relay, self.runs, self.sessions, self.edge, log_lines_dropped)
+        metrics = metrics_of(
+            node, self.store, self.relay, self.auth, self.runs, self.sessions, self.edge, log_lines_dropped
+        )
         self.api = rest(
             settings,
             self.auth,

@@ -1,5 +1,7 @@
 """What there is only so much of over all workers, and how much of it one user and one organisation may hold."""
 
+from collections import Counter
+
 from hub.domain.errors import RateLimited
 from hub.domain.principal import Principal
 from hub.relay.holdings import Cap, Exceeded, Held, Holdings
@@ -10,8 +12,8 @@ RETRY_AFTER_S = 5.0
 class Place:
     """One that somebody holds until it is released."""
 
-    def __init__(self, what: str, held: Held) -> None:
-        self._what = what
+    def __init__(self, places: "Places", held: Held) -> None:
+        self._places = places
         self._held = held
 
     async def confirm(self) -> None:
@@ -20,7 +22,7 @@ class Place:
         try:
             await self._held.confirm()
         except Exceeded as e:
-            raise _too_many(self._what, e.cap) from None
+            raise self._places.refusal(e.cap) from None
 
     def release(self) -> None:
         """Let somebody else have it; more often than once does no harm."""
@@ -29,13 +31,14 @@ class Place:
 
 class Places:
     """`what` names them for people, in plural. People count for the organisation that they are at home in;
-    `per_organisation` None: no limit."""
+    `per_organisation` None: no limit. `refused` counts refusals here, by what and whose (`user`, `organisation`)."""
 
     def __init__(self, what: str, holdings: Holdings, per_user: int, per_organisation: int | None = None) -> None:
         self._what = what
         self._holdings = holdings
         self._per_user = per_user
         self._per_organisation = per_organisation
+        self.refused = Counter[tuple[str, ...]]()
 
     def take(self, principal: Principal) -> Place:
         """One more for this caller, to be confirmed and released. Raises `RateLimited` when this worker knows already
@@ -44,15 +47,17 @@ class Places:
         if self._per_organisation is not None and principal.home is not None:
             caps.append(Cap(f"{self._what}:organisation:{principal.home}", self._per_organisation))
         try:
-            return Place(self._what, self._holdings.take(caps))
+            return Place(self, self._holdings.take(caps))
         except Exceeded as e:
-            raise _too_many(self._what, e.cap) from None
+            raise self.refusal(e.cap) from None
 
-
-def _too_many(what: str, cap: Cap) -> RateLimited:
-    message = (
-        f"too many {what} of your organisation: some have to be closed first"
-        if cap.holder.startswith(f"{what}:organisation:")
-        else f"too many {what} of one user: close one first"
-    )
-    return RateLimited(message, retry_after=RETRY_AFTER_S, details={"limit": cap.most})
+    def refusal(self, cap: Cap) -> RateLimited:
+        """Counts a refusal; the error that tells of it."""
+        whose = cap.holder.split(":")[1]
+        self.refused[self._what, whose] += 1
+        message = (
+            f"too many {self._what} of your organisation: some have to be closed first"
+            if whose == "organisation"
+            else f"too many {self._what} of one user: close one first"
+        )
+        return RateLimited(message, retry_after=RETRY_AFTER_S, details={"limit": cap.most})

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
+from hub.composition.auth import AuthParts
 from hub.composition.edges import GatewayParts
 from hub.composition.relay import RelayParts
 from hub.composition.runs import RunsParts
@@ -18,6 +19,7 @@ def metrics_of(
     node: str,
     store: Store,
     relay: RelayParts,
+    auth: AuthParts,
     runs: RunsParts,
     sessions: SessionsParts,
     edge: GatewayParts,
@@ -49,6 +51,11 @@ def metrics_of(
                 "Uploads that were not kept, by the reason that was given",
                 ("reason",),
                 lambda: sessions.attachments.refused,
+            ),
+            "hub_places_refused": (
+                "Connections and event streams of who has all they may",
+                ("what", "whose"),
+                lambda: auth.connections.refused + auth.streams.refused,
             ),
         },
     )

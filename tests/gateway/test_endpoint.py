@@ -239,6 +239,10 @@ async def test_nobody_has_all_the_connections(dsn: str, redis_url: str) -> None:
                     assert (await close_code(socket), socket.close_reason) == (4101, full)
                 async with await dial(other, additional_headers=bearer(key)) as socket:
                     assert (await close_code(socket), socket.close_reason) == (4101, full)
+            async with other.rest() as rest:
+                told = (await rest.get("/metrics")).text
+            assert 'hub_places_refused_total{node="test:2:b",what="connections",whose="organisation"} 2.0' in told
+            assert 'hub_places_refused_total{node="test:2:b",what="connections",whose="user"} 1.0' in told
             await asyncio.wait_for(again(other, cyd), 10)
         await asyncio.wait_for(again(other, ada), 10)  # its share is free again when it has ended
 
