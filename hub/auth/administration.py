@@ -42,7 +42,7 @@ class Administration:
         """
         _allow(principal)
         async with self._store.transaction() as db:
-            found = await _find(db, user)
+            found = await users.find(db, user)
             if principal is not None and found.id == principal.user:
                 raise Conflict("administrators cannot suspend themselves")
             await users.set_suspended(db, found.id, suspended=True)
@@ -55,7 +55,7 @@ class Administration:
         """The user may sign in again."""
         _allow(principal)
         async with self._store.transaction() as db:
-            found = await _find(db, user)
+            found = await users.find(db, user)
             await users.set_suspended(db, found.id, suspended=False)
             return await self._audited(db, principal, "user.restore", found, address)
 
@@ -65,7 +65,7 @@ class Administration:
         """End every sign-in of the user, and with `keys` every API key."""
         _allow(principal)
         async with self._store.transaction() as db:
-            found = await _find(db, user)
+            found = await users.find(db, user)
             await end_credentials(db, found.id, keys=keys)
             changed = await self._audited(db, principal, "user.sign_out_everywhere", found, address)
         self._ended(found.id)
@@ -75,7 +75,7 @@ class Administration:
         """Nobody is this user any more, as `Accounts.erase` does it. Raises `Conflict` for oneself."""
         _allow(principal)
         async with self._store.transaction() as db:
-            found = await _find(db, user)
+            found = await users.find(db, user)
             if principal is not None and found.id == principal.user:
                 raise Conflict("administrators erase themselves as everybody does: DELETE /v1/me")
             if not await erasing.bury(db, found.id):
@@ -88,7 +88,7 @@ class Administration:
     async def set_password(self, user: str, password_hash: str) -> StoredUser:
         """Another password, by the operator; every sign-in ends."""
         async with self._store.transaction() as db:
-            found = await _find(db, user)
+            found = await users.find(db, user)
             await users.set_password(db, found.id, password_hash)
             await end_credentials(db, found.id, keys=False)
             return await self._audited(db, None, "user.password", found, None)
@@ -99,7 +99,7 @@ class Administration:
         """The user's keys that are not revoked, and the cursor of the next page."""
         _allow(principal)
         async with self._store.statements() as db:
-            found = await _find(db, user)
+            found = await users.find(db, user)
             return await api_keys.page(db, found.id, limit=limit, cursor=cursor)
 
     async def revoke_key(self, principal: Principal | None, key: str, *, address: str | None = None) -> None:
@@ -128,7 +128,7 @@ class Administration:
         if not (0 < len(subject) <= MAX_SUBJECT_CHARACTERS and subject.isprintable()):
             raise BadRequest("that is no subject")
         async with self._store.transaction() as db:
-            found = await _find(db, user)
+            found = await users.find(db, user)
             if found.disabled_at is not None:
                 raise Conflict("the user is suspended")
             await identities.insert(db, issuer, subject, found.id)
@@ -162,11 +162,3 @@ class Administration:
 def _allow(principal: Principal | None) -> None:
     if principal is not None:
         require_admin(principal)
-
-
-async def _find(db: Db, user: str) -> StoredUser:
-    id_ = parse_id(user)
-    found = await users.by_id(db, UserId(id_)) if id_ is not None else await users.by_name(db, user)
-    if found is None:
-        raise NotFound("no such user")
-    return found

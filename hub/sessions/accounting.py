@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from hub.auth.policy import Action, require_account, require_admin
-from hub.domain.errors import BadRequest, NotFound
-from hub.domain.ids import UserId, parse_id
+from hub.domain.errors import BadRequest
+from hub.domain.ids import UserId
 from hub.domain.principal import Principal
 from hub.sessions.access import reach, session_id
 from hub.store import usage, users
@@ -45,16 +45,7 @@ class Accounting:
         """The same of anybody, by id or name, for administrators. Raises `NotFound`."""
         require_admin(principal)
         async with self._store.statements() as db:
-            return await _of_user(db, await find_user(db, user), since, until)
-
-
-async def find_user(db: Db, user: str) -> UserId:
-    """The user with this id or name. Raises `NotFound`."""
-    id_ = parse_id(user)
-    found = await users.by_id(db, UserId(id_)) if id_ is not None else await users.by_name(db, user)
-    if found is None:
-        raise NotFound("no such user")
-    return found.id
+            return await _of_user(db, (await users.find(db, user)).id, since, until)
 
 
 async def _of_user(

@@ -10,8 +10,7 @@ from hub.domain.session import Session
 from hub.domain.usage import Spent
 from hub.engine.catalog import Catalog
 from hub.sessions.access import find_organisation, reach, session_id
-from hub.sessions.accounting import find_user
-from hub.store import audit, budgets
+from hub.store import audit, budgets, users
 from hub.store.budgets import Subject
 from hub.store.database import Db, Store
 
@@ -57,7 +56,7 @@ class SessionBudgets:
         """The limits of a user's day (UTC)."""
         require_admin(principal)
         async with self._store.statements() as db:
-            return await self._of(db, await find_user(db, user), BudgetScope.USER)
+            return await self._of(db, (await users.find(db, user)).id, BudgetScope.USER)
 
     async def set_for_user(
         self, principal: Principal, user: str, quantity: Quantity, limit: Limit | None
@@ -65,7 +64,7 @@ class SessionBudgets:
         """Set a limit of a user's day, in place of the hub's."""
         require_admin(principal)
         async with self._store.transaction() as db:
-            id_ = await find_user(db, user)
+            id_ = (await users.find(db, user)).id
             await _set(db, principal, id_, f"user:{id_}", BudgetScope.USER, quantity, limit)
             return await self._of(db, id_, BudgetScope.USER)
 

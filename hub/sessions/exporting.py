@@ -12,8 +12,7 @@ from hub.domain.ids import SessionId, UserId
 from hub.domain.principal import Principal
 from hub.protocol.frames import now
 from hub.sessions.access import reach, session_id
-from hub.sessions.accounting import find_user
-from hub.store import audit, exporting
+from hub.store import audit, exporting, users
 from hub.store.database import Db, Store
 from hub.store.exporting import Lines
 
@@ -33,7 +32,7 @@ class Exports:
         id_ = session_id(session)
         async with self._store.transaction(person=principal.user, session=id_) as db:
             await reach(db, principal, id_, Action.READ)
-            await _audited(db, principal.user, "session.export", f"session:{id_}", address)
+            await audit.add(db, actor=principal.user, action="session.export", object=f"session:{id_}", address=address)
         return self._of_session(principal, id_)
 
     async def own(self, principal: Principal, *, address: str | None) -> AsyncGenerator[bytes]:
@@ -46,13 +45,13 @@ class Exports:
         if principal is not None:
             require_admin(principal)
         async with self._store.statements() as db:
-            id_ = await find_user(db, user)
+            id_ = (await users.find(db, user)).id
         return await self._of_user(principal, id_, address)
 
     async def _of_user(self, principal: Principal | None, user: UserId, address: str | None) -> AsyncGenerator[bytes]:
         async with self._store.transaction() as db:
             actor = principal.user if principal is not None else None
-            await _audited(db, actor, "user.export", f"user:{user}", address)
+            await audit.add(db, actor=actor, action="user.export", object=f"user:{user}", address=address)
         return _framed("user", user, self._checked(principal, exporting.of_user(self._store, user)))
 
     def _of_session(self, principal: Principal, session: SessionId) -> AsyncGenerator[bytes]:
@@ -86,7 +85,3 @@ async def _still(db: Db, principal: Principal) -> None:
     """Whoever has lost their credential gets no more. Raises `Unauthenticated`."""
     if principal.expires_at <= datetime.now(UTC) or await ended(db, [principal]):
         raise Unauthenticated("the credential has ended")
-
-
-async def _audited(db: Db, actor: UserId | None, action: str, object_: str, address: str | None) -> None:
-    await audit.add(db, actor=actor, action=action, object=object_, address=address)

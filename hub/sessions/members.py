@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from hub.auth.policy import Action
 from hub.domain.errors import Conflict, NotFound
-from hub.domain.ids import SessionId, UserId, parse_id
+from hub.domain.ids import SessionId
 from hub.domain.organisation import OrgRole
 from hub.domain.principal import Principal
 from hub.domain.session import Member, Role
@@ -32,7 +32,7 @@ class Members:
         id_ = session_id(session)
         async with self._store.transaction(person=principal.user, session=id_) as db:
             await reach(db, principal, id_, Action.MANAGE_MEMBERS, lock=True)
-            who = await _find_user(db, user)
+            who = await users.find(db, user)
             if role is not Role.OWNER:
                 await _keep_an_owner(db, id_, who)
             await _admit(db, id_, who, role)
@@ -60,7 +60,7 @@ class Members:
         """
         id_ = session_id(session)
         async with self._store.transaction(person=principal.user, session=id_) as db:
-            who = await _find_user(db, user)
+            who = await users.find(db, user)
             leaving = who.id == principal.user
             await reach(db, principal, id_, Action.READ if leaving else Action.MANAGE_MEMBERS, lock=True)
             await _keep_an_owner(db, id_, who)
@@ -90,14 +90,6 @@ class Members:
         async with self._store.transaction(person=principal.user, session=id_) as db:
             await reach(db, principal, id_, Action.READ)
             return await members.list(db, id_)
-
-
-async def _find_user(db: Db, user: str) -> StoredUser:
-    id_ = parse_id(user)
-    found = await users.by_id(db, UserId(id_)) if id_ is not None else await users.by_name(db, user)
-    if found is None:
-        raise NotFound("no such user")
-    return found
 
 
 async def _admit(db: Db, session: SessionId, who: StoredUser, role: Role) -> None:

@@ -103,7 +103,7 @@ class Organisations:
             raise Conflict("guests are made by inviting them to a session")
         async with self._store.transaction(person=_who(principal)) as db:
             found = await _reach(db, principal, org, OrgAction.MANAGE_MEMBERS)
-            who = await _find_user(db, user)
+            who = await users.find(db, user)
             before = await organisations.role(db, found.id, who.id)
             _may_change(principal, found, before, role)
             if before is OrgRole.OWNER and role is not OrgRole.OWNER:
@@ -153,7 +153,7 @@ class Organisations:
         self, db: Db, principal: Principal | None, org: str, user: str
     ) -> tuple[Organisation, StoredUser]:
         found = await _reach(db, principal, org, OrgAction.SEE)
-        who = await _find_user(db, user)
+        who = await users.find(db, user)
         leaving = principal is not None and who.id == principal.user
         if not leaving and principal is not None:
             require_org_role(found.role, OrgAction.MANAGE_MEMBERS)
@@ -217,14 +217,6 @@ async def _reach(db: Db, principal: Principal | None, org: str, action: OrgActio
 async def _known(db: Db, org: OrganisationId, user: UserId | None) -> Organisation:
     found = await organisations.get(db, org, user)
     assert found is not None, "it is of this transaction"
-    return found
-
-
-async def _find_user(db: Db, user: str) -> StoredUser:
-    id_ = parse_id(user)
-    found = await users.by_id(db, UserId(id_)) if id_ is not None else await users.by_name(db, user)
-    if found is None:
-        raise NotFound("no such user")
     return found
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from sqlalchemy import text
 
-from hub.domain.errors import Conflict
-from hub.domain.ids import OrganisationId, UserId
+from hub.domain.errors import Conflict, NotFound
+from hub.domain.ids import OrganisationId, UserId, parse_id
 from hub.domain.organisation import FIRST_ORGANISATION
 from hub.store import pages
 from hub.store.database import Db
@@ -108,6 +108,15 @@ async def by_name(db: Db, name: str) -> StoredUser | None:
     if not _storable(key):
         return None
     return _user((await db.execute(_BY_NAME, {"key": key})).one_or_none())
+
+
+async def find(db: Db, user: str) -> StoredUser:
+    """The user with this id or name. Raises `NotFound`."""
+    id_ = parse_id(user)
+    found = await by_id(db, UserId(id_)) if id_ is not None else await by_name(db, user)
+    if found is None:
+        raise NotFound("no such user")
+    return found
 
 
 async def bump_auth_version(db: Db, user: UserId) -> int | None:
