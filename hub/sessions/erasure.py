@@ -11,6 +11,7 @@ from hub.protocol.pieces import Person
 from hub.relay.broadcast import Broadcast
 from hub.runs.control import RunControl
 from hub.sessions.backlog import Backlog
+from hub.sessions.closing import close
 from hub.store import audit, cutting, erasing, log, members, messages, runs, sessions
 from hub.store.database import Db, Store
 from hub.store.erasing import ERASED, EVENTS_AT_ONCE
@@ -89,18 +90,11 @@ class Erasure:
         audit trail."""
         try:
             async with self._store.transaction(lock=session) as db:
-                stops = await self._control.end_from(db, session, 0, reason)
-                leaving = await members.list(db, session)
-                gone = [NewEvent(MemberRemovedData(user=m.user, name=m.name, role=m.role.value)) for m in leaving]
-                events = await log.append(db, session, [*stops.events, *gone])
-                await sessions.delete(db, session)
+                closed = await close(db, self._control, session, reason)
                 await audit.add(db, actor=None, action="session.delete", object=f"session:{session}", detail=detail)
         except NotFound:  # somebody has deleted it meanwhile
             return
-        self._broadcast.events(events)
-        self._control.announce(stops)
-        for member in leaving:
-            self._broadcast.membership_changed(session, member.user)
+        closed.tell(self._broadcast, self._control)
 
     async def _take_words(self, session: SessionId, user: UserId) -> bool:
         """Take the user out, and some of what they said; whether there may be more.

@@ -10,14 +10,15 @@ from hub.domain.principal import Principal
 from hub.domain.session import OnBusy, Session
 from hub.domain.team import TeamSpec
 from hub.engine.catalog import Catalog
-from hub.protocol.durable import MemberAddedData, MemberRemovedData
+from hub.protocol.durable import MemberAddedData
 from hub.protocol.frames import NewEvent
 from hub.protocol.results import session_created, session_updated
 from hub.relay.broadcast import Broadcast
 from hub.runs.control import RunControl
 from hub.sessions.access import reach, session_id
+from hub.sessions.closing import close
 from hub.sessions.session_caps import SessionCaps
-from hub.store import audit, log, members, organisations, sessions
+from hub.store import audit, log, organisations, sessions
 from hub.store.database import Db, Store
 
 
@@ -126,22 +127,9 @@ class Sessions:
         id_ = session_id(session)
         async with self._store.transaction(person=principal.user, session=id_) as db:
             await reach(db, principal, id_, Action.DELETE, lock=True)
-            stopped = await self._runs.end_from(db, id_, 0, "session deleted")
-            leaving = await members.list(db, id_)
-            events = await log.append(
-                db,
-                id_,
-                [
-                    *stopped.events,
-                    *(NewEvent(MemberRemovedData(user=m.user, name=m.name, role=m.role.value)) for m in leaving),
-                ],
-            )
-            await sessions.delete(db, id_)
+            closed = await close(db, self._runs, id_, "session deleted")
             await _audited(db, principal, "session.delete", id_)
-        self._broadcast.events(events)
-        self._runs.announce(stopped)
-        for member in leaving:
-            self._broadcast.membership_changed(id_, member.user)
+        closed.tell(self._broadcast, self._runs)
 
     async def _seen_by(self, principal: Principal, session: SessionId, db: Db) -> Session:
         found = await sessions.get(db, session, principal.user)
