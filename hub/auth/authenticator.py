@@ -27,22 +27,22 @@ class Authenticator:
                 return await self._keys.verify(db, token)
         claims = self._tokens.verify(token)
         async with self._store.statements() as db:
-            user = await users.by_id(db, claims.user)
-            if user is None:
-                raise Unauthenticated("the access token is not valid")
-            principal = Principal(
-                user=user.id,
-                name=user.name,
-                is_admin=user.is_admin,
-                auth_version=claims.auth_version,
-                credential=f"token:{claims.token_id}",
-                expires_at=claims.expires_at,
-                grant=claims.grant,
-                home=user.home,
-            )
-            if await ended(db, [principal]):
-                raise Unauthenticated("the access token was revoked")
-            return principal
+            found = await users.by_token(db, claims.user, claims.grant)
+        if found is None:
+            raise Unauthenticated("the access token is not valid")
+        user, grant_ended = found
+        if user.disabled_at is not None or user.auth_version != claims.auth_version or grant_ended:
+            raise Unauthenticated("the access token was revoked")
+        return Principal(
+            user=user.id,
+            name=user.name,
+            is_admin=user.is_admin,
+            auth_version=claims.auth_version,
+            credential=f"token:{claims.token_id}",
+            expires_at=claims.expires_at,
+            grant=claims.grant,
+            home=user.home,
+        )
 
     async def ticket(self, ticket: str, origin: str | None) -> Principal:
         """Who minted this one-time ticket; `origin` is the handshake's own. The ticket is used up."""

@@ -26,6 +26,12 @@ _CREATE = text("""
 """)
 
 _BY_ID = text(f"SELECT {_COLUMNS} FROM users WHERE id = CAST(:id AS uuid)")
+# With the user, in one statement, whether the sign-in that a token descends from has ended.
+_BY_TOKEN = text(f"""
+    SELECT {_COLUMNS}, EXISTS (
+        SELECT FROM refresh_tokens WHERE family = CAST(:grant AS uuid) AND revoked_at IS NOT NULL) AS grant_ended
+    FROM users WHERE id = CAST(:id AS uuid)
+""")
 _BY_NAME = text(f"SELECT {_COLUMNS} FROM users WHERE name_key = :key")
 
 _BUMP = text("""
@@ -100,6 +106,13 @@ async def create(
 async def by_id(db: Db, user: UserId, *, lock: bool = False) -> StoredUser | None:
     """The user with this id, or None. `lock`: until the end of this transaction nobody changes what they may do."""
     return _user((await db.execute(_BY_ID_LOCKED if lock else _BY_ID, {"id": user})).one_or_none())
+
+
+async def by_token(db: Db, user: UserId, grant: str | None) -> tuple[StoredUser, bool] | None:
+    """The user with this id, and whether the sign-in `grant` has ended; None when there is no such user."""
+    row = (await db.execute(_BY_TOKEN, {"id": user, "grant": grant})).one_or_none()
+    found = _user(row)
+    return (found, row.grant_ended) if row is not None and found is not None else None
 
 
 async def by_name(db: Db, name: str) -> StoredUser | None:

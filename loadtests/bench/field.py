@@ -15,7 +15,7 @@ from hub.embedded.process import package_dir
 from loadtests.bench.contenders import Contender, Missing, Setting
 from loadtests.bench.processes import free_port, process
 
-START_S = 60.0
+START_S = 120.0
 
 
 def choose(parser: argparse.ArgumentParser) -> None:
