@@ -4,9 +4,10 @@
 
 Each round opens so many connections more at every server and keeps them all. A handshake's cost is the processor time
 of all processes of the server, PostgreSQL and Valkey of the hub among them; that of a connection that does nothing is
-the growth of their memory, without what the kernel has for a socket. Servers begin in the same run, with some
-connections that are not counted; users of the hub sign in before, so that it knows them as it knows who comes again.
-Rounds are interleaved, a ratio is made within a round, medians and the spread are shown.
+the growth of the memory of those that hold it (of the hub its worker), without what the kernel has for a socket.
+Servers begin in the same run, with some connections that are not counted; users of the hub sign in before, and are
+known as those are who come again. Rounds are interleaved, a ratio is made within a round, medians and the spread are
+shown.
 """
 
 import argparse
@@ -43,14 +44,13 @@ class Round:
 async def arrive(contender: Contender, started: int, crowd: Crowd, count: int) -> Round:
     """So many more connections, which stay in `crowd`. Raises `OSError`, `TimeoutError`."""
     places = await asyncio.to_thread(contender.idle_places, count)
-    pids, before_all = contender.processes(started), crowd.members
-    before, used, began = usage(pids), cpu_s(pids), time.perf_counter()
+    holders, there = contender.holders(started), crowd.members
+    before, used, began = usage(holders), cpu_s(contender.processes(started)), time.perf_counter()
     await crowd.gather(places)
     seconds = time.perf_counter() - began
     await asyncio.sleep(SETTLE_S)
-    crowd.members = before_all + crowd.members
-    pids = contender.processes(started)
-    spent, after = cpu_s(pids) - used, usage(pids)
+    crowd.members = there + crowd.members
+    spent, after = cpu_s(contender.processes(started)) - used, usage(holders)
     assert before is not None
     assert after is not None
     return Round(spent / count * 1e6, (after.rss_kib - before.rss_kib) / count, count / seconds)

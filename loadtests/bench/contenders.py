@@ -111,6 +111,10 @@ class Contender(ABC):
         """Whose processor time counts."""
         return [started]
 
+    def holders(self, started: int) -> list[int]:
+        """Those of the processes whose memory grows with connections."""
+        return self.processes(started)
+
     @staticmethod
     def _json(session: int, number: int) -> bytes:
         return orjson.dumps(_token(session, number))
@@ -344,6 +348,9 @@ class WholeHub(Hub):
 
     def processes(self, started: int) -> list[int]:
         return tree(started)
+
+    def holders(self, started: int) -> list[int]:
+        return [pid for pid in tree(started) if Path(f"/proc/{pid}/comm").read_text().startswith("hub")]
 
 
 def _uvicorn(app: str, port: int) -> list[str]:
