@@ -22,6 +22,7 @@ OF_A_RUN = "it is about the work of a run, whose events stand in the session's l
 PASSING = "nothing is stored"
 UNTRACED = {
     "POST /v1/sessions/{id}/attachments": "only a message shows it to anybody, and stands in the session's log",
+    "DELETE /v1/sessions/{id}/attachments/{attachment}": "only its uploader has seen it, and no message shows it",
     "POST /v1/auth/tickets": "a ticket lives for 30 s, and stands for a sign-in that is in the trail",
     "POST /v1/sessions/{id}/messages": IN_THE_LOG,
     "PATCH /v1/sessions/{id}/messages/{message}": IN_THE_LOG,

@@ -82,7 +82,7 @@ async def test_a_message_is_edited_and_an_answer_made_again(visit: Visit) -> Non
 
 async def test_a_run_is_paused_goes_on_and_is_steered(visit: Visit) -> None:
     ada = await visit("Ada")
-    await ada.begin("scripted", "/script turns=3 tokens=30 rate=30")
+    await ada.begin("scripted", "/script turns=3 tokens=75 rate=30")  # time to click while a turn runs
     await expect(ada.messages("Alpha")).to_contain_text("t0.2")
     await ada.page.get_by_role("button", name="Pause").click()
     await expect(ada.page.locator(".paused")).to_contain_text("The team is paused.")
