@@ -146,6 +146,26 @@ class Edge:
 
 
 @dataclass(frozen=True, slots=True)
+class ArgumentRule:
+    """That an argument of a call (`to.country` inside an object) compares so with a value."""
+
+    argument: str
+    comparison: str
+    value: object
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """What a team wants approved beyond what the tool wants: calls of `tool` for which any of the rules in `when`
+    holds, all without one. It takes `approvers` people, `by_others` than who has asked for the run."""
+
+    tool: str
+    when: tuple[ArgumentRule, ...] = ()
+    approvers: int = 1
+    by_others: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class TeamSpec:
     """A team by name. `model` is an alias of the model registry, or None for the hub's default model.
 
@@ -153,7 +173,7 @@ class TeamSpec:
     of wall time. `stop_phrase` ends the run when an agent's message contains it. `edges` and `start` are those of a
     graph; without `start` it begins with the agents that no edge leads to. `budgets` are those of a run and of a
     session. `runnable` is what speaks in a team of that kind. A magentic team makes a new plan after `max_stalls` steps
-    without progress.
+    without progress. `approvals` are calls for which people are asked, whatever the tools say.
     """
 
     name: str
@@ -171,6 +191,7 @@ class TeamSpec:
     budgets: tuple[Limit, ...] = ()
     runnable: str | None = None
     max_stalls: int = MAX_STALLS
+    approvals: tuple[Approval, ...] = ()
 
     def agent(self, name: str) -> AgentSpec | None:
         """The agent of that name."""

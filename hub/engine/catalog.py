@@ -180,6 +180,7 @@ def names_of(models: Models, tools: Tools, runnables: Runnables) -> Names:
         effects=[tool.name for tool in tools if not tool.is_always_safe],
         teams={tool.name: tool.teams for tool in tools if tool.teams is not None},
         runnables=runnables.names(),
+        arguments={tool.name: known for tool in tools if isinstance(known := tool.parameters.get("properties"), dict)},
     )
 
 

@@ -287,7 +287,8 @@ class Calls:
 
     def _of(self, agent: str) -> Tools:
         """The tools this agent may have called, as the team is now."""
-        return self._tools.only(next((spec.tools for spec in self._team.agents if spec.name == agent), ()))
+        names = next((spec.tools for spec in self._team.agents if spec.name == agent), ())
+        return self._tools.only(names).tightened(self._team.approvals)
 
     def _context(self, call: Call) -> ToolContext:
         lease = self._run.lease

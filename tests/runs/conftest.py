@@ -20,6 +20,19 @@ agents:
     tools: [echo, pay, launch, flood, flood_once, adas, banks, calculator, search_transcript]
 """
 
+VAULT = """
+name: vault
+description: Wants more approved than its tools do.
+kind: round_robin
+model: scripted
+agents:
+  - name: keeper
+    tools: [echo, pay]
+approvals:
+  echo: {when: [{argument: key, is: in, value: [gold, silver]}, {argument: key, is: "==", value: "9"}]}
+  pay: {approvers: 2, by_others: true}
+"""
+
 GRAPH = """
 name: drafts
 description: A graph of LangGraph's.
@@ -39,9 +52,10 @@ def bank_settings(folders: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 def bank_team(folders: pytest.TempPathFactory) -> Path:
-    """A folder with the teams `bank` and `drafts`."""
+    """A folder with the teams `bank`, `vault` and `drafts`."""
     folder = folders.mktemp("teams")
     (folder / "bank.yaml").write_text(TEAM)
+    (folder / "vault.yaml").write_text(VAULT)
     (folder / "graph.yaml").write_text(GRAPH)
     return folder
 

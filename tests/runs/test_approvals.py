@@ -24,11 +24,11 @@ def script(tool: str, key: str) -> str:
 
 
 @asynccontextmanager
-async def room(bank: Door, **roles: str) -> AsyncIterator[tuple[str, dict[str, Person]]]:
+async def room(bank: Door, team: str = "bank", **roles: str) -> AsyncIterator[tuple[str, dict[str, Person]]]:
     """A session of ada's with others in it, who all follow it."""
     async with AsyncExitStack() as stack:
         people = {name: await stack.enter_async_context(await bank.person()) for name in ("ada", *roles)}
-        session = await room_for(people["ada"], "bank")
+        session = await room_for(people["ada"], team)
         for name, role in roles.items():
             await share(bank, people["ada"], session, people[name], role)
             await people[name].ask("session.join", session=session, after_seq=0)
@@ -66,6 +66,25 @@ async def test_a_rule_on_the_arguments_decides_whether_somebody_is_asked(bank: D
         await answer(ada, request, decision="approve")
         frames = await finish(ada, sent["run"])
         assert types(frames, "tool.called", "tool.returned") == ["tool.called", "tool.returned"]
+
+
+async def test_a_team_wants_more_approved_than_its_tools(bank: Door) -> None:
+    """A safe tool waits for a person when a rule of the team's holds, and a call by the stricter one of both rules."""
+    async with room(bank, "vault", bob="approver", eve="approver") as (session, people):
+        ada, bob, eve = (people[name] for name in ("ada", "bob", "eve"))
+        sent = await ada.say(session, script("echo", "sand"))
+        assert types(await finish(ada, sent["run"]), "input.requested", "tool.returned") == ["tool.returned"]
+        sent, request = await asked(ada, session, script("echo", "gold"))
+        assert (request["data"]["kind"], request["data"]["tool"]) == ("approval", "echo")
+        await answer(ada, request, decision="reject")
+        assert types(await finish(ada, sent["run"]), "tool.called") == []
+        sent, request = await asked(ada, session, script("pay", "little"))
+        assert (request["data"]["approvers"], request["data"]["not_by"]) == (2, who(ada)["id"])
+        assert await refused(ada, request, decision="approve") == "forbidden"
+        await answer(bob, request, decision="approve")
+        await answer(eve, request, decision="approve")
+        (returned,) = [f["data"] for f in await finish(ada, sent["run"]) if f["type"] == "tool.returned"]
+        assert "paid little in call" in returned["result"]
 
 
 async def test_whoever_is_asked_sees_all_that_is_asked(bank: Door) -> None:

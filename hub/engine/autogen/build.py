@@ -67,7 +67,7 @@ def build_team(
         if agent.nested is not None:
             agents.append(TeamAgent(agent, request, telling, inside, SpeakingClient(chain, telling, agent)))
             continue
-        own = _tools(tools, agent, safe_only=is_inside or spec.kind is TeamKind.GRAPH)
+        own = _tools(tools.only(agent.tools).tightened(spec.approvals), is_inside or spec.kind is TeamKind.GRAPH)
         own = own.beside(asking_tools(agent, request, telling, inside))
         own_client = _seated(request, agent, models_for, telling, bots) or _runnable(request, agent, telling, runnables)
         agents.append(
@@ -146,10 +146,9 @@ def _runnable(
     return runnables.client(request, agent, telling)
 
 
-def _tools(tools: Tools, agent: AgentSpec, *, safe_only: bool) -> Tools:
+def _tools(own: Tools, safe_only: bool) -> Tools:
     """Agents that speak side by side, or inside another's turn, call safe tools only: a turn cannot wait for one of
     them and go on with others."""
-    own = tools.only(agent.tools)
     if safe_only:
         return own.only(tool.name for tool in own if tool.is_always_safe)
     return own

@@ -21,6 +21,7 @@ from hub.engine.forms import Form
 from hub.engine.teams.parts import (
     AgentName,
     Alias,
+    ApprovalForm,
     BudgetsForm,
     Edges,
     LimitsForm,
@@ -201,11 +202,18 @@ class TeamForm(Form):
     runnable: Annotated[Alias | None, Field(description="For kind runnable: its name.")] = None
     limits: LimitsForm = LimitsForm()
     budgets: BudgetsForm = BudgetsForm()
+    approvals: Annotated[
+        dict[ToolName, ApprovalForm],
+        Field(
+            default_factory=dict, max_length=32, description="Calls that people are to approve, by their tools' names."
+        ),
+    ]
 
     def spec(self) -> TeamSpec:
         """The team as engines take it."""
         spec = _spec(self, self.name, self.limits.turn_timeout_s)
-        return replace(spec, description=self.description, runnable=self.runnable)
+        wanted = tuple(form.approval(tool) for tool, form in self.approvals.items())
+        return replace(spec, description=self.description, runnable=self.runnable, approvals=wanted)
 
 
 def _spec(form: TeamForm | InnerTeamForm, name: str, turn_timeout_s: float) -> TeamSpec:

@@ -5,8 +5,9 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints
 
 from hub.domain.budget import BudgetScope, Limit, Quantity, limit_of
-from hub.domain.team import MAX_STALLS, Edge, Keep, Memory
+from hub.domain.team import MAX_STALLS, Approval, ArgumentRule, Edge, Keep, Memory
 from hub.engine.forms import Form
+from hub.engine.tools.function import MAX_APPROVERS
 
 TeamName = Annotated[
     str,
@@ -33,6 +34,8 @@ Prompt = Annotated[
         "for the agents, the names to choose from, and what was said last."
     ),
 ]
+
+Scalar = Annotated[str, StringConstraints(max_length=500)] | bool | int | float | None
 
 
 class MemoryForm(Form):
@@ -124,3 +127,34 @@ class BudgetsForm(Form):
 
 Edges = Annotated[tuple[EdgeForm, ...], Field(max_length=200, description="For kind graph.")]
 Start = Annotated[AgentName | None, Field(description="For kind graph: who begins; else all that no edge leads to.")]
+
+
+class ArgumentRuleForm(Form):
+    """That an argument of a call compares so with a value. What cannot be compared counts as if it did."""
+
+    argument: Annotated[
+        str,
+        StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}(\.[A-Za-z_][A-Za-z0-9_]{0,63}){0,4}$"),
+        Field(description="Its name; `to.country` is inside an object."),
+    ]
+    comparison: Annotated[Literal["==", "!=", "<", "<=", ">", ">=", "in", "not in"], Field(alias="is")]
+    value: Scalar | Annotated[tuple[Scalar, ...], Field(max_length=50)]
+
+    def rule(self) -> ArgumentRule:
+        """As engines take it."""
+        return ArgumentRule(self.argument, self.comparison, self.value)
+
+
+class ApprovalForm(Form):
+    """Calls of a tool that people are to approve, beyond what the tool's own rules want: of both the stricter holds."""
+
+    when: Annotated[
+        tuple[ArgumentRuleForm, ...] | None,
+        Field(min_length=1, max_length=10, description="Calls for which one of these holds; without it: every call."),
+    ] = None
+    approvers: Annotated[int, Field(ge=1, le=MAX_APPROVERS, description="How many people have to approve.")] = 1
+    by_others: Annotated[bool, Field(description="Not by the user whose message asked for the run.")] = False
+
+    def approval(self, tool: str) -> Approval:
+        """As engines take it."""
+        return Approval(tool, tuple(rule.rule() for rule in self.when or ()), self.approvers, self.by_others)

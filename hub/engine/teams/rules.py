@@ -1,7 +1,7 @@
 """What a team's form must keep to beyond its shape."""
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from hub.domain.team import ASKING, ORCHESTRATOR
 from hub.engine.forms import Complaint, unknown
@@ -20,7 +20,7 @@ class Names:
     """What a team may name: the aliases of models and the names of tools and runnables in the operator's registries.
 
     `effects` are those of the tools of which a call may not be safe (`hub.engine.tools.tool.ToolKind`); `teams` are
-    those that may name a tool, where not all may.
+    those that may name a tool, where not all may. `arguments` are those of each tool, where they are known.
     """
 
     models: Collection[str]
@@ -28,6 +28,7 @@ class Names:
     effects: Collection[str] = ()
     teams: Mapping[str, Collection[str]] = field(default_factory=dict)
     runnables: Collection[str] = ()
+    arguments: Mapping[str, Collection[str]] = field(default_factory=dict)
 
 
 _MEMORY_NEEDS = {"all": (), "last": ("last",), "ends": ("first", "last"), "tokens": ("tokens",), "summary": ("last",)}
@@ -58,7 +59,22 @@ def complaints(form: TeamForm, names: Names) -> Iterator[Complaint]:
         yield from _runnable((), form.runnable, names)
     elif form.runnable is not None:
         yield ("runnable",), "only a team or an agent of kind runnable has a runnable"
-    yield from _team(form, names, _Place(form.name))
+    yield from _approvals(form, names)
+    yield from _team(form, replace(names, effects={*names.effects, *form.approvals}), _Place(form.name))
+
+
+def _approvals(form: TeamForm, names: Names) -> Iterator[Complaint]:
+    used = {tool for agent in form.agents for tool in agent.tools}
+    for tool, wanted in form.approvals.items():
+        if tool in names.tools and tool not in used:
+            yield ("approvals", tool), f"no agent of the team has the tool {tool!r}"
+        else:
+            yield from unknown(("approvals", tool), "tool", tool, names.tools)
+        for number, rule in enumerate(wanted.when or ()):
+            known = names.arguments.get(tool)
+            if known is not None:
+                path = ("approvals", tool, "when", number, "argument")
+                yield from unknown(path, "argument", rule.argument.split(".")[0], known)
 
 
 def _team(form: AnyTeam, names: Names, place: _Place) -> Iterator[Complaint]:

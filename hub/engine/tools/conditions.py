@@ -5,13 +5,27 @@ true, false, null and lists of them, `== != < <= > >= in not in`, `and or not`, 
 """
 
 import ast
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+
+from hub.domain.team import ArgumentRule
 
 MAX_CHARACTERS = 500
 MAX_NODES = 100
 
 _WORDS = {"true": True, "false": False, "null": None}
+
+
+COMPARISONS: Mapping[str, type[ast.cmpop]] = {
+    "==": ast.Eq,
+    "!=": ast.NotEq,
+    "<": ast.Lt,
+    "<=": ast.LtE,
+    ">": ast.Gt,
+    ">=": ast.GtE,
+    "in": ast.In,
+    "not in": ast.NotIn,
+}
 
 
 class _Undecided(Exception):
@@ -39,6 +53,22 @@ class Condition:
         _check(body)
         return cls(text, body)
 
+    @classmethod
+    def any_of(cls, rules: Iterable[ArgumentRule]) -> "Condition":
+        """That one of these holds, of which there is at least one; nothing is parsed."""
+        bodies, texts = list[ast.expr](), list[str]()
+        for rule in rules:
+            first, *inner = rule.argument.split(".")
+            side: ast.expr = ast.Name(id=first, ctx=ast.Load())
+            for name in inner:
+                side = ast.Attribute(value=side, attr=name, ctx=ast.Load())
+            bodies.append(ast.Compare(left=side, ops=[COMPARISONS[rule.comparison]()], comparators=[_data(rule.value)]))
+            texts.append(f"{rule.argument} {rule.comparison} {rule.value!r}")
+        return cls(" or ".join(texts), ast.BoolOp(op=ast.Or(), values=bodies))
+
+    def __or__(self, other: "Condition") -> "Condition":
+        return Condition(f"({self.text}) or ({other.text})", ast.BoolOp(op=ast.Or(), values=[self._body, other._body]))
+
     @property
     def arguments(self) -> frozenset[str]:
         """The names of arguments it looks at."""
@@ -51,6 +81,13 @@ class Condition:
             return _truth(self._body, arguments)
         except _Undecided:
             return True
+
+
+def _data(value: object) -> ast.expr:
+    if isinstance(value, tuple):
+        return ast.List(elts=[_data(item) for item in value], ctx=ast.Load())
+    assert value is None or isinstance(value, str | int | float)
+    return ast.Constant(value=value)
 
 
 def _check(node: ast.expr) -> None:

@@ -6,6 +6,7 @@ import orjson
 from pydantic import ValidationError
 
 from hub.domain.errors import HubError
+from hub.domain.team import Approval
 from hub.engine.tools.host import Host
 from hub.engine.tools.outcome import MAX_RESULT, ToolError, ToolOutcome
 from hub.engine.tools.tool import Arguments, Tool, ToolContext, ToolKind
@@ -33,6 +34,14 @@ class Tools:
     def only(self, names: Iterable[str]) -> "Tools":
         """The tools with these names, as they are now. KeyError names one that does not exist."""
         return Tools([self._tools[name] for name in names], timeout_s=self._timeout_s, host=self.host)
+
+    def tightened(self, approvals: Iterable[Approval]) -> "Tools":
+        """These tools, of which a team wants some calls approved."""
+        wanted = {approval.tool: approval for approval in approvals}
+        if not wanted:
+            return self
+        tools = [tool.tightened(wanted[tool.name]) if tool.name in wanted else tool for tool in self]
+        return Tools(tools, timeout_s=self._timeout_s, host=self.host)
 
     def beside(self, tools: Iterable[Tool]) -> "Tools":
         """These and other tools."""

@@ -2,11 +2,12 @@
 
 import threading
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TypeAlias
 
 from hub.domain.ids import RunId, SessionId
+from hub.domain.team import Approval
 from hub.engine.tools.conditions import Condition
 
 GROUP = "agenthub.tools"
@@ -91,6 +92,21 @@ class Tool:
         if self.kind is not ToolKind.QUESTION and self.approve_if is not None and self.approve_if.holds(arguments):
             return ToolKind.APPROVAL
         return self.kind
+
+    def tightened(self, approval: Approval) -> "Tool":
+        """The tool with what a team wants approved beside what the tool wants itself: of two rules about people the
+        stricter one holds. Questions are put to people anyway."""
+        if self.kind is ToolKind.QUESTION:
+            return self
+        changed = replace(
+            self,
+            approvers=max(self.approvers, approval.approvers),
+            by_others=self.by_others or approval.by_others,
+        )
+        if not approval.when:
+            return replace(changed, kind=ToolKind.APPROVAL)
+        wanted = Condition.any_of(approval.when)
+        return replace(changed, approve_if=wanted if self.approve_if is None else self.approve_if | wanted)
 
     @property
     def is_always_safe(self) -> bool:

@@ -1,11 +1,12 @@
 """Teams' files: what is in them, and what is said of those that hold none."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from jsonschema import Draft202012Validator
 
-from hub.domain.team import AgentSpec, Edge, Seat, TeamKind, TeamSpec
+from hub.domain.team import AgentSpec, Approval, ArgumentRule, Edge, Seat, TeamKind, TeamSpec
 from hub.engine import yaml_source
 from hub.engine.forms import FileError
 from hub.engine.teams.files import all_teams, gallery, in_folder, parse, read_file
@@ -202,6 +203,50 @@ def test_what_is_wrong_with_agents_within_agents(old: str, new: str, problem: st
     with pytest.raises(FileError) as refused:
         parse(NEST.replace(old, new, 1).encode(), "n", NAMES)
     assert problem in str(refused.value)
+
+
+APPROVALS = (
+    GOOD
+    + """\
+approvals:
+  clock: {}
+  counter:
+    when: [{argument: to.country, is: in, value: [de, null]}, {argument: amount, is: ">", value: 100}]
+    approvers: 2
+"""
+)
+HAS_COUNTER = APPROVALS.replace("[clock]", "[clock, counter]")
+
+
+def test_a_team_says_what_it_wants_approved() -> None:
+    found = parse(HAS_COUNTER.encode(), "crew.yaml", NAMES).approvals
+    rules = (ArgumentRule("to.country", "in", ("de", None)), ArgumentRule("amount", ">", 100))
+    assert found == (Approval("clock"), Approval("counter", rules, approvers=2))
+    Draft202012Validator(schema()).validate(yaml_source.read(HAS_COUNTER.encode()).value)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        ("[clock, counter]", "[clock]", "approvals.counter: no agent of the team has the tool 'counter'"),
+        ("  clock:", "  clack:", "approvals.clack: there is no tool 'clack'; do you mean 'clock'?"),
+        ("to.country", "to country", "approvals.counter.when[0].argument: String should match pattern"),
+        (
+            "amount",
+            "amuont",
+            "approvals.counter.when[1].argument: there is no argument 'amuont'; do you mean 'amount'?",
+        ),
+        ('">"', "is", "approvals.counter.when[1].is: Input should be '=='"),
+        ("approvers: 2", "approvers: 21", "approvals.counter.approvers: Input should be less than or equal to 20"),
+        ("approvers: 2", "by: me", "23:5: approvals.counter.by: there is no such key"),
+        ("kind: selector", "kind: graph", "agents[0].tools[0]: 'clock' has effects or asks people: not in a team of"),
+    ],
+)
+def test_what_is_wrong_with_approvals(old: str, new: str, problem: str) -> None:
+    names = replace(NAMES, arguments={"counter": ["amount", "to"]})
+    with pytest.raises(FileError) as caught:
+        parse(HAS_COUNTER.replace(old, new).encode(), "crew.yaml", names)
+    assert problem in str(caught.value)
 
 
 def test_a_place_for_a_program() -> None:

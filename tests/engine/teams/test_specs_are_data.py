@@ -60,6 +60,13 @@ agents = st.fixed_dictionaries(
         "tools": st.lists(st.sampled_from(["clock", *POISON]), max_size=2),
     },
 )
+rules = st.fixed_dictionaries(
+    {
+        "argument": st.sampled_from(["key", "a.b", *POISON]),
+        "is": st.sampled_from(["==", "in", *POISON]),
+        "value": values,
+    }
+)
 near_misses = st.fixed_dictionaries(
     {
         "name": st.sampled_from(["crew", *POISON]),
@@ -69,6 +76,9 @@ near_misses = st.fixed_dictionaries(
     },
     optional={
         "selector_prompt": words,
+        "approvals": st.dictionaries(
+            st.sampled_from(["clock", *POISON]), values | st.fixed_dictionaries({"when": st.lists(rules, max_size=2)})
+        ),
         "model": st.sampled_from(["scripted", *POISON]),
         "limits": st.dictionaries(words, values, max_size=2)
         | st.just({"max_turns": 3, "stop_phrase": "{0.__class__}"}),
@@ -110,7 +120,8 @@ def test_no_spec_imports_executes_reads_or_connects(dsn: str) -> None:
         found.append(json.dumps(text))
 
     collect()
-    plain = {"name": "crew", "description": "d", "kind": "selector", "agents": [{"name": "a", "tools": ["clock"]}]}
+    plain = {"name": "crew", "description": "d", "kind": "round_robin", "agents": [{"name": "a", "tools": ["clock"]}],
+             "approvals": {"clock": {"when": [{"argument": "key", "is": "in", "value": ["exec('1')"]}]}}}  # fmt: skip
     found.append(json.dumps(json.dumps(plain)))
     with asyncio.Runner() as runner:
         runner.run(accounts.create_user(dsn, "auditor", None, is_admin=True))
