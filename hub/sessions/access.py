@@ -1,7 +1,10 @@
 """The one way to a session: only through a membership, and unknown looks the same as forbidden."""
 
+from datetime import UTC, datetime
+
+from hub.auth.authenticator import ended
 from hub.auth.policy import Action, require_role, require_scope
-from hub.domain.errors import NotFound
+from hub.domain.errors import NotFound, Unauthenticated
 from hub.domain.ids import OrganisationId, SessionId, parse_id
 from hub.domain.principal import Principal
 from hub.domain.session import Session
@@ -28,6 +31,12 @@ async def reach(db: Db, principal: Principal, session: SessionId, action: Action
         raise NotFound("no such session")
     require_role(found.role, action)
     return found
+
+
+async def stay(db: Db, principal: Principal) -> None:
+    """For what goes on for a while: whoever has lost their credential since gets no more. Raises `Unauthenticated`."""
+    if principal.expires_at <= datetime.now(UTC) or await ended(db, [principal]):
+        raise Unauthenticated("the credential has ended")
 
 
 async def find_organisation(db: Db, text: str) -> OrganisationId:

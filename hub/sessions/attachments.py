@@ -14,7 +14,7 @@ from hub.domain.attachment import ALLOWED, TEXTS, Attachment, NotAllowed, clean_
 from hub.domain.errors import BadRequest, Conflict, Forbidden, HubError, NotFound, TooLarge, Unavailable
 from hub.domain.ids import AttachmentId, SessionId, new_id, parse_id
 from hub.domain.principal import Principal
-from hub.sessions.access import reach, session_id
+from hub.sessions.access import reach, session_id, stay
 from hub.store import attachments
 from hub.store.attachments import PIECE
 from hub.store.database import Store
@@ -121,10 +121,13 @@ class Attachments:
         return found
 
     async def content(self, principal: Principal, attachment: Attachment) -> AsyncGenerator[bytes]:
-        """Its content, read piece by piece; access is checked with each. Raises `NotFound`."""
+        """Its content, read piece by piece; access and the credential are checked with each. Raises `NotFound` and
+        `Unauthenticated`."""
         for number in range(-(-attachment.size // PIECE)):
             async with self._store.transaction(person=principal.user, session=attachment.session) as db:
                 await reach(db, principal, attachment.session, Action.FETCH)
+                if number:
+                    await stay(db, principal)
                 piece = await attachments.piece(db, attachment.session, attachment.id, number)
             if piece is None:
                 raise NotFound(NO_SUCH)

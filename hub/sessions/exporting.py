@@ -1,19 +1,16 @@
 """Taking everything away: all there is about a session, or about a person."""
 
 from collections.abc import AsyncGenerator
-from datetime import UTC, datetime
 
 import orjson
 
-from hub.auth.authenticator import ended
 from hub.auth.policy import Action, require_account, require_admin
-from hub.domain.errors import Unauthenticated
 from hub.domain.ids import SessionId, UserId
 from hub.domain.principal import Principal
 from hub.protocol.frames import now
-from hub.sessions.access import reach, session_id
+from hub.sessions.access import reach, session_id, stay
 from hub.store import audit, exporting, users
-from hub.store.database import Db, Store
+from hub.store.database import Store
 from hub.store.exporting import Lines
 
 FORMAT = 1
@@ -67,7 +64,7 @@ class Exports:
         async for page in pages:
             if principal is not None:
                 async with self._store.statements() as db:
-                    await _still(db, principal)
+                    await stay(db, principal)
             yield page
 
 
@@ -79,9 +76,3 @@ async def _framed(noun: str, id_: str, pages: Lines) -> AsyncGenerator[bytes]:
         # The object comes from the database as text: it gets its kind without being read and written again.
         yield b"".join(f'{{"kind":"{kind}",{line[1:]}\n'.encode() for kind, line in page)
     yield orjson.dumps({"kind": "end", "lines": lines}) + b"\n"
-
-
-async def _still(db: Db, principal: Principal) -> None:
-    """Whoever has lost their credential gets no more. Raises `Unauthenticated`."""
-    if principal.expires_at <= datetime.now(UTC) or await ended(db, [principal]):
-        raise Unauthenticated("the credential has ended")

@@ -13,7 +13,7 @@ from hub.protocol.frames import LoggedEvent, timestamp
 from hub.protocol.results import TranscriptMessage
 from hub.relay import envelope, keys
 from hub.relay.subscriber import Subscriber
-from hub.sessions.access import reach, session_id
+from hub.sessions.access import reach, session_id, stay
 from hub.store import log, messages, search, tool_results
 from hub.store.database import Store
 from hub.store.search import Hit
@@ -95,12 +95,14 @@ class History:
             return await search.search(db, principal.user, query, limit=limit, cursor=cursor)
 
     async def transcript(self, principal: Principal, session: str) -> AsyncGenerator[TranscriptMessage]:
-        """All messages of the session, oldest first, read page by page; access is checked with each page."""
+        """All messages of the session, oldest first, read page by page; access and credential are checked with each."""
         id_ = session_id(session)
         after = 0
         while True:
             async with self._store.transaction(person=principal.user, session=id_) as db:
                 await reach(db, principal, id_, Action.READ)
+                if after:
+                    await stay(db, principal)
                 rows = await messages.transcript(db, id_, after_seq=after, limit=PAGE)
             for row in rows:
                 after = row.seq

@@ -214,3 +214,38 @@ async def test_who_may_no_more_gets_no_more(office: Office, how: str) -> None:
                 await download()
     assert 0 < got.count(b"\n") < 20_000
     assert b'"end"' not in got
+
+
+@pytest.mark.parametrize("what", ["transcript", "attachment"])
+async def test_whose_key_has_ended_gets_no_more_of_what_is_large(office: Office, what: str) -> None:
+    _, token = await office.user()
+    async with office.door.rest(token) as rest:
+        key = (await rest.post("/v1/api-keys", json={"name": "leaked"})).json()
+        session = (await rest.post("/v1/sessions", json={"team": "scripted"})).json()["id"]
+        path = f"/v1/sessions/{session}/transcript"
+        if what == "transcript":
+            await office.sql(
+                """INSERT INTO messages (id, session_id, seq, author_kind, author_id, author_name, text, status,
+                                         created_at)
+                   SELECT gen_random_uuid(), $1, n, 'user', 'x', 'x', repeat('x', 4000), 'complete', now()
+                   FROM generate_series(4, 4004) AS n""",
+                session,
+            )
+        else:
+            path = f"/v1/sessions/{session}/attachments"
+            kept = await rest.post(path, params={"name": "large.txt"}, content=b"x" * 10_000_000)
+            path = f"{path}/{kept.json()['id']}"
+        size = 0
+
+        async def download() -> None:
+            nonlocal size
+            async with office.door.rest(key["key"]) as bot, bot.stream("GET", path) as answer:
+                assert answer.status_code == 200
+                async for chunk in answer.aiter_bytes():
+                    if not size:
+                        assert (await rest.delete(f"/v1/api-keys/{key['id']}")).is_success
+                    size += len(chunk)
+
+        with pytest.raises(httpx2.RemoteProtocolError):
+            await download()
+    assert 0 < size < 10_000_000
