@@ -23,6 +23,7 @@ from hub.protocol.frames import LoggedEvent
 MAX_BYTES = 65_536  # an envelope; larger ones fill the server's output buffer for subscribers and get them cut off
 ALL = "*"
 NOTHING = "-"
+DELTA = b"%b%d%b\n%b"  # of a delta, with what `delta_header` gives around the index, and the frame
 FORGET = "!"  # ends none; what was shown before is not the truth any more
 
 
@@ -62,7 +63,7 @@ def durable(event: LoggedEvent) -> bytes:
 def delta(session: SessionId, message: str, index: int, seq: int, frame: bytes) -> bytes:
     """The payload of one `message.delta`."""
     before, after = delta_header(session, message, seq)
-    return b"%b%d%b\n%b" % (before, index, after, frame)
+    return DELTA % (before, index, after, frame)
 
 
 def delta_header(session: SessionId, message: str, seq: int) -> tuple[bytes, bytes]:

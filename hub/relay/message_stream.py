@@ -257,7 +257,7 @@ class MessageStream:
 
     def _payload(self, text: str, ms: int) -> bytes:
         frame = self._frames.delta(self.index, text, ms)
-        return b"%b%d%b%b" % (self._before_index, self.index, self._behind_index, frame)
+        return envelope.DELTA % (self._before_index, self.index, self._behind_index, frame)
 
     def _first(self, text: str, piece: Piece) -> None:
         self._whole(text, piece, self._payload(text, piece.ms))
