@@ -72,6 +72,11 @@ class Round:
     deltas_per_token: float
     wrong: dict[str, int] = field(default_factory=dict)
 
+    @property
+    def hub_us(self) -> float:
+        """Microseconds per token without the generator."""
+        return sum(value for name, value in self.us.items() if name != "generator")
+
 
 async def measure(url: str, account: Account, shape: Shape, asked: argparse.Namespace) -> Round:
     """One round of one shape."""
@@ -205,6 +210,17 @@ def show(shape: Shape, rounds: list[Round]) -> None:
     print(f"  {'wrong':<24} {wrong or 'nothing'}", flush=True)
 
 
+def _keeps(most: float, first: list[Round], last: list[Round]) -> bool:
+    """Whether a token of the last shape costs so little more than one of the first, by the median of the rounds."""
+    ratios = [its.hub_us / one.hub_us for one, its in zip(first, last, strict=True)]
+    seen = statistics.median(ratios)
+    word = "holds" if seen <= most else "DOES NOT HOLD"
+    print(
+        f"\n{word:<14} the last shape costs {seen:.2f} [{min(ratios):.2f}–{max(ratios):.2f}] of the first, ≤ {most:g}"
+    )
+    return seen <= most
+
+
 async def run(asked: argparse.Namespace) -> bool:
     """All rounds; whether nothing was wrong."""
     account = Account(asked.url)
@@ -215,6 +231,8 @@ async def run(asked: argparse.Namespace) -> bool:
             rounds[shape].append(await measure(asked.url, account, shape, asked))
     for shape in shapes:
         show(shape, rounds[shape])
+    if asked.ratio is not None and not _keeps(asked.ratio, rounds[shapes[0]], rounds[shapes[-1]]):
+        return False
     return not any(one.wrong for each in rounds.values() for one in each)
 
 
@@ -226,6 +244,10 @@ def main() -> int:
         "--shapes", default="500x1,1x500", help="sessions x watchers of each, with commas (500x1,1x500)"
     )
     parser.add_argument("--rate", type=float, default=20, help="tokens a second of each session (20)")
+    parser.add_argument("--total", type=float, help="tokens a second to all watchers together, instead of --rate")
+    parser.add_argument(
+        "--ratio", type=float, help="what a token of the last shape may cost at most, as a multiple of one of the first"
+    )
     parser.add_argument("--seconds", type=float, default=10, help="of each measurement (10)")
     parser.add_argument("--rounds", type=int, default=3, help="of each shape (3)")
     parser.add_argument("--ramp", type=float, default=10, help="seconds within which the sessions begin, at most (10)")

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +31,11 @@ def scenarios() -> dict[str, dict[str, Any]]:
 
 
 @contextlib.contextmanager
-def own_hub(workers: int, log_to: Path) -> Iterator[str]:
-    """A hub on a free port while the context lasts; its address. Raises `RuntimeError` if it does not start."""
+def own_hub(workers: int, log_to: Path, settings: Mapping[str, str] | None = None) -> Iterator[str]:
+    """A hub on a free port while the context lasts, with `HUB_…` settings; its address. Raises `RuntimeError` if it
+    does not start."""
     with tempfile.TemporaryDirectory(prefix="agent-hub-load-") as data:
-        environment = {**os.environ, "HUB_DEFAULT_MODEL": "scripted", "HUB_DATA_DIR": data}
+        environment = {**os.environ, "HUB_DEFAULT_MODEL": "scripted", "HUB_DATA_DIR": data, **(settings or {})}
         command = [sys.executable, "-m", "hub", "serve", "--port", "0", "--workers", str(workers), "--data-dir", data]
         with (
             log_to.open("w") as log,

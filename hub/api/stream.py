@@ -60,7 +60,7 @@ class StreamSlot:
             self._slots = None
 
 
-def stream_slots(request: Request) -> StreamSlots:
+async def stream_slots(request: Request) -> StreamSlots:
     """Those of the app."""
     return cast(StreamSlots, request.app.state.stream_slots)
 
