@@ -1,6 +1,8 @@
 """Everything an operator can set: `HUB_*` variables. Read once, by `app` and `cli`, and handed down."""
 
 import os
+from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -10,6 +12,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from hub.domain.budget import Limit, parse_limits
 
 MIN_SECRET_BYTES = 32
+OTHERS = ("HUB_CHAT_", "HUB_SERVICE_", "HUB_PORT_")  # of the terminal chat; of Kubernetes, for a service named hub
 
 
 class Settings(BaseSettings):
@@ -116,6 +119,15 @@ class Settings(BaseSettings):
     def _split_scopes(cls, value: object) -> object:
         return tuple(value.replace(",", " ").split()) if isinstance(value, str) else value
 
+    @field_validator("port", mode="before")
+    @classmethod
+    def _no_service_link(cls, value: object) -> object:
+        if str(value).startswith("tcp://"):
+            raise ValueError(
+                "this is what Kubernetes sets for a service named hub: give the pod enableServiceLinks: false"
+            )
+        return value
+
     @field_validator("budgets")
     @classmethod
     def _check_budgets(cls, value: str) -> str:
@@ -125,7 +137,10 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _check_secrets(self) -> "Settings":
         if self.secret_keys is not None:
-            parse_secret_keys(self.secret_keys.get_secret_value())
+            try:
+                parse_secret_keys(self.secret_keys.get_secret_value())
+            except ValueError as e:
+                raise ValueError(f"HUB_SECRET_KEYS: {e}; `openssl rand -hex 32` makes a secret") from None
         return self
 
     @property
@@ -142,6 +157,13 @@ class Settings(BaseSettings):
     def registration_open(self) -> bool:
         """Whether strangers may register: by default only on a hub with embedded services."""
         return self.registration == "open" or (self.registration is None and self.embedded)
+
+
+def strays(environment: Mapping[str, str] = os.environ) -> dict[str, str | None]:  # noqa: TID251 - as in `variable`
+    """Variables that look like settings of the hub and are none, each with the setting that may be meant."""
+    known = [f"HUB_{name.upper()}" for name in Settings.model_fields]
+    found = [name for name in sorted(environment) if name.startswith("HUB_") and name not in known]
+    return {name: next(iter(get_close_matches(name, known, 1)), None) for name in found if not name.startswith(OTHERS)}
 
 
 def variable(name: str) -> str | None:

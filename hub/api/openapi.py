@@ -85,7 +85,7 @@ def describe(app: FastAPI) -> dict[str, Any]:
     for path in document["paths"].values():
         for operation in path.values():
             operation["responses"].pop("422", None)
-            operation["summary"] = re.split(r"[.;:]", operation["description"], maxsplit=1)[0]
+            operation["summary"] = re.split(r"[.;:](?=\s|$)| \(", operation["description"], maxsplit=1)[0]
     schemas["Problem"] = Problem.model_json_schema(mode="serialization")
     _link(document["paths"])
     return document

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
+import structlog
 import typer
 from pydantic import ValidationError
 
@@ -17,7 +18,7 @@ from hub.embedded.lock import read_note
 from hub.process.bring_up import operator_errors
 from hub.process.exits import CannotStart, ExitCode
 from hub.process.serve import serve as serve_hub
-from hub.settings import Settings
+from hub.settings import Settings, strays
 from hub.store import migrate as schema
 from hub.telemetry import logs
 from hub_client.chat.main import main as talk
@@ -76,6 +77,8 @@ def serve(
     """
     settings = _settings(host=host, port=port, workers=workers, role=role, data_dir=data_dir)
     logs.configure(settings.log_level, settings.log_format)
+    for stray, meant in strays().items():
+        structlog.get_logger("hub.process").warning("no_such_setting", variable=stray, perhaps=meant)
     raise typer.Exit(serve_hub(settings))
 
 

@@ -22,7 +22,7 @@ from hub.engine.models.configured import NOWHERE
 from hub.engine.models.registry import HostedModel, Model
 from hub.process.serve import open_files
 from hub.relay.connection import Redis
-from hub.settings import Settings
+from hub.settings import Settings, strays
 from hub.store import diagnosis, migrate, roles
 from hub.store.database import Store
 from hub.store.roles import Wall
@@ -59,6 +59,15 @@ async def _examine(settings: Settings) -> list[Finding]:
     findings += [finding async for finding in _redis(settings)]
     findings += await _oidc(settings)
     findings += await _models(settings)
+    findings += [
+        Finding(
+            "settings",
+            Verdict.WARNING,
+            f"{stray} is none",
+            f"Is {meant} meant?" if meant is not None else "docs/operations.md lists all.",
+        )
+        for stray, meant in strays().items()
+    ]
     return [*findings, *_limits(settings)]
 
 
@@ -81,7 +90,7 @@ async def _database(settings: Settings) -> AsyncIterator[Finding]:
         yield Finding(
             "database",
             Verdict.FAILED,
-            f"no answer ({type(why).__name__})",
+            "no answer" if isinstance(why, Unavailable) else f"no answer ({type(why).__name__})",
             "Is PostgreSQL running, and are host, password and database name in HUB_DATABASE_URL right?",
         )
         return

@@ -76,6 +76,8 @@ def models(settings: Settings, *, strict: bool = False) -> Models:
     if settings.openai_api_key is not None or settings.openai_base_url is not None:
         key = settings.openai_api_key.get_secret_value() if settings.openai_api_key is not None else "none"
         others["openai"] = openai_model(settings.openai_base_url, key, settings.openai_model)
+    elif settings.default_model == "openai" and settings.models_file is None:
+        raise ValueError("openai needs HUB_OPENAI_API_KEY, or HUB_OPENAI_BASE_URL of a server that asks for no key")
     return configured(
         read_models(settings.models_file, others, variable if strict else None),
         others,

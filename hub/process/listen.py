@@ -1,5 +1,6 @@
 """The listening sockets, which the supervisor holds: a worker that dies resets no waiting connection."""
 
+import errno
 import socket
 import sys
 
@@ -26,7 +27,8 @@ def listening_sockets(host: str, port: int, count: int, stall_s: float) -> list[
         first.close()
         return [_listening(_bound(family, address, reuse_port=True), stall_s) for _ in range(count)]
     except OSError as e:
-        raise CannotStart(f"The hub cannot listen on {host}:{port}: {e.strerror or e}.") from e
+        taken = " Another port: --port N, or 0 for a free one." if e.errno == errno.EADDRINUSE else ""
+        raise CannotStart(f"The hub cannot listen on {host}:{port}: {e.strerror or e}.{taken}") from e
 
 
 def url_of(listener: socket.socket, host: str) -> str:

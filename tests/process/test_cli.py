@@ -32,8 +32,11 @@ def test_on_a_database_of_ones_own_the_schema_must_fit(
     refused = command("serve", "--port", "0", data_dir=data_dir, **outside)
     assert refused.returncode == 3
     assert "`hub migrate`" in refused.stderr
-    sick = command("doctor", data_dir=data_dir, **outside)
+    sick = command("doctor", data_dir=data_dir, HUB_PROT="1", HUB_CHAT_NAME="ann", **outside)
     assert sick.returncode == 1
+    assert "HUB_PROT is none" in sick.stdout
+    assert "Is HUB_PORT meant?" in sick.stdout
+    assert "HUB_CHAT_NAME" not in sick.stdout
     assert "FAIL  schema" in sick.stdout
 
     assert "went from nothing to" in command("migrate", data_dir=data_dir, **outside).stdout
@@ -86,6 +89,8 @@ def test_on_a_database_of_ones_own_the_schema_must_fit(
         ({"HUB_REDIS_URL": "memcached://cache"}, 2, "redis://"),
         ({"HUB_DATABASE_URL": "nonsense"}, 2, "HUB_DATABASE_URL"),
         ({"HUB_HOST": "192.0.2.1"}, 4, "cannot listen"),
+        ({"HUB_PORT": "tcp://10.0.0.1:80"}, 2, "enableServiceLinks"),
+        ({"HUB_DEFAULT_MODEL": "openai"}, 2, "HUB_OPENAI_API_KEY"),
     ],
 )
 def test_what_cannot_work_is_refused_in_one_sentence(

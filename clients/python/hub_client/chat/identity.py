@@ -29,7 +29,10 @@ async def identify(options: Options, url: str, rest: Rest, sign_ins: SignIns, as
             return lasting
         await sign_ins.forget(url)
     if ask is None:
-        raise NotSignedIn("not signed in at this hub: start `hub chat` in a terminal once, or give --api-key")
+        raise NotSignedIn(
+            "not signed in at this hub: start `hub chat` in a terminal once, or give --api-key, or --name and the "
+            "variable HUB_CHAT_PASSWORD"
+        )
     name, tokens = await _sign_in(options.name, url, rest, ask)
     await sign_ins.put(url, name, tokens)
     return _lasting(url, rest, sign_ins, tokens)
