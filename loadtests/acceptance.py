@@ -49,7 +49,7 @@ async def run(asked: argparse.Namespace) -> list[Outcome]:
             case "watchers":
                 case = cases.many_watchers(asked.url, account, count=asked.watchers, **load)
             case "idle":
-                case = cases.idle_connections(asked.url, account, count=asked.idle, seconds=asked.idle_seconds)
+                case = cases.idle_connections(asked.url, [account], count=asked.idle, seconds=asked.idle_seconds)
             case unknown:
                 raise SystemExit(f"there is no case {unknown!r}; there are sessions, watchers and idle")
         outcome = await cases.whole(case, name)

@@ -1,10 +1,11 @@
 """The cases of the acceptance bench. Each gives its numbers and the list of what does not hold."""
 
 import asyncio
+import itertools
 import resource
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Coroutine, Iterable
+from collections.abc import AsyncGenerator, Coroutine, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -66,16 +67,18 @@ async def many_watchers(url: str, account: Account, *, count: int, rate: float, 
     return outcome
 
 
-async def idle_connections(url: str, account: Account, *, count: int, seconds: float, follow: bool = False) -> Outcome:
-    """`count` connections that do nothing: what each costs, and whether they stay. With `follow` each follows a session
-    of its own, in which nothing happens; what that costs is only told."""
+async def idle_connections(
+    url: str, accounts: Sequence[Account], *, count: int, seconds: float, follow: bool = False
+) -> Outcome:
+    """`count` connections that do nothing, of these people in turn: what each costs, and whether they stay. With
+    `follow` each follows a session of its own, in which nothing happens; what that costs is only told."""
     outcome = Outcome(f"{count} idle connections{' that follow a session' if follow else ''}, {seconds:g} s")
     # Warm up first: buffers and code that every hub needs once are no cost of a connection.
-    async with watching(url, account, 200) as some:
+    async with watching(url, accounts[0], 200) as some:
         pids = sorted({pid for w in some if (pid := worker_pid(w.hello["node"])) is not None})
     await asyncio.sleep(SETTLE_S)
     before = usage(pids)
-    async with watching(url, account, count) as watchers:
+    async with watching(url, accounts[0], count, *accounts[1:]) as watchers:
         if follow:
             await sessions_for(watchers)
         await asyncio.sleep(SETTLE_S)
@@ -84,11 +87,13 @@ async def idle_connections(url: str, account: Account, *, count: int, seconds: f
         await asyncio.sleep(seconds)
         after = usage(pids)
         lost = Counter(w.close_code for w in watchers if w.close_code is not None)
-        answered = await gently([_answers(w) for w in watchers if w.close_code is None], at_once=100)
+        answers = await gently([_answers(w) for w in watchers if w.close_code is None], at_once=100)
+        answered = answers.count("")
         held = time.monotonic() - started
-    outcome.numbers = {"held_s": round(held), "lost": dict(lost), "answer_a_ping_at_the_end": sum(answered)}
+    outcome.numbers = {"held_s": round(held), "lost": dict(lost), "answer_a_ping_at_the_end": answered}
     outcome.require(not lost, f"{lost.total()} connections were lost: {dict(lost)}")
-    outcome.require(all(answered), f"{len(answered) - sum(answered)} connections did not answer")
+    silent = dict(Counter(why for why in answers if why))
+    outcome.require(not silent, f"connections did not answer: {silent}")
     if before and connected and after and pids:
         each = (max(connected.rss_kib, after.rss_kib) - before.rss_kib) / count
         busy = (after.cpu_s - connected.cpu_s) / seconds
@@ -115,11 +120,12 @@ async def whole(case: Coroutine[None, None, Outcome], name: str) -> Outcome:
 
 
 @asynccontextmanager
-async def watching(url: str, account: Account, count: int) -> AsyncGenerator[list[Watcher]]:
-    token = account.token()
+async def watching(url: str, account: Account, count: int, *more: Account) -> AsyncGenerator[list[Watcher]]:
+    tokens = [each.token() for each in (account, *more)]
     watchers = [Watcher() for _ in range(count)]
     try:
-        await gently([watcher.connect(url, token) for watcher in watchers], at_once=HANDSHAKES_AT_ONCE)
+        connecting = [watcher.connect(url, token) for watcher, token in zip(watchers, itertools.cycle(tokens))]
+        await gently(connecting, at_once=HANDSHAKES_AT_ONCE)
         yield watchers
     finally:
         for watcher in watchers:
@@ -201,12 +207,13 @@ async def gently(work: Iterable[Any], *, at_once: int) -> list[Any]:
     return [task.result() for task in running]
 
 
-async def _answers(watcher: Watcher) -> bool:
+async def _answers(watcher: Watcher) -> str:
+    """Why it does not answer; "" when it does."""
     try:
         await watcher.ask("ping")
-    except (TimeoutError, RuntimeError):
-        return False
-    return True
+    except (TimeoutError, RuntimeError) as error:
+        return str(error) or type(error).__name__
+    return ""
 
 
 def wrong(watchers: list[Watcher]) -> Counter[str]:

@@ -1,6 +1,7 @@
 """Numbers: percentiles, this process's own lateness, and what processes use."""
 
 import asyncio
+import contextlib
 import math
 import os
 import time
@@ -66,6 +67,27 @@ def cpu_by_role(workers: Iterable[int]) -> dict[str, float]:
     """Processor seconds so far of the hub with these workers, and of this process: of the workers, their supervisor and
     what it has started (PostgreSQL, Valkey), by name, and of `generator`. Empty when a worker is not here to be seen.
     """
+    spent: defaultdict[str, float] = defaultdict(float)
+    for _, role, seconds in _of_hub(workers):
+        spent[role] += seconds
+    if spent:
+        spent["generator"] = time.process_time()
+    return dict(spent)
+
+
+def memory_by_role(workers: Iterable[int]) -> dict[str, float]:
+    """MiB of the processes of the hub with these workers, by name as in `cpu_by_role`. What processes share is divided
+    among them (PSS), so that the sum is what the machine has less."""
+    held: defaultdict[str, float] = defaultdict(float)
+    for pid, role, _ in _of_hub(workers):
+        with contextlib.suppress(OSError):
+            lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+            held[role] += next(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
+    return dict(held)
+
+
+def _of_hub(workers: Iterable[int]) -> list[tuple[int, str, float]]:
+    """Process id, role and processor seconds of each process of a hub; none when a worker is not here to be seen."""
     parents: dict[int, int] = {}
     seconds: dict[int, tuple[str, float]] = {}
     tick = os.sysconf("SC_CLK_TCK")
@@ -82,18 +104,15 @@ def cpu_by_role(workers: Iterable[int]) -> dict[str, float]:
         seconds[pid] = head.partition("(")[2], (int(fields[11]) + int(fields[12])) / tick
     roots = {parents.get(worker, 0) for worker in workers}
     if 0 in roots:
-        return {}
-    spent: defaultdict[str, float] = defaultdict(float)
-    for pid, (name, cpu) in seconds.items():
-        if pid in roots:
-            spent["supervisor"] += cpu
-        elif _is_below(pid, roots, parents):
-            spent[name] += cpu
-    spent["generator"] = time.process_time()
-    return dict(spent)
+        return []
+    found = [(pid, "supervisor", cpu) for pid, (_, cpu) in seconds.items() if pid in roots]
+    found += [(pid, name, cpu) for pid, (name, cpu) in seconds.items() if _is_below(pid, roots, parents)]
+    return found
 
 
 def _is_below(pid: int, roots: set[int], parents: dict[int, int]) -> bool:
+    if pid in roots:
+        return False
     while pid > 1:
         pid = parents.get(pid, 0)
         if pid in roots:
