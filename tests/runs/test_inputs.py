@@ -337,6 +337,33 @@ async def test_what_nobody_answers_in_time_is_refused(dsn: str, redis_url: str) 
         assert frames[-1]["data"]["status"] == "completed"
 
 
+async def test_an_answer_after_the_time_is_refused_though_nobody_has_looked_at_the_clock(hub: Door, dsn: str) -> None:
+    """The answer waits for the session when the time passes: it is before what refuses what has expired."""
+    connection = await asyncpg.connect(dsn)
+    try:
+        async with await hub.person() as ada, asyncio.TaskGroup() as tasks:
+            session = await room_for(ada, "scripted-tools")
+            sent, request = await asked(ada, session)
+            async with connection.transaction():
+                await connection.execute("SELECT FROM sessions WHERE id = $1 FOR UPDATE", session)
+                answering = tasks.create_task(refused(ada, request, decision="approve"))
+                waiting = (
+                    "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%sessions%'"
+                )
+                async with asyncio.timeout(10):
+                    while not await connection.fetchval(f"{waiting} AND datname = current_database()"):
+                        await asyncio.sleep(0.01)
+                        await connection.execute("SELECT pg_stat_clear_snapshot()")
+                passed = "UPDATE input_requests SET expires_at = now() - interval '1 hour' WHERE session_id = $1"
+                await connection.execute(passed, session)
+            assert await answering == "conflict"
+            frames = await finish(ada, sent["run"])
+            assert [f["data"]["text"] for f in frames if f["type"] == "input.resolved"] == ["expired"]
+            assert types(frames, "tool.called") == []
+    finally:
+        await connection.close()
+
+
 async def test_a_request_outlives_every_worker(dsn: str, redis_url: str) -> None:
     settings = settings_for(dsn, redis_url)
     async with running_worker(settings, "test:1:a") as first:

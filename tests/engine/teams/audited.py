@@ -8,14 +8,19 @@ business with.
 import asyncio
 import json
 import os
+import re
 import sys
-from collections.abc import MutableMapping
+from collections.abc import AsyncGenerator, MutableMapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from hub.domain.team import TeamSpec
+from autogen_core.models import CreateResult, LLMMessage, RequestUsage
+
+from hub.domain.team import TeamKind, TeamSpec
 from hub.engine import catalog
+from hub.engine.autogen.selector import speaker_selection
 from hub.engine.forms import FileError
-from hub.engine.models.registry import Models, ScriptedModel
+from hub.engine.models.client import StreamingClient
+from hub.engine.models.registry import HostedModel, Models, ScriptedModel
 from hub.engine.teams.files import parse
 from hub.engine.teams.rules import Names
 from hub.engine.tools.registry import Tools
@@ -25,7 +30,11 @@ if TYPE_CHECKING:
     from hub.app import Worker
 
 NAMES = Names(models=["scripted"], tools=["clock"])
-WARM = "name: w\ndescription: d\nkind: selector\nagents: [{name: a, tools: [clock]}, {name: b}]\n"
+PLACES = ("{roles}", "{participants}", "{history}")
+WARM = (
+    "name: w\ndescription: d\nkind: selector\nselector_prompt: Who of {participants}?\n"
+    "agents: [{name: a, tools: [clock]}, {name: b}]\n"
+)
 REFUSED = 20  # of the texts that are no teams, are imported, too: each is several statements
 FORBIDDEN = (
     "import", "exec", "compile", "open", "os.", "subprocess.", "socket.", "shutil.", "ctypes.", "pickle.", "marshal.",
@@ -57,6 +66,22 @@ async def talk(spec: TeamSpec) -> None:
     )
     told, _ = await driving.whole_run(made.engine(spec), spec, "/script turns=2 tokens=1 tool=clock")
     assert told.texts
+    if spec.kind is TeamKind.SELECTOR and spec.selector_prompt is not None:
+        client = Choosing(calls_tools=False)
+        await speaker_selection(spec, HostedModel("http://127.0.0.1:9", "none"), client, None)([])
+        tricks = [word for word in re.findall(r"\{[^{}]*\}", spec.selector_prompt) if word not in PLACES]
+        assert all(trick in asked for trick in tricks for asked in client.asked), (tricks, client.asked)
+
+
+class Choosing(StreamingClient):
+    """A model that is asked who speaks next, without a server."""
+
+    asked: Sequence[str] = ()
+
+    async def create_stream(self, messages: Sequence[LLMMessage], **_: Any) -> AsyncGenerator[str | CreateResult, None]:
+        self.asked = [str(message.content) for message in messages]
+        usage = RequestUsage(prompt_tokens=0, completion_tokens=0)
+        yield CreateResult(finish_reason="stop", content="nobody", usage=usage, cached=False)
 
 
 async def request(worker: "Worker", key: str, text: str) -> int:

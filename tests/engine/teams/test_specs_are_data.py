@@ -96,8 +96,13 @@ poisoned = st.fixed_dictionaries(
         ),
     }
 )
+tricks = st.sampled_from(
+    ["Who? {participants.__class__.__mro__}", "{0.__globals__}", "{{ self._TemplateReference__context }} {roles!r}"]
+)
+selecting = st.tuples(poisoned, tricks).map(lambda pair: pair[0] | {"kind": "selector", "selector_prompt": pair[1]})
 texts = st.one_of(
     poisoned.map(json.dumps),
+    selecting.map(json.dumps),
     values.map(json.dumps),
     near_misses.map(json.dumps),
     st.tuples(near_misses.map(json.dumps), st.sampled_from(POISON)).map(lambda pair: pair[0] + "\n" + pair[1]),
