@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from hub.cli import reach
+from hub.cli.options import AsJsonLines
 from hub.composition import agents
 from hub.engine.catalog import probe_models
 from hub.engine.models import form
@@ -16,8 +17,6 @@ from hub.process.exits import CannotStart, ExitCode
 from hub.settings import Settings
 
 cli = typer.Typer(help="Models that teams may use.", no_args_is_help=True)
-
-AsJsonLines = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
 
 
 @cli.command("list")

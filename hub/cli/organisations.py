@@ -4,24 +4,20 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from hub.cli import reach
+from hub.cli.options import AsJsonLines, DataDir, settings_with
 from hub.domain.ids import OrganisationId
 from hub.domain.organisation import SHORTEST_KEPT_S, Organisation, OrgKeep, OrgMember, OrgRole
 from hub.sessions.organisations import Organisations
-from hub.settings import Settings
 from hub.store.database import Store
 
 PAGE = 200
 
 cli = typer.Typer(help="Organisations: who belongs together.", no_args_is_help=True)
-
-DataDir = Annotated[Path | None, typer.Option(help="Where embedded services keep their data (HUB_DATA_DIR).")]
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
 
 
 @cli.command("create")
@@ -29,7 +25,7 @@ def create(
     name: str,
     owner: Annotated[str | None, typer.Option(help="A user who owns it.")] = None,
     guests: Annotated[bool, typer.Option("--guests", help="Others may be invited to its sessions.")] = False,
-    as_json: AsJson = False,
+    as_json: AsJsonLines = False,
     data_dir: DataDir = None,
 ) -> None:
     """Make an organisation."""
@@ -41,12 +37,12 @@ def create(
                 await organisations.put(None, made.id, owner, OrgRole.OWNER)
             return made
 
-    with reach.database(_settings(data_dir)) as dsn:
+    with reach.database(settings_with(data_dir=data_dir)) as dsn:
         _show(asyncio.run(make(dsn)), as_json=as_json)
 
 
 @cli.command("list")
-def list_(as_json: AsJson = False, data_dir: DataDir = None) -> None:
+def list_(as_json: AsJsonLines = False, data_dir: DataDir = None) -> None:
     """Show all organisations, oldest first."""
 
     async def every(dsn: str) -> list[Organisation]:
@@ -59,13 +55,13 @@ def list_(as_json: AsJson = False, data_dir: DataDir = None) -> None:
                 if cursor is None:
                     return found
 
-    with reach.database(_settings(data_dir)) as dsn:
+    with reach.database(settings_with(data_dir=data_dir)) as dsn:
         for one in asyncio.run(every(dsn)):
             _show(one, as_json=as_json)
 
 
 @cli.command("members")
-def members(org: str, as_json: AsJson = False, data_dir: DataDir = None) -> None:
+def members(org: str, as_json: AsJsonLines = False, data_dir: DataDir = None) -> None:
     """Show who belongs to an organisation (its id or name)."""
 
     async def every(dsn: str) -> list[OrgMember]:
@@ -78,7 +74,7 @@ def members(org: str, as_json: AsJson = False, data_dir: DataDir = None) -> None
                 if cursor is None:
                     return found
 
-    with reach.database(_settings(data_dir)) as dsn:
+    with reach.database(settings_with(data_dir=data_dir)) as dsn:
         for one in asyncio.run(every(dsn)):
             row = {"user": one.user, "name": one.name, "role": one.role.value}
             typer.echo(json.dumps(row) if as_json else f"{one.user}  {one.name}  {one.role.value}")
@@ -97,7 +93,7 @@ def add(
         async with _organisations(dsn) as organisations:
             return await organisations.put(None, org, user, role)
 
-    with reach.database(_settings(data_dir)) as dsn:
+    with reach.database(settings_with(data_dir=data_dir)) as dsn:
         changed = asyncio.run(put(dsn))
     typer.echo(f"{changed.name} is {changed.role.value} of {org}.")
 
@@ -110,7 +106,7 @@ def remove(org: str, user: str, data_dir: DataDir = None) -> None:
         async with _organisations(dsn) as organisations:
             await organisations.remove(None, org, user)
 
-    with reach.database(_settings(data_dir)) as dsn:
+    with reach.database(settings_with(data_dir=data_dir)) as dsn:
         asyncio.run(take_out(dsn))
     typer.echo(f"{user} does not belong to {org} any more.")
 
@@ -124,7 +120,7 @@ def keep(
     deleted_s: Annotated[
         int | None, typer.Option(min=SHORTEST_KEPT_S, help="What was said in deleted sessions is removed after this.")
     ] = None,
-    as_json: AsJson = False,
+    as_json: AsJsonLines = False,
     data_dir: DataDir = None,
 ) -> None:
     """Say how long an organisation keeps its sessions, in seconds; what is left out is as long as the hub's own time.
@@ -135,7 +131,7 @@ def keep(
         async with _organisations(dsn) as organisations:
             return await organisations.keep(None, org, OrgKeep(sessions_s, deleted_s))
 
-    with reach.database(_settings(data_dir)) as dsn:
+    with reach.database(settings_with(data_dir=data_dir)) as dsn:
         _show(asyncio.run(change(dsn)), as_json=as_json)
 
 
@@ -153,7 +149,7 @@ def erase(
 
     if not yes:
         typer.confirm(f"Erase {org} and all its sessions?", abort=True)
-    with reach.database(_settings(data_dir)) as dsn:
+    with reach.database(settings_with(data_dir=data_dir)) as dsn:
         erased = asyncio.run(bury(dsn))
     typer.echo(f"{org} ({erased}) is gone; running hubs take away what is left within seconds.")
 
@@ -165,10 +161,6 @@ async def _organisations(dsn: str) -> AsyncGenerator[Organisations]:
         yield Organisations(store)
     finally:
         await store.close()
-
-
-def _settings(data_dir: Path | None) -> Settings:
-    return Settings.model_validate({"data_dir": data_dir} if data_dir is not None else {})
 
 
 def _show(org: Organisation, *, as_json: bool) -> None:

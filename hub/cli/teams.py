@@ -10,6 +10,7 @@ from typing import Annotated, Concatenate, ParamSpec, TypeVar
 import typer
 
 from hub.cli import reach
+from hub.cli.options import AsJsonLines, DataDir, settings_with
 from hub.composition import agents
 from hub.domain.errors import HubError
 from hub.domain.team import TeamSpec
@@ -27,18 +28,15 @@ from hub.store.teams import TeamVersion
 P = ParamSpec("P")
 T = TypeVar("T")
 
-DataDir = Annotated[Path | None, typer.Option(help="Where embedded services keep their data (HUB_DATA_DIR).")]
 Version = Annotated[int | None, typer.Option(min=1, help="Of a team that was imported; else the newest.")]
 
 cli = typer.Typer(help="Teams of agents.", no_args_is_help=True)
 
 
 @cli.command("list")
-def list_teams(
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False, data_dir: DataDir = None
-) -> None:
+def list_teams(as_json: AsJsonLines = False, data_dir: DataDir = None) -> None:
     """Show all teams: those that come with the hub or out of files, and those that were imported."""
-    settings = _settings(data_dir)
+    settings = settings_with(data_dir=data_dir)
     specs = _teams(settings)
     files = {spec.name for spec in specs}
     for spec in specs:
@@ -70,7 +68,7 @@ def _list_imported(team: TeamVersion, names: Names, *, hidden: bool, as_json: bo
 @cli.command("show")
 def show(name: str, version: Version = None, data_dir: DataDir = None) -> None:
     """Show one team, with everything that is left to defaults, as JSON."""
-    settings = _settings(data_dir)
+    settings = settings_with(data_dir=data_dir)
     spec = None if version is not None else next((team for team in _teams(settings) if team.name == name), None)
     if spec is None:
         found = _imported(settings, name, version)
@@ -84,7 +82,7 @@ def show(name: str, version: Version = None, data_dir: DataDir = None) -> None:
 @cli.command("export")
 def export(name: str, version: Version = None, data_dir: DataDir = None) -> None:
     """Print the file of a team, as it was given; of the scripted teams there is none."""
-    settings = _settings(data_dir)
+    settings = settings_with(data_dir=data_dir)
     names = _names(settings)
     try:
         files = [*gallery(names), *(in_folder(settings.teams_dir, names) if settings.teams_dir is not None else ())]
@@ -104,7 +102,7 @@ def import_teams(
     data_dir: DataDir = None,
 ) -> None:
     """Put teams' files into the database, each as its team's new version. Running hubs have them within seconds."""
-    settings = _settings(data_dir)
+    settings = settings_with(data_dir=data_dir)
     names = _names(settings)
     try:
         found = in_folder(path, names) if path.is_dir() else [read_file(path, names)]
@@ -130,7 +128,7 @@ def import_teams(
 @cli.command("archive")
 def archive(name: str, data_dir: DataDir = None) -> None:
     """No session is opened with this team any more; those that have it go on. Importing it again brings it back."""
-    _in_database(_settings(data_dir), Teams.archive, None, name)
+    _in_database(settings_with(data_dir=data_dir), Teams.archive, None, name)
     typer.echo(f"{name} is archived.")
 
 
@@ -162,10 +160,6 @@ def validate(
 def schema() -> None:
     """Print the JSON Schema of a team's file, for editors."""
     typer.echo(json.dumps(form.schema(), indent=2))
-
-
-def _settings(data_dir: Path | None) -> Settings:
-    return Settings.model_validate({"data_dir": data_dir} if data_dir is not None else {})
 
 
 def _names(settings: Settings) -> Names:
