@@ -73,6 +73,7 @@ function script() {
         },
         run,
       ),
+    budget: (scope: string, limit: number) => event("budget.reached", { scope, quantity: "turns", limit, used: limit }),
     other: (type: string) => event(type, {}),
   };
 }
@@ -161,6 +162,16 @@ test("a failed run says why, and leaves no message open", () => {
   view.write(writing("m1", "half"));
   view.apply(play.finished("failed", "r1", { code: "unavailable", message: "The model is away." }));
   assert.deepEqual(lines(view), ["alpha interrupted half", "error The model is away."]);
+});
+
+test("at a budget it is said once, and there is nothing to try again", () => {
+  const [view, play] = [transcript(), script()];
+  view.apply(play.budget("session", 3));
+  view.apply(play.finished("failed", "r1", { code: "budget_exceeded", message: "a budget is used up" }));
+  assert.deepEqual(lines(view), [
+    "warning The budget of this session is used up: 3 of 3 turns",
+    "quiet The run ended here",
+  ]);
 });
 
 test("the next run in the queue is shown when one ends", () => {

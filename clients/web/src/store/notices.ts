@@ -4,6 +4,13 @@ import type { NoticeItem } from "./items.ts";
 
 type Words = Omit<NoticeItem, "kind" | "key">;
 
+const BUDGETS: Record<string, string | undefined> = {
+  run: "The budget of this run",
+  session: "The budget of this session",
+  user: "The user's budget of today",
+  organisation: "The organisation's budget of today",
+};
+
 const quiet = (text: string): Words => ({ tone: "quiet", text });
 
 /** The line an event leaves in the transcript; null: none. */
@@ -29,7 +36,7 @@ export function notice(event: DurableEvent, displayName: (agent: string) => stri
     case "budget.reached":
       return {
         tone: "warning",
-        text: `A budget is used up: ${event.data.used} of ${event.data.limit} ${event.data.quantity.replace("_", " ")} (${event.data.scope})`,
+        text: `${BUDGETS[event.data.scope] ?? "A budget"} is used up: ${event.data.used} of ${event.data.limit} ${event.data.quantity.replace("_", " ")}`,
       };
     case "run.finished":
       return finished(event.data);
@@ -43,6 +50,7 @@ function finished(data: RunFinishedData): Words {
     case "cancelled":
       return quiet("Stopped");
     case "failed":
+      if (data.error?.code === "budget_exceeded") return quiet("The run ended here"); // why has just been said
       return {
         tone: "error",
         text: data.error ? sentence(data.error.message) : `The run failed${because(data.reason)}.`,
