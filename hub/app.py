@@ -82,7 +82,7 @@ class Worker:
             await self.api(scope, receive, send)
 
     def start(self) -> None:
-        """Start the tasks every worker has. None of them ends by itself; one that fails takes the worker down."""
+        """Start all tasks, a runner's too if it is one. None ends by itself; one that fails takes the worker down."""
         for name, run in {
             "pipeline": self.relay.pipeline.run(),
             "subscriber": self.relay.subscriber.run(),

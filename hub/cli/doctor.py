@@ -25,6 +25,7 @@ from hub.relay.connection import Redis
 from hub.settings import Settings, strays
 from hub.store import diagnosis, migrate, roles
 from hub.store.database import Store
+from hub.store.diagnosis import DatabaseFacts
 from hub.store.roles import Wall
 
 OLDEST_POSTGRES = 140_000
@@ -96,34 +97,36 @@ async def _database(settings: Settings) -> AsyncIterator[Finding]:
         return
     finally:
         await store.close()
-    needed = settings.workers * settings.database_pool
-    if facts.number < OLDEST_POSTGRES:
-        yield Finding("database", Verdict.FAILED, f"PostgreSQL {facts.version}", "The hub needs version 14 or newer.")
-    elif facts.read_only:
-        yield Finding("database", Verdict.FAILED, "a read-only standby", "Point HUB_DATABASE_URL to the primary.")
-    elif needed > facts.max_connections - 10:
-        yield Finding(
-            "database",
-            Verdict.WARNING,
-            f"PostgreSQL {facts.version} allows {facts.max_connections} connections, this hub may want {needed}",
-            "Raise max_connections, or lower HUB_WORKERS or HUB_DATABASE_POOL.",
-        )
-    else:
-        yield Finding("database", Verdict.OK, f"PostgreSQL {facts.version}, answered in {took_s * 1000:.0f} ms")
+    yield _version(facts, settings.workers * settings.database_pool, took_s)
     head = migrate.head_revision()
     if schema == head:
         yield Finding("schema", Verdict.OK, head)
-    else:
-        yield Finding("schema", Verdict.FAILED, f"{schema or 'empty'}, needed is {head}", "Run `hub migrate`.")
-    if schema == head:
         for finding in _wall(bound):
             yield finding
+    else:
+        yield Finding("schema", Verdict.FAILED, f"{schema or 'empty'}, needed is {head}", "Run `hub migrate`.")
     if skew_s <= MOST_CLOCK_SKEW_S + took_s:
         yield Finding("clock", Verdict.OK, f"{skew_s:.2f} s from the database's")
     else:
         yield Finding(
             "clock", Verdict.FAILED, f"{skew_s:.0f} s from the database's", "Set the time on both machines (NTP)."
         )
+
+
+def _version(facts: DatabaseFacts, needed: int, took_s: float) -> Finding:
+    """Whether this PostgreSQL will do for a hub that may want so many connections."""
+    if facts.number < OLDEST_POSTGRES:
+        return Finding("database", Verdict.FAILED, f"PostgreSQL {facts.version}", "The hub needs version 14 or newer.")
+    if facts.read_only:
+        return Finding("database", Verdict.FAILED, "a read-only standby", "Point HUB_DATABASE_URL to the primary.")
+    if needed > facts.max_connections - 10:
+        return Finding(
+            "database",
+            Verdict.WARNING,
+            f"PostgreSQL {facts.version} allows {facts.max_connections} connections, this hub may want {needed}",
+            "Raise max_connections, or lower HUB_WORKERS or HUB_DATABASE_POOL.",
+        )
+    return Finding("database", Verdict.OK, f"PostgreSQL {facts.version}, answered in {took_s * 1000:.0f} ms")
 
 
 def _wall(wall: Wall) -> Iterator[Finding]:
