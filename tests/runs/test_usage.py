@@ -1,6 +1,7 @@
 """What is used of models is recorded call by call, and told to those who may know."""
 
 from collections.abc import AsyncIterator
+from typing import Any
 
 import asyncpg
 import pytest
@@ -14,6 +15,7 @@ from tests.runs.conversation import Frame, finish
 MODELS = """models:
   fast: {{provider: openai, name: good, base_url: {url}, price: {{input: 2, output: 10}}}}
   flaky: {{provider: openai, name: broken, base_url: {url}, retries: 0, fallbacks: [fast]}}
+  firm: {{provider: azure, name: good, base_url: {url}, price: {{input: 2, output: 10}}}}
   calling: {{provider: openai, name: tools, base_url: {url}, price: {{input: 2, output: 10}}}}
 """
 TEAMS = """name: {name}
@@ -25,6 +27,15 @@ limits: {{max_turns: {turns}}}
 """
 
 
+FORGETFUL = """name: forgetful
+description: d
+kind: round_robin
+model: firm
+agents: [{name: alpha, memory: {keep: summary, last: 1}}]
+limits: {max_turns: 1}
+"""
+
+
 class Priced:
     """A hub whose models cost something, and its database."""
 
@@ -32,14 +43,18 @@ class Priced:
         self.door = door
         self.dsn = dsn
 
-    async def rows(self, run: str) -> list[tuple[object, ...]]:
+    async def rows(self, run: str) -> list[tuple[Any, ...]]:
         """What was put down for a run."""
-        database = await asyncpg.connect(self.dsn)
-        rows = await database.fetch(
+        return await self.select(
             "SELECT model, agent, prompt_tokens, completion_tokens, cost_micros, finish, error, turns, tool_calls "
             "FROM usage WHERE run_id = $1 ORDER BY id",
             run,
         )
+
+    async def select(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
+        """What the database holds."""
+        database = await asyncpg.connect(self.dsn)
+        rows = await database.fetch(statement, *values)
         await database.close()
         return [tuple(row) for row in rows]
 
@@ -54,6 +69,7 @@ async def hub(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Asy
         teams.mkdir()
         for name, model, turns in (("paid", "fast", 2), ("flaky", "flaky", 1), ("calling", "calling", 1)):
             (teams / f"{name}.yaml").write_text(TEAMS.format(name=name, model=model, turns=turns))
+        (teams / "forgetful.yaml").write_text(FORGETFUL)
         with own_valkey() as redis_url:
             settings = settings_for(dsn, redis_url).model_copy(
                 update={"models_file": folder / "models.yaml", "teams_dir": teams, "default_model": "fast"}
@@ -132,3 +148,20 @@ async def test_people_see_their_own_also_of_sessions_that_are_gone(hub: Priced) 
             for wrong in ({"since": "yesterday"}, {"since": "2020-01-01T00:00:00"}, {"until": "0001-01-01T00:00:00Z"},
                           {"since": "2020-01-01T00:00:00Z", "until": "2019-01-01T00:00:00Z"}):  # fmt: skip
                 problem(await rest.get("/v1/me/usage", params=wrong), 400, "bad_request")
+
+
+async def test_a_memory_is_kept_small_and_what_that_takes_is_put_down(hub: Priced) -> None:
+    """On a model of Azure's: summaries are calls of the team's, and the checkpoint does not grow with the session."""
+    async with await hub.door.person() as ada:
+        session, run, _ = await told(ada, "forgetful")
+        sizes = list[int]()
+        for number in range(6):
+            run = (await ada.say(session, f"Question {number}"))["run"]
+            await finish(ada, run)
+            (newest,) = await hub.select(
+                "SELECT length(state) FROM checkpoints WHERE session_id = $1 ORDER BY seq DESC LIMIT 1", session
+            )
+            sizes.append(newest[0])
+        rows = await hub.rows(run)
+        assert [(row[0], row[1], row[4]) for row in rows] == [("firm", None, 92), ("firm", "alpha", 92)]
+        assert sizes[-1] <= sizes[1] + 100, sizes
