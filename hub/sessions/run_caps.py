@@ -6,7 +6,6 @@ from hub.store import caps
 from hub.store.database import Db
 
 RETRY_AFTER_S = 5.0
-NEAR = 64  # from so close to a limit on it is counted exactly: no more than this are asked for at one moment
 
 
 class RunCaps:
@@ -21,12 +20,12 @@ class RunCaps:
 
         Raises `RateLimited` when the user or the organisation has all they may have.
         """
-        if seen is None or seen + NEAR >= self.per_user:
+        if seen is None or seen + caps.NEAR >= self.per_user:
             await caps.lock(db, "runs", user)
             if await caps.runs_of_user(db, user, most=self.per_user) >= self.per_user:
                 raise _too_many("too many of your runs are open: let some end, or stop them", self.per_user)
         most = self._per_organisation
-        if most is not None and await caps.runs_of_organisation(db, org, most=most) + NEAR >= most:
+        if most is not None and await caps.runs_of_organisation(db, org, most=most) + caps.NEAR >= most:
             await caps.lock(db, "runs", org)
             if await caps.runs_of_organisation(db, org, most=most) >= most:
                 raise _too_many("too many runs of the organisation are open: let some end, or stop them", most)

@@ -2,7 +2,6 @@
 
 from hub.domain.errors import Conflict
 from hub.domain.ids import OrganisationId, UserId
-from hub.sessions.run_caps import NEAR
 from hub.store import caps, sessions
 from hub.store.database import Db
 
@@ -26,7 +25,7 @@ class SessionCaps:
         Raises `Conflict` when the organisation has more than it may.
         """
         most = self._per_organisation
-        if most is None or await caps.sessions_of_organisation(db, org, most=most + 1) + NEAR <= most:
+        if most is None or await caps.sessions_of_organisation(db, org, most=most + 1) + caps.NEAR <= most:
             return
         await caps.lock(db, "sessions", org)
         if await caps.sessions_of_organisation(db, org, most=most + 1) > most:

@@ -10,6 +10,8 @@ from sqlalchemy import text
 from hub.domain.ids import OrganisationId, UserId
 from hub.store.database import Db
 
+NEAR = 64  # from so close to a limit on it is counted exactly: no more than this are asked for at one moment
+
 # There is no row to lock that others would not wait for in vain.
 _LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended(CAST(:what AS text) || ' ' || CAST(:whose AS text), 0))")
 
