@@ -149,7 +149,8 @@ class _Used:
 async def _paced(crowd: _Crowd, asked: argparse.Namespace, tasks: asyncio.TaskGroup) -> _Used:
     """A window of time within runs that go on at their rate."""
     ramp, loop = min(asked.ramp, len(crowd.names) / 10), asyncio.get_running_loop()
-    text = script(int(asked.rate * (ramp + SETTLE_S + asked.seconds + 1)), asked.rate)
+    rate = asked.rate if asked.total is None else asked.total / len(crowd.watchers)
+    text = script(int(rate * (ramp + SETTLE_S + asked.seconds + 1)), rate)
     runs = await asyncio.gather(*crowd.say(text, ramp, tasks))
     await asyncio.sleep(SETTLE_S)
     for watcher in crowd.watchers:

@@ -31,12 +31,26 @@ def scenarios() -> dict[str, dict[str, Any]]:
 
 
 @contextlib.contextmanager
-def own_hub(workers: int, log_to: Path, settings: Mapping[str, str] | None = None) -> Iterator[str]:
-    """A hub on a free port while the context lasts, with `HUB_…` settings; its address. Raises `RuntimeError` if it
-    does not start."""
-    with tempfile.TemporaryDirectory(prefix="agent-hub-load-") as data:
-        environment = {**os.environ, "HUB_DEFAULT_MODEL": "scripted", "HUB_DATA_DIR": data, **(settings or {})}
-        command = [sys.executable, "-m", "hub", "serve", "--port", "0", "--workers", str(workers), "--data-dir", data]
+def own_hub(
+    workers: int, log_to: Path, settings: Mapping[str, str] | None = None, data: Path | None = None
+) -> Iterator[str]:
+    """A hub on a free port while the context lasts, with `HUB_…` settings, its data in a folder that is given or goes
+    with it; its address. Raises `RuntimeError` if it does not start."""
+    with tempfile.TemporaryDirectory(prefix="agent-hub-load-") as folder:
+        data = data or Path(folder)
+        environment = {**os.environ, "HUB_DEFAULT_MODEL": "scripted", "HUB_DATA_DIR": str(data), **(settings or {})}
+        command = [
+            sys.executable,
+            "-m",
+            "hub",
+            "serve",
+            "--port",
+            "0",
+            "--workers",
+            str(workers),
+            "--data-dir",
+            str(data),
+        ]
         with (
             log_to.open("w") as log,
             subprocess.Popen(
