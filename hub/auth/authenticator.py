@@ -3,6 +3,7 @@
 from collections.abc import Collection
 
 from hub.auth.api_keys import PREFIX, ApiKeys
+from hub.auth.lookups import Lookups
 from hub.auth.tickets import Tickets
 from hub.auth.tokens import Tokens
 from hub.domain.errors import Unauthenticated
@@ -16,6 +17,7 @@ class Authenticator:
 
     def __init__(self, store: Store, tokens: Tokens, keys: ApiKeys, tickets: Tickets) -> None:
         self._store = store
+        self._lookups = Lookups(store)
         self._tokens = tokens
         self._keys = keys
         self._tickets = tickets
@@ -26,8 +28,7 @@ class Authenticator:
             async with self._store.statements() as db:
                 return await self._keys.verify(db, token)
         claims = self._tokens.verify(token)
-        async with self._store.statements() as db:
-            found = await users.by_token(db, claims.user, claims.grant)
+        found = await self._lookups.look(claims.user, claims.grant)
         if found is None:
             raise Unauthenticated("the access token is not valid")
         user, grant_ended = found

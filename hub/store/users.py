@@ -1,7 +1,7 @@
 """Users: who may sign in, and which of their credentials still count."""
 
 import unicodedata
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -26,11 +26,12 @@ _CREATE = text("""
 """)
 
 _BY_ID = text(f"SELECT {_COLUMNS} FROM users WHERE id = CAST(:id AS uuid)")
-# With the user, in one statement, whether the sign-in that a token descends from has ended.
-_BY_TOKEN = text(f"""
-    SELECT {_COLUMNS}, EXISTS (
-        SELECT FROM refresh_tokens WHERE family = CAST(:grant AS uuid) AND revoked_at IS NOT NULL) AS grant_ended
-    FROM users WHERE id = CAST(:id AS uuid)
+# With the users, in one statement, whether the sign-ins that their tokens descend from have ended.
+_BY_TOKENS = text(f"""
+    SELECT place, {_COLUMNS}, EXISTS (
+        SELECT FROM refresh_tokens WHERE family = asked.descent AND revoked_at IS NOT NULL) AS grant_ended
+    FROM unnest(CAST(:users AS uuid[]), CAST(:grants AS uuid[])) WITH ORDINALITY AS asked (shown, descent, place)
+    JOIN users ON id = asked.shown
 """)
 _BY_NAME = text(f"SELECT {_COLUMNS} FROM users WHERE name_key = :key")
 
@@ -108,11 +109,14 @@ async def by_id(db: Db, user: UserId, *, lock: bool = False) -> StoredUser | Non
     return _user((await db.execute(_BY_ID_LOCKED if lock else _BY_ID, {"id": user})).one_or_none())
 
 
-async def by_token(db: Db, user: UserId, grant: str | None) -> tuple[StoredUser, bool] | None:
-    """The user with this id, and whether the sign-in `grant` has ended; None when there is no such user."""
-    row = (await db.execute(_BY_TOKEN, {"id": user, "grant": grant})).one_or_none()
-    found = _user(row)
-    return (found, row.grant_ended) if row is not None and found is not None else None
+async def by_tokens(db: Db, shown: Sequence[tuple[UserId, str | None]]) -> list[tuple[StoredUser, bool] | None]:
+    """For each of these users and grants: the user, and whether the sign-in `grant` has ended; None for nobody."""
+    asked = {"users": [user for user, _ in shown], "grants": [grant for _, grant in shown]}
+    found: list[tuple[StoredUser, bool] | None] = [None] * len(shown)
+    for row in await db.execute(_BY_TOKENS, asked):
+        if (user := _user(row)) is not None:
+            found[row.place - 1] = user, row.grant_ended
+    return found
 
 
 async def by_name(db: Db, name: str) -> StoredUser | None:

@@ -23,7 +23,36 @@ from hub.relay.connection import Redis
 from hub.relay.tickets import TicketStore
 from hub.store import users
 from hub.store.database import Store
-from tests.auth.conftest import HERE, Auth
+from tests.auth.conftest import HERE, PASSWORD, Auth
+
+
+async def test_who_asks_at_the_same_time_gets_an_answer_of_their_own(auth: Auth) -> None:
+    ann, bob = await auth.user("ann"), await auth.user("bob")
+    left = await auth.accounts.sign_in("bob", PASSWORD, address=HERE)
+    await auth.accounts.revoke(left.refresh_token, address=HERE)
+    nobody = auth.tokens.issue(user=UserId(new_id()), name="nobody", is_admin=False, auth_version=1, grant=None)
+    shown = [ann.access_token, left.access_token, bob.access_token, nobody]
+
+    async def name_or_why_not(token: str) -> str:
+        try:
+            return (await auth.authenticator.bearer(token)).name
+        except Unauthenticated as e:
+            return e.message
+
+    said = await asyncio.gather(*(name_or_why_not(token) for token in shown * 60))
+    assert said == ["ann", "the access token was revoked", "bob", "the access token is not valid"] * 60
+
+
+async def test_who_gives_up_takes_nobody_along(auth: Auth) -> None:
+    token = (await auth.user("ann")).access_token
+    for passes in range(4):  # of the loop, until the one that reads for all is given up
+        async with asyncio.TaskGroup() as tasks:
+            first, second, *others = [tasks.create_task(auth.authenticator.bearer(token)) for _ in range(6)]
+            await first
+            for _ in range(passes):
+                await asyncio.sleep(0)
+            second.cancel()
+        assert [other.result().name for other in others] == ["ann"] * 4
 
 
 async def test_somebody_has_so_many_keys_however_many_are_made_at_once(auth: Auth, store: Store) -> None:

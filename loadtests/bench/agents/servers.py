@@ -24,7 +24,7 @@ from loadtests.wire import Wire, upgrade
 
 HERE = Path(__file__).resolve().parent
 HOME = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "agent-hub-bench"
-RUN_S = 120.0
+RUN_S = 600.0
 
 
 class Watch(ABC):
