@@ -113,6 +113,8 @@ async def test_an_organisation_is_made_by_who_administers_the_hub_and_its_owners
         await town.admin.put(f"{here}/members/{ann_name}", json={"role": role})
         assert (await ann.put(f"{here}/members/{bob_name}", json={"role": "admin"})).status_code == allowed
         assert (await ann.patch(here, json={"guests": True})).status_code == allowed
+        kept = await ann.put(f"{here}/keep", json={"sessions_s": None, "deleted_s": 86_400})
+        assert kept.status_code == allowed  # who may not could have everybody's sessions deleted
         assert (await ann.get(f"{here}/members")).status_code == 200
     # Only owners make and unmake owners, and one there must be.
     mayor = (await town.admin.get("/v1/me")).json()["name"]
@@ -131,6 +133,7 @@ async def test_an_organisation_is_made_by_who_administers_the_hub_and_its_owners
     assert {action for action, address in await town.trail(f"organisation:{made['id']}") if address} == {
         "organisation.create",
         "organisation.update",
+        "organisation.keep",
         "organisation.member.put",
         "organisation.member.remove",
     }

@@ -27,10 +27,11 @@ kind: round_robin
 model: scripted
 agents:
   - name: keeper
-    tools: [echo, pay]
+    tools: [echo, pay, launch]
 approvals:
   echo: {when: [{argument: key, is: in, value: [gold, silver]}, {argument: key, is: "==", value: "9"}]}
   pay: {approvers: 2, by_others: true}
+  launch: {approvers: 1}
 """
 
 GRAPH = """

@@ -85,6 +85,10 @@ async def test_a_team_wants_more_approved_than_its_tools(bank: Door) -> None:
         await answer(eve, request, decision="approve")
         (returned,) = [f["data"] for f in await finish(ada, sent["run"]) if f["type"] == "tool.returned"]
         assert "paid little in call" in returned["result"]
+        sent, request = await asked(ada, session, script("launch", "now"))  # where the tool's is the stricter one
+        assert (request["data"]["approvers"], request["data"]["not_by"]) == (2, who(ada)["id"])
+        await answer(bob, request, decision="reject")
+        await finish(ada, sent["run"])
 
 
 async def test_whoever_is_asked_sees_all_that_is_asked(bank: Door) -> None:
