@@ -39,6 +39,7 @@ END_S = 60.0
 PLENTY = ("COMMANDS", "USER_REQUESTS", "COSTLY_REQUESTS", "ADDRESS_REQUESTS")
 UNLIMITED = {
     "HUB_LOG_LEVEL": "warning",
+    "HUB_RUNS_PER_WORKER": "10000",
     **{f"HUB_{name}_PER_MINUTE": "10000000" for name in PLENTY},
     **{f"HUB_{name[:-1]}_BURST": "100000" for name in PLENTY},
 }
