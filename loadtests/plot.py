@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from html import escape
 
-WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT = 460, 260, 62, 44, 34, 16
+WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT = 460, 260, 62, 44, 34, 30
 GRID, TEXT, LINE = "#d0d7de", "#57606a", "#0969da"
 
 Point = tuple[float, float]
