@@ -5,6 +5,7 @@
 
 import asyncio
 import itertools
+import logging
 import shutil
 import socket
 import tempfile
@@ -16,6 +17,7 @@ from typing import Any
 import asyncpg
 import pytest
 import redis.asyncio
+import structlog
 from pydantic import SecretStr
 
 from hub.app import serve
@@ -145,6 +147,7 @@ def settings_for(dsn: str, redis_url: str, **changes: Any) -> Settings:
 @asynccontextmanager
 async def running_worker(settings: Settings, node: str = "test:1:a") -> AsyncGenerator[Door]:
     """One worker of a hub, in this process, on a socket of its own; drained at the end."""
+    logging_before = structlog.get_config(), logging.getLogger().handlers[:]
     ready, stop = asyncio.Event(), asyncio.Event()
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # as the supervisor does
@@ -163,6 +166,9 @@ async def running_worker(settings: Settings, node: str = "test:1:a") -> AsyncGen
                 await asyncio.wait([serving])
                 if listener.fileno() >= 0:  # the worker has died and not closed it
                     asyncio.get_running_loop().remove_reader(listener.fileno())
+                # What it logs to may be a test's own stderr, which is closed with the test.
+                structlog.configure(**logging_before[0])
+                logging.getLogger().handlers[:] = logging_before[1]
 
 
 # The rows of sessions first, as everywhere: what a run still writes is waited for, not met crosswise. The audit trail

@@ -56,8 +56,9 @@ class Office:
             count = (await self.sql(f"SELECT count(*) FROM {table} t WHERE strpos(t::text, $1) > 0", word))[0][0]
             found += [table] * bool(count)
         client = redis.asyncio.Redis.from_url(self.redis_url)
+        await client.config_set("rdbcompression", "no")  # a packed value has other bytes between those of the word
         async for key in client.scan_iter():
-            kept = await client.dump(key)  # short values are not packed
+            kept = await client.dump(key)
             if word.encode() in key + (kept or b""):
                 found.append(key.decode())
         await client.aclose()
