@@ -33,6 +33,7 @@ from tests.engine.driving import (
     builtin,
     carry_out,
     catalog,
+    engine_tasks,
     one_turn,
     request,
     until_streaming,
@@ -282,7 +283,7 @@ async def test_a_tool_that_hangs_does_not_hang_the_turn(stubborn: int, how: str)
     agent = AgentSpec("alpha", "Alpha", tools=("waiting",))
     team, waiting = pair(agent), Waiting(stubborn)
     engine = catalog(teams=[team], tools=[waiting.tool], tool_timeout_s=60).engine(team)
-    stop, before, loop = asyncio.Event(), asyncio.all_tasks(), asyncio.get_running_loop()
+    stop, before, loop = asyncio.Event(), engine_tasks(), asyncio.get_running_loop()
     asked = request(team, "/script tool=waiting", timeout_s=0.3 if how == "timeout" else 30)
     turn = asyncio.create_task(engine.turn(asked, Told().emit, stop))
     await waiting.called.wait()
@@ -297,7 +298,7 @@ async def test_a_tool_that_hangs_does_not_hang_the_turn(stubborn: int, how: str)
         assert (await turn).outcome is (Outcome.CANCELLED if how == "stop" else Outcome.TIMEOUT)
     assert loop.time() - began < 2
     await asyncio.sleep(0)
-    assert asyncio.all_tasks() == before
+    assert engine_tasks() == before
 
 
 async def test_a_tool_that_takes_too_long_is_an_answer_to_the_model() -> None:

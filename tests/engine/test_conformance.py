@@ -19,7 +19,7 @@ from hub.engine.base import (
 )
 from hub.engine.catalog import Catalog
 from hub.engine.models.registry import ModelDeadlines
-from tests.engine.driving import Counts, Told, catalog, one_turn, request, until_streaming, whole_run
+from tests.engine.driving import Counts, Told, catalog, engine_tasks, one_turn, request, until_streaming, whole_run
 
 TEAMS = ["scripted", "scripted-autogen"]
 pytestmark = pytest.mark.parametrize("name", TEAMS)
@@ -257,7 +257,7 @@ async def test_a_turn_has_a_limit_of_wall_time(teams: Catalog, name: str) -> Non
 async def test_cancelling_the_caller_leaves_nothing_behind(teams: Catalog, name: str) -> None:
     team = teams.get(name)
     assert team is not None
-    before = asyncio.all_tasks()
+    before = engine_tasks()
     told = Told()
     turn = asyncio.create_task(
         teams.engine(team).turn(request(team, "/script tokens=1000 rate=50"), told.emit, asyncio.Event())
@@ -266,7 +266,7 @@ async def test_cancelling_the_caller_leaves_nothing_behind(teams: Catalog, name:
     turn.cancel()
     with pytest.raises(asyncio.CancelledError):
         await turn
-    assert asyncio.all_tasks() == before
+    assert engine_tasks() == before
 
 
 async def test_an_emit_that_raises_ends_the_turn(teams: Catalog, name: str) -> None:
@@ -279,12 +279,12 @@ async def test_an_emit_that_raises_ends_the_turn(teams: Catalog, name: str) -> N
             raise RuntimeError("the lease is lost")
         await told.emit(event)
 
-    before = asyncio.all_tasks()
+    before = engine_tasks()
     result = await teams.engine(team).turn(request(team, "/script tokens=9"), emit, asyncio.Event())
     assert (result.outcome, result.failure) == (Outcome.FAILED, Failure.ENGINE_ERROR)
     assert "the lease is lost" in (result.detail or "")
     assert len(told.events) == 4
-    assert asyncio.all_tasks() == before
+    assert engine_tasks() == before
 
 
 async def test_a_slow_listener_slows_the_model(teams: Catalog, name: str) -> None:

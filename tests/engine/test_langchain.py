@@ -23,7 +23,7 @@ from hub.engine.loading import load
 from hub.engine.models.registry import ModelDeadlines, Models, ScriptedModel
 from hub.engine.teams.files import parse
 from hub.engine.tools.registry import Tools
-from tests.engine.driving import Told, builtin, one_turn, request, until_streaming, whole_run
+from tests.engine.driving import Told, builtin, engine_tasks, one_turn, request, until_streaming, whole_run
 
 SOLO = AgentSpec("solo", "Solo")
 PAIR = (AgentSpec("writer", "Writer"), AgentSpec("critic", "Critic"))
@@ -182,7 +182,7 @@ async def test_a_checkpointer_of_its_own_is_refused(runnables: Runnables) -> Non
 async def test_a_turn_ends_when_it_must(runnables: Runnables, how: str) -> None:
     spec, told, stop = team("odd"), Told(), asyncio.Event()
     engine = catalog(runnables, spec).engine(spec)
-    before, loop = asyncio.all_tasks(), asyncio.get_running_loop()
+    before, loop = engine_tasks(), asyncio.get_running_loop()
 
     async def emit(event: EngineEvent) -> None:
         await told.emit(event)
@@ -204,7 +204,7 @@ async def test_a_turn_ends_when_it_must(runnables: Runnables, how: str) -> None:
         assert (await working).outcome is expected[how]
     assert loop.time() - began < 2
     await asyncio.sleep(0)
-    assert asyncio.all_tasks() == before
+    assert engine_tasks() == before
 
 
 async def test_a_slow_listener_slows_a_runnable(runnables: Runnables) -> None:

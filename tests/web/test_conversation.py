@@ -16,7 +16,7 @@ def words(turn: int, tokens: int) -> str:
 
 async def test_two_agents_answer_and_the_log_says_the_same(visit: Visit) -> None:
     ada = await visit("Ada")
-    session = await ada.begin("scripted", "/script turns=2 tokens=30 rate=60")
+    session = await ada.begin("scripted", "/script turns=2 tokens=30 rate=10")  # time to look
     await expect(ada.messages("Alpha").first).to_have_attribute("aria-busy", "true")
     await expect(ada.page.locator(".agent-chip", has_text="Alpha")).to_contain_text("writing")
     await ada.run_ends("2 turns")
