@@ -255,8 +255,8 @@ async def test_a_fork_goes_on_from_what_was_said(hub: Door, places: Places) -> N
         await terminal.shows("nobody said 'nowhere'")
         terminal.enter("/search beginning")
         # What was said at one time and its copy come in the order of their ids, which is no order.
-        await terminal.shows(r"6 +(The fork|a beginning) · event 3 ")  # what people said is the oldest of both
         number = (await terminal.shows(r"\d +a beginning · event 3")).split()[0]
+        assert number in ("5", "6"), "what people said is the oldest of both"
         terminal.enter(f"/open {number}")
         await terminal.shows(f"chat -s {first}")
 
