@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 
 Frame = dict[str, Any]
-EXAMPLES = 5  # of each kind of anomaly
+EXAMPLES = 20  # of each kind of anomaly
 
 
 @dataclass
