@@ -66,7 +66,7 @@ class Follower:
 
     async def _replay(self) -> None:
         while True:
-            await self._outbox.room()
+            await self._outbox.space()
             if self._closed or self._outbox.closed:
                 return
             # No await from here on: the room shows nothing between the last of these frames and the attach.
@@ -93,4 +93,4 @@ class Follower:
                 return
             self._outbox.put(Frame(event.frame()))
             self._cursor = event.seq
-            await self._outbox.room()
+            await self._outbox.space()

@@ -14,7 +14,7 @@ from hub.gateway.text_frame import text_frame
 from hub.protocol.frames import TEXT_FIELD, encoded_text
 
 MAX_ITEMS = 4_096
-SOFT_BYTES = 262_144  # replays wait above this, so that live events keep the room up to the hard bound
+SOFT_BYTES = 262_144  # replays wait above this, so that live events keep the space up to the hard bound
 BATCH_BYTES = 65_536  # of one WebSocket frame, unless a single object is larger
 LOOSE_PIECES = 256  # then they are joined: small objects take several times the memory that is counted
 
@@ -192,7 +192,7 @@ class Outbox:
             self._blocked = False
             self.flush()
 
-    async def room(self) -> None:
+    async def space(self) -> None:
         """Wait until the outbox is under its soft bound, or closed.
 
         It ends in any case: a peer that makes no progress loses its connection (`HubWebSocket.stall_s`).

@@ -111,10 +111,10 @@ class MessageStream:
 
     @property
     def is_full(self) -> bool:
-        """Whether as much waits to leave as may: `room` would wait."""
+        """Whether as much waits to leave as may: `space` would wait."""
         return self._unsent >= MAX_UNSENT and not self._done()
 
-    async def room(self) -> None:
+    async def space(self) -> None:
         """Returns when less than `MAX_UNSENT` characters wait to leave: at once, unless Redis is slow."""
         while self.is_full:
             await self._progress()

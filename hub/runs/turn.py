@@ -105,7 +105,7 @@ class Turn:
             if isinstance(event, _PIECES):
                 stream = self._add(event)  # for every token: it awaits nothing unless it must
                 if stream.is_full:
-                    await stream.room()
+                    await stream.space()
                 if stream.refused:
                     self._refused()
             else:

@@ -234,11 +234,11 @@ async def test_one_frame_larger_than_the_bound_may_pass() -> None:
 async def test_room_waits_for_the_soft_bound() -> None:
     way = Way()
     way.block()
-    await asyncio.wait_for(way.outbox.room(), 1)
+    await asyncio.wait_for(way.outbox.space(), 1)
     while way.outbox.pending_bytes <= SOFT_BYTES:
         way.outbox.put(plain(0, 10_000))
     async with asyncio.TaskGroup() as tasks:
-        waiting = tasks.create_task(way.outbox.room())
+        waiting = tasks.create_task(way.outbox.space())
         await passes()
         assert not waiting.done()
         way.open(room=1)
@@ -252,7 +252,7 @@ async def test_room_ends_when_the_outbox_is_closed() -> None:
     while way.outbox.pending_bytes <= SOFT_BYTES:
         way.outbox.put(plain(0, 10_000))
     async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(way.outbox.room())
+        tasks.create_task(way.outbox.space())
         await passes()
         way.outbox.close()
     way.outbox.put(plain(1))

@@ -203,7 +203,7 @@ async def test_an_old_epoch_is_refused(redis_url: str) -> None:
         assert not await stream.drain(5)
         assert stream.refused
         stream.add("and more")
-        await stream.room()
+        await stream.space()
         await eventually(lambda: len(listener.heard) == 1)
         assert [kept.text for kept in await one.open_messages.snapshots(session)] == ["before "]
 
@@ -345,15 +345,15 @@ async def test_back_pressure_and_a_drain_in_vain() -> None:
         async with relay(valkey.url) as one:
             stream = begin(one, await fenced(one, new_session()))
             stream.add("x")
-            await stream.room()
+            await stream.space()
             assert await stream.drain(5)
             valkey.freeze()
             stream.add("x" * MAX_UNSENT)
             assert not await stream.drain(0.05)
             with pytest.raises(TimeoutError):
-                await asyncio.wait_for(stream.room(), 0.05)
+                await asyncio.wait_for(stream.space(), 0.05)
             valkey.thaw()
-            await asyncio.wait_for(stream.room(), 5)
+            await asyncio.wait_for(stream.space(), 5)
             assert await stream.drain(5)
 
 
@@ -368,7 +368,7 @@ async def test_a_closed_stream_sends_nothing_more(redis_url: str) -> None:
         stream.close()
         stream.close()
         stream.add("neither")
-        await stream.room()
+        await stream.space()
         assert stream.text.startswith("x")
         one.publisher.publish(session, envelope.live(session, b"{}"))
         await eventually(lambda: len(listener.heard) == 2)
