@@ -1,7 +1,7 @@
 -- What one worker holds of things of which there may be only so many over all workers.
 -- KEYS workers (sorted set: worker → until when it lives, in ms), then for each holder: hash worker → how many
--- ARGV worker, its life in ms, life of a hash in ms; for each holder: how many here, how many of them are new, how many
---      there may be
+-- ARGV worker, its life in ms, life of a hash in ms, names it had before and what stands under them does not count any
+--      more; for each holder: how many here, how many of them are new, how many there may be
 -- → 0 when nobody knew that this worker lives, then for each holder: how many of the new ones are too many; they are
 --   not counted
 local call = redis.call
@@ -13,8 +13,11 @@ local answers = {call('ZSCORE', KEYS[1], me) and 1 or 0}
 call('ZADD', KEYS[1], now + ARGV[2], me)
 call('PEXPIRE', KEYS[1], ARGV[3])
 for i = 2, #KEYS do
-  local count, new, most = tonumber(ARGV[3 * i - 2]), tonumber(ARGV[3 * i - 1]), tonumber(ARGV[3 * i])
+  local count, new, most = tonumber(ARGV[3 * i - 1]), tonumber(ARGV[3 * i]), tonumber(ARGV[3 * i + 1])
   local too_many = 0
+  for name in string.gmatch(ARGV[4], '%x+') do
+    call('HDEL', KEYS[i], name)
+  end
   if new > 0 then
     local total, shares = count, call('HGETALL', KEYS[i])
     for j = 1, #shares, 2 do

@@ -2,13 +2,14 @@
 
 import asyncio
 import os
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
 from hub.relay import keys, scripts
 from hub.relay.pipeline import Pipeline
-from hub.relay.wire import Reply
+from hub.relay.wire import Reply, encode
 
 LIFE_S = 15.0  # of a worker that says nothing: then what it held is free
 BEAT_S = 5.0
@@ -16,6 +17,7 @@ REWRITE_S = 600.0
 HASH_LIFE_S = 1_800.0
 ANSWER_S = 1.0  # that somebody waits for Redis; then this worker's own count decides
 PER_WRITE = 200  # holders per command
+FORMER = 4  # names that may still live: one that is not used any more lives for LIFE_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,8 @@ class Held:
         """What Redis says about one of the caps; too late once nobody waits for it."""
         self._unanswered -= 1
         if self._verdict.done():
+            if exceeded is not None and self.caps:
+                self._holdings.stands(exceeded)
             return
         if exceeded is not None:
             self._verdict.set_result(exceeded)
@@ -83,14 +87,17 @@ class Holdings:
     """The counts of this worker, and through Redis those of all. Every change leaves with what leaves for Redis anyway.
 
     Of those who come at once, at whichever workers, no more get in than may. What a worker held that has died is free
-    15 s later. While Redis is away each worker counts alone; what it has let in then stays.
+    15 s later. While Redis is away each worker counts alone; what it has let in then stays. Within two beats of its
+    return Redis has the truth again.
     """
 
     def __init__(
         self, pipeline: Pipeline, *, life_s: float = LIFE_S, beat_s: float = BEAT_S, rewrite_s: float = REWRITE_S
     ) -> None:
         self._pipeline = pipeline
-        self._worker = os.urandom(8).hex().encode()
+        self._worker = _name()
+        self._is_introduced = False  # Redis has been told this name
+        self._former = deque[bytes](maxlen=FORMER)
         self._life_ms = b"%d" % int(life_s * 1000)
         self._hash_life_ms = b"%d" % int(HASH_LIFE_S * 1000)
         self._beat_s = beat_s
@@ -124,6 +131,10 @@ class Holdings:
                 del self._here[cap.holder]
             self._tell_soon(cap)
 
+    def stands(self, cap: Cap) -> None:
+        """One that Redis did not count has been let in all the same: it is told again, with those it counts."""
+        self._tell_soon(cap)
+
     async def run(self) -> None:
         """Says that this worker lives, for ever; and now and then again what it holds, for Redis may have lost it."""
         loop = asyncio.get_running_loop()
@@ -132,15 +143,38 @@ class Holdings:
             await asyncio.sleep(self._beat_s)
             if not self._pipeline.connected:
                 continue
-            if self._is_unknown or loop.time() >= rewrite_at:
+            if self._is_unknown:
                 self._is_unknown = False
+                self._take_new_name()
+                rewrite_at = 0.0
+            self._write(())
+            if loop.time() >= rewrite_at:
                 rewrite_at = loop.time() + self._rewrite_s
-                caps = [here.cap for here in self._here.values()]
-                for i in range(0, len(caps), PER_WRITE):
-                    self._write(caps[i : i + PER_WRITE])
-                    await asyncio.sleep(0)  # others have their turn
-            else:
-                self._write(())
+                await self._rewrite()
+
+    def _take_new_name(self) -> None:
+        """What stands under the old one is not known: also what was given back while Redis was away, of which this
+        worker has forgotten whose it was."""
+        self._former.append(self._worker)
+        self._worker = _name()
+        self._is_introduced = False
+
+    async def _rewrite(self) -> None:
+        """Say all of it again; then nothing stands under former names."""
+        caps = [here.cap for here in self._here.values()]
+        for i in range(0, len(caps), PER_WRITE):
+            self._write(caps[i : i + PER_WRITE])
+            await asyncio.sleep(0)  # others have their turn
+        if former := tuple(self._former):
+            self._pipeline.submit(encode(b"ZREM", keys.WORKERS, *former), partial(self._forgotten, former))
+
+    def _forgotten(self, former: Sequence[bytes], reply: Reply) -> None:
+        if not isinstance(reply, int):
+            self._is_unknown = True
+            return
+        for name in former:
+            if name in self._former:
+                self._former.remove(name)
 
     def _tell_soon(self, cap: Cap) -> None:
         is_first = not self._changed
@@ -155,7 +189,7 @@ class Holdings:
             self._write(caps[i : i + PER_WRITE])
 
     def _write(self, caps: Sequence[Cap]) -> None:
-        words = [self._worker, self._life_ms, self._hash_life_ms]
+        words = [self._worker, self._life_ms, self._hash_life_ms, b",".join(self._former)]
         asked: list[tuple[Cap, list[Held]]] = []
         for cap in caps:
             count, new = 0, []
@@ -165,15 +199,20 @@ class Holdings:
             words += (b"%d" % count, b"%d" % len(new), b"%d" % cap.most)
             asked.append((cap, new))
         names = [keys.WORKERS, *(keys.held(cap.holder) for cap in caps)]
-        self._pipeline.script(self._script, names, words, partial(self._told, asked))
+        was_introduced, self._is_introduced = self._is_introduced, True
+        self._pipeline.script(self._script, names, words, partial(self._told, asked, was_introduced))
 
-    def _told(self, asked: Sequence[tuple[Cap, Sequence[Held]]], reply: Reply) -> None:
+    def _told(self, asked: Sequence[tuple[Cap, Sequence[Held]]], was_introduced: bool, reply: Reply) -> None:
         if isinstance(reply, list):
             is_known, *too_many = reply
-            self._is_unknown = self._is_unknown or not is_known
+            self._is_unknown = self._is_unknown or (was_introduced and not is_known)
         else:
             self._is_unknown = True
             too_many = [0] * len(asked)
         for (cap, new), surplus in zip(asked, too_many, strict=True):
             for number, held in enumerate(new):
                 held.answered(cap if number >= len(new) - surplus else None)
+
+
+def _name() -> bytes:
+    return os.urandom(8).hex().encode()

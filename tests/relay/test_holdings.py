@@ -67,6 +67,10 @@ async def nobody_has(redis_url: str, cap: Cap) -> bool:
     return not await ask(redis_url, "EXISTS", f"hub:held:{cap.holder}")
 
 
+async def holds(redis_url: str, cap: Cap, shares: list[bytes]) -> bool:
+    return await ask(redis_url, "HVALS", f"hub:held:{cap.holder}") == shares
+
+
 async def test_what_a_dead_worker_held_is_free_and_what_a_living_one_holds_is_not(redis_url: str) -> None:
     async with relay(redis_url) as one, holdings(one, life_s=0.4, beat_s=0.1) as here:
         assert await got(here, TWO)
@@ -108,12 +112,43 @@ async def test_without_redis_each_worker_counts_alone_and_says_so_afterwards() -
             assert await got(there, ONE) is None
 
 
-async def test_a_redis_that_stands_still_holds_nobody_up_for_long() -> None:
+async def test_what_was_given_back_while_redis_was_out_of_reach_is_free() -> None:
     with own_valkey() as valkey:
-        async with relay(valkey.url) as one:
+        async with relay(valkey.url) as one, relay(valkey.url) as two, holdings(one, beat_s=0.1) as here:
+            gone, kept = await got(here, ONE), await got(here, TWO)
+            assert gone
+            assert kept
+            valkey.freeze()
+            await eventually(lambda: not one.pipeline.connected)
+            gone.release()
+            valkey.thaw()
+            await one.connected()
+            await two.connected()
+            there = Holdings(two.pipeline)
+            await eventually_so(lambda: got(there, ONE))
+            assert await got(there, TWO)
+            assert await got(there, TWO) is None, "what was not given back counts, and once"
+            assert await ask(valkey.url, "ZCARD", "hub:workers") == 2, "and no name is left over"
+
+
+async def test_a_redis_that_stands_still_holds_nobody_up_for_long_and_learns_whom_it_did_not_let_in() -> None:
+    with own_valkey() as valkey:
+        async with (
+            relay(valkey.url) as one,
+            relay(valkey.url) as two,
+            holdings(one, beat_s=1) as here,
+            holdings(two, beat_s=1) as there,
+        ):
+            first = await got(there, ONE)
+            assert first
             valkey.freeze()
             async with asyncio.timeout(10):
-                assert await got(Holdings(one.pipeline), ONE)
+                assert await got(here, ONE)
+            valkey.thaw()
+            await ask(valkey.url, "PING")  # what was said to it before has been heard
+            first.release()
+            await eventually_so(lambda: holds(valkey.url, ONE, [b"1"]))
+            assert await got(there, ONE) is None
 
 
 async def test_who_is_gone_before_the_answer_holds_nothing(redis_url: str) -> None:
