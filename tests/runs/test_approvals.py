@@ -117,6 +117,20 @@ async def test_arguments_that_have_changed_are_not_used(bank: Door, bank_store: 
         assert returned["result"].startswith("This call was not made")
 
 
+async def test_a_yes_to_a_call_that_was_lost_is_no_approval_of_its_arguments(bank: Door, bank_store: Store) -> None:
+    """It was begun when it needed nobody; by the rules of today its arguments do."""
+    async with room(bank) as (session, people):
+        ada = people["ada"]
+        sent, request = await asked(ada, session, script("pay", "large"))
+        async with bank_store.transaction() as db:
+            await db.connection.execute("UPDATE input_requests SET kind = 'retry' WHERE session_id = $1", session)
+        await answer(ada, request, decision="approve")
+        frames = await finish(ada, sent["run"])
+        (returned,) = [f["data"] for f in frames if f["type"] == "tool.returned"]
+        assert returned["is_error"]
+        assert returned["result"].startswith("This call was not made")
+
+
 async def test_a_tool_that_the_agent_may_not_have_is_not_called_whatever_was_approved(
     bank: Door, bank_store: Store
 ) -> None:

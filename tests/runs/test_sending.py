@@ -1,12 +1,26 @@
 """Sending: acknowledged means durable, once, in order, on any worker."""
 
 import asyncio
+from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
+from typing import Literal, TypeAlias
 
+import httpx2
 import pytest
 
+from hub.domain.ids import OrganisationId, UserId
+from hub.domain.organisation import FIRST_ORGANISATION
+from hub.store import caps
+from hub.store.database import Store
 from tests.conftest import running_worker, settings_for
 from tests.driver import Door, Person, Refused, seqs
+
+Ask: TypeAlias = Callable[[], Coroutine[None, None, httpx2.Response]]
+
+WAITING = """
+    SELECT count(*) FROM pg_locks l JOIN pg_database d ON d.oid = l.database
+    WHERE l.locktype = 'advisory' AND NOT l.granted AND d.datname = current_database()
+"""
 
 
 async def room_for(person: Person, team: str = "scripted", **fields: object) -> str:
@@ -155,7 +169,9 @@ async def test_a_user_has_so_many_sessions_and_open_runs_and_others_have_their_o
         await ada.say(third, "hello")
 
 
-async def test_who_comes_at_once_at_several_workers_gets_no_more_than_may_be(dsn: str, redis_url: str) -> None:
+async def test_who_comes_at_once_at_several_workers_gets_no_more_than_may_be(
+    dsn: str, redis_url: str, store: Store
+) -> None:
     settings = settings_for(
         dsn, redis_url, sessions_per_user=6, sessions_per_organisation=9, runs_per_user=2, runs_per_organisation=3
     )
@@ -168,45 +184,64 @@ async def test_who_comes_at_once_at_several_workers_gets_no_more_than_may_be(dsn
         await one.person("cyd") as cyd,
         AsyncExitStack() as stack,
     ):
-        adas, bobs = [
-            [await stack.enter_async_context(door.rest(person.token)) for door in (one, two)] for person in (ada, bob)
+        adas, bobs, cyds = [
+            [await stack.enter_async_context(door.rest(person.token)) for door in (one, two)]
+            for person in (ada, bob, cyd)
         ]
-        made = await asyncio.gather(*(rest.post("/v1/sessions", json={"team": "scripted"}) for rest in adas * 6))
-        assert sorted(answer.status_code for answer in made) == [201] * 6 + [409] * 6
-        rooms = [answer.json()["id"] for answer in made if answer.status_code == 201]
-        sent = await asyncio.gather(
-            *(adas[n % 2].post(f"/v1/sessions/{room}/messages", json={"text": text}) for n, room in enumerate(rooms))
-        )
-        assert sorted(answer.status_code for answer in sent) == [201] * 2 + [429] * 4
+
+        def opening(rest: httpx2.AsyncClient) -> Ask:
+            return lambda: rest.post("/v1/sessions", json={"team": "scripted"})
+
+        def saying(rest: httpx2.AsyncClient, session: str) -> Ask:
+            return lambda: rest.post(f"/v1/sessions/{session}/messages", json={"text": text})
+
+        rooms = [await room_for(ada) for _ in range(5)]
+        user: UserId = ada.hello["user"]["id"]
+        made = await meeting(store, "sessions", user, *map(opening, adas))
+        assert sorted(answer.status_code for answer in made) == [201, 409]
+        await ada.say(rooms[0], text)
+        sent = await meeting(store, "runs", user, saying(adas[0], rooms[1]), saying(adas[1], rooms[2]))
+        assert sorted(answer.status_code for answer in sent) == [201, 429]
         assert {answer.json()["details"]["limit"] for answer in sent if answer.status_code == 429} == {2}
-        theirs = [await room_for(bob) for _ in bobs]
-        others = [await stack.enter_async_context(door.rest(cyd.token)) for door in (one, two)]
-        made = await asyncio.gather(
-            *(rest.post("/v1/sessions", json={"team": "scripted"}) for rest in (bobs[0], others[1], bobs[1], others[0]))
-        )
-        assert sorted(answer.status_code for answer in made) == [201] + [409] * 3
-        for way in (bob.ask("session.create", team="scripted"), bob.ask("session.fork", session=theirs[0], at_seq=2)):
+
+        theirs, others = await room_for(bob), await room_for(cyd)
+        made = await meeting(store, "sessions", FIRST_ORGANISATION, opening(bobs[0]), opening(cyds[1]))
+        assert sorted(answer.status_code for answer in made) == [201, 409]
+        for way in (bob.ask("session.create", team="scripted"), bob.ask("session.fork", session=theirs, at_seq=2)):
             with pytest.raises(Refused, match="the organisation has too many sessions") as full:
                 await way
             assert (full.value.code, full.value.error["details"]) == ("conflict", {"limit": 9})
-        asks = zip(bobs, theirs, strict=True)
-        sent = await asyncio.gather(*(rest.post(f"/v1/sessions/{s}/messages", json={"text": text}) for rest, s in asks))
+        sent = await meeting(store, "runs", FIRST_ORGANISATION, saying(bobs[1], theirs), saying(cyds[0], others))
         assert sorted(answer.status_code for answer in sent) == [201, 429]
-        room, said, refused = (
-            (theirs[0], sent[0].json(), sent[1].json())
-            if sent[0].is_success
-            else (theirs[1], sent[1].json(), sent[0].json())
-        )
-        assert (refused["code"], refused["details"]) == ("rate_limited", {"limit": 3})
-        assert "organisation" in refused["detail"]
+        ways = [(sent[0], bob, bobs[0], theirs), (sent[1], cyd, cyds[0], others)]
+        (refused, *_, other), (said, person, rest, room) = sorted(ways, key=lambda way: way[0].is_success)
+        assert (refused.json()["code"], refused.json()["details"]) == ("rate_limited", {"limit": 3})
+        assert "organisation" in refused.json()["detail"]
         # An edit ends the run that it replaces: there is room for the new one.
-        edited = await bobs[0].patch(f"/v1/sessions/{room}/messages/{said['message']}", json={"text": text})
+        edited = await rest.patch(f"/v1/sessions/{room}/messages/{said.json()['message']}", json={"text": text})
         assert edited.status_code == 200, edited.text
         # One that ends none adds one.
-        await bob.ask("run.cancel", session=room)
-        await bob.until("run.finished", reason="cancelled")
-        other = theirs[1 - theirs.index(room)]
-        assert (await bobs[1].post(f"/v1/sessions/{other}/messages", json={"text": text})).status_code == 201
-        message = (await bobs[0].get(f"/v1/sessions/{room}/transcript")).json()["messages"][0]["message"]
-        edited = await bobs[0].patch(f"/v1/sessions/{room}/messages/{message}", json={"text": text})
+        await person.ask("run.cancel", session=room)
+        await person.until("run.finished", reason="cancelled")
+        await (cyd if person is bob else bob).say(other, text)
+        message = (await rest.get(f"/v1/sessions/{room}/transcript")).json()["messages"][0]["message"]
+        edited = await rest.patch(f"/v1/sessions/{room}/messages/{message}", json={"text": text})
         assert (edited.status_code, edited.json()["details"]) == (429, {"limit": 3})
+
+
+async def meeting(
+    store: Store, what: Literal["sessions", "runs"], whose: UserId | OrganisationId, *asks: Ask
+) -> list[httpx2.Response]:
+    """What is answered to those who all wait for the lock of a cap before any of them has it."""
+    while True:
+        async with asyncio.timeout(60), asyncio.TaskGroup() as tasks, store.transaction() as db:
+            await caps.lock(db, what, whose)
+            asking = [tasks.create_task(ask()) for ask in asks]
+            early = list[int]()
+            while len(early) < len(asks) and (early or await db.connection.fetchval(WAITING) < len(asks)):
+                await asyncio.sleep(0.01)
+                early = [task.result().status_code for task in asking if task.done()]
+                assert set(early) <= {503}, "somebody does not wait for who counts"
+        answers = [task.result() for task in asking]
+        if all(answer.status_code != 503 for answer in answers):  # else all have, for one of them was late
+            return answers
