@@ -158,7 +158,10 @@ class Worker:
                 self.runs.executor.wake()
             case StopRun(run=run):
                 self.runs.keeper.look_at(run)
-            case MembershipChanged() | CredentialsChanged():
+            case CredentialsChanged(user=user):
+                self.auth.known.forget(user)
+                self.edge.gateway.notice(notice)
+            case MembershipChanged():
                 self.edge.gateway.notice(notice)
             case TeamsChanged():
                 self.runs.imported.look()

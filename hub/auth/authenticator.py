@@ -1,8 +1,10 @@
 """From a credential to a principal, by what the database says now."""
 
+import time
 from collections.abc import Collection
 
 from hub.auth.api_keys import PREFIX, ApiKeys
+from hub.auth.known import Known
 from hub.auth.lookups import Lookups
 from hub.auth.tickets import Tickets
 from hub.auth.tokens import Tokens
@@ -13,17 +15,31 @@ from hub.store.database import Db, Store
 
 
 class Authenticator:
-    """Checks what callers show. Raises `Unauthenticated` for anything wrong, `Unavailable` when nobody can tell."""
+    """Checks what callers show. Raises `Unauthenticated` for anything wrong, `Unavailable` when nobody can tell.
 
-    def __init__(self, store: Store, tokens: Tokens, keys: ApiKeys, tickets: Tickets) -> None:
+    `known` is told every good answer about a token or key."""
+
+    def __init__(self, store: Store, tokens: Tokens, keys: ApiKeys, tickets: Tickets, known: Known) -> None:
         self._store = store
+        self._known = known
         self._lookups = Lookups(store)
         self._tokens = tokens
         self._keys = keys
         self._tickets = tickets
 
+    def known(self, token: str) -> Principal | None:
+        """Who shows this access token or API key, by what the database said at most 2 s ago; None when it was not asked
+        since. For handshakes: an open socket is watched, and a request is not."""
+        return self._known.find(token)
+
     async def bearer(self, token: str) -> Principal:
         """Who shows this access token or API key."""
+        asked_at = time.monotonic()
+        principal = await self._look(token)
+        self._known.keep(token, principal, asked_at)
+        return principal
+
+    async def _look(self, token: str) -> Principal:
         if token.startswith(PREFIX):
             async with self._store.statements() as db:
                 return await self._keys.verify(db, token)

@@ -8,6 +8,7 @@ from hub.auth.api_keys import ApiKeys
 from hub.auth.attempts import Attempts
 from hub.auth.authenticator import Authenticator
 from hub.auth.keys import Key, key_set, pem_key, secret_key
+from hub.auth.known import Known
 from hub.auth.oidc.options import ClaimRule, OidcOptions
 from hub.auth.oidc.people import People
 from hub.auth.oidc.provider import Provider
@@ -19,6 +20,7 @@ from hub.auth.sign_ins import SignIns
 from hub.auth.tickets import Tickets
 from hub.auth.tokens import Tokens
 from hub.composition.relay import RelayParts
+from hub.domain.ids import UserId
 from hub.relay.allowances import Allowance, Allowances
 from hub.relay.tickets import TicketStore
 from hub.settings import Settings, parse_secret_keys
@@ -30,7 +32,12 @@ class AuthParts:
     provider."""
 
     def __init__(self, settings: Settings, store: Store, relay: RelayParts) -> None:
-        announce = relay.broadcast.credentials_changed
+        self.known = Known()
+
+        def announce(user: UserId) -> None:
+            self.known.forget(user)  # here at once, at the other workers when they hear of it
+            relay.broadcast.credentials_changed(user)
+
         keys = signing_keys(settings)
         tokens = Tokens(keys, lifetime_s=settings.access_token_s)
         attempts = Attempts(relay.limits, hub_per_minute=settings.sign_ins_per_minute, hub_burst=settings.sign_in_burst)
@@ -41,7 +48,7 @@ class AuthParts:
         self.sign_ins = SignIns(store, announce=announce)
         self.administration = Administration(store, announce=announce)
         self.tickets = Tickets(TicketStore(relay.redis))
-        self.authenticator = Authenticator(store, tokens, self.api_keys, self.tickets)
+        self.authenticator = Authenticator(store, tokens, self.api_keys, self.tickets, self.known)
         self.rate_limits = _rate_limits(settings, relay.allowances)
         self.connections = Places(
             "connections",

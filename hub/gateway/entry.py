@@ -56,6 +56,8 @@ class Entry:
         if sockets > self._options.connections:  # before any hash is computed
             raise Unavailable("too many connections", retry_after=RETRY_AFTER_S)
         shown = shown_credential(scope)
+        if shown.token is not None and (known := self._authenticator.known(shown.token)) is not None:
+            return known
         try:
             async with asyncio.timeout(AUTHENTICATE_S), self._turn:
                 if shown.token is not None:

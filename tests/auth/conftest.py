@@ -11,6 +11,7 @@ from hub.auth.api_keys import ApiKeys
 from hub.auth.attempts import Attempts
 from hub.auth.authenticator import Authenticator
 from hub.auth.keys import secret_key
+from hub.auth.known import Known
 from hub.auth.passwords import Passwords
 from hub.auth.sign_ins import SignIns
 from hub.auth.tickets import Tickets
@@ -83,7 +84,7 @@ def wire(store: Store, redis: Redis, passwords: Passwords) -> Auth:
         keys,
         SignIns(store, announce=announced.append),
         tickets,
-        Authenticator(store, tokens, keys, tickets),
+        Authenticator(store, tokens, keys, tickets, Known()),
         announced,
     )
 

@@ -11,6 +11,7 @@ from sqlalchemy import text
 from hub.auth.accounts import create_account
 from hub.auth.api_keys import ApiKeys, NewApiKey
 from hub.auth.authenticator import Authenticator
+from hub.auth.known import Known
 from hub.domain.errors import (
     BadRequest,
     Forbidden,
@@ -293,7 +294,7 @@ async def test_the_database_away_is_not_a_wrong_credential(auth: Auth) -> None:
     token = (await auth.user()).access_token
     nowhere = Store("postgresql://hub@/hub?host=/nowhere")
     try:
-        authenticator = Authenticator(nowhere, auth.tokens, ApiKeys(nowhere), auth.tickets)
+        authenticator = Authenticator(nowhere, auth.tokens, ApiKeys(nowhere), auth.tickets, Known())
         with pytest.raises(Unavailable):
             await authenticator.bearer(token)
         with pytest.raises(Unauthenticated):

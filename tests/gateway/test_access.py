@@ -3,10 +3,14 @@
 import asyncio
 from collections.abc import AsyncIterator
 
+import httpx2
 import pytest
+from sqlalchemy import text
+from websockets.exceptions import InvalidStatus
 
+from hub.store.database import Store
 from tests.conftest import running_worker, settings_for
-from tests.driver import Door, Refused
+from tests.driver import PASSWORD, Door, Refused
 
 pytestmark = pytest.mark.timeout(90)
 PROMISED_S = 5.0
@@ -105,3 +109,61 @@ async def test_a_deleted_session_is_followed_by_nobody(hub: Door) -> None:
         with pytest.raises(Refused) as caught:
             await ada.say(session, "anybody there")
         assert caught.value.code == "not_found"
+
+
+async def sign_in(hub: Door, name: str) -> dict[str, str]:
+    async with hub.rest() as rest:
+        form = {"grant_type": "password", "username": name, "password": PASSWORD}
+        tokens: dict[str, str] = (await rest.post("/v1/auth/token", data=form)).json()
+        return tokens
+
+
+async def sign_out(hub: Door, tokens: dict[str, str]) -> httpx2.Response:
+    async with hub.rest() as rest:
+        return await rest.post("/v1/auth/revoke", data={"token": tokens["refresh_token"]})
+
+
+async def come_and_go(hub: Door, token: str) -> None:
+    async with await hub.enter(token):
+        pass
+
+
+async def is_turned_away(hub: Door, token: str) -> bool:
+    try:
+        await come_and_go(hub, token)
+    except InvalidStatus as refused:
+        return refused.response.status_code == 401
+    return False
+
+
+async def turned_away(hub: Door, token: str) -> None:
+    """Come again and again until that is refused, which must be so in time."""
+    async with asyncio.timeout(PROMISED_S + 5):  # and a busy machine's
+        while not await is_turned_away(hub, token):
+            pass
+
+
+async def test_who_has_signed_out_here_does_not_come_in_again(hub: Door) -> None:
+    await hub.register("ada")
+    tokens = await sign_in(hub, "ada")
+    await come_and_go(hub, tokens["access_token"])  # known now
+    assert (await sign_out(hub, tokens)).is_success
+    assert await is_turned_away(hub, tokens["access_token"])
+
+
+async def test_who_has_signed_out_elsewhere_does_not_come_in_for_long(two_workers: tuple[Door, Door]) -> None:
+    here, there = two_workers
+    await here.register("ada")
+    tokens = await sign_in(here, "ada")
+    await come_and_go(there, tokens["access_token"])
+    assert (await sign_out(here, tokens)).is_success
+    await turned_away(there, tokens["access_token"])
+
+
+async def test_who_was_suspended_without_a_word_does_not_come_in_for_long(hub: Door, store: Store) -> None:
+    """As when Redis is away: nobody tells the worker."""
+    token = await hub.register("ada")
+    await come_and_go(hub, token)
+    async with store.transaction() as db:
+        await db.execute(text("UPDATE users SET disabled_at = now() WHERE name = 'ada'"))
+    await turned_away(hub, token)
