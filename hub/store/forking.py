@@ -33,15 +33,26 @@ _CHECKPOINT = text("""
     SELECT seq FROM base
 """)
 
+# A UUID of version 7, as all ids: what has the time of its original, and so is sorted by its id beside it, comes behind
+# it. The place fits into the 12 bits that follow the version.
+_COPY = """
+    CAST(encode(
+        substring(int8send(CAST(floor(extract(epoch FROM statement_timestamp()) * 1000) AS bigint)) FROM 3)
+            || int2send(CAST(x'7000'::int + place AS smallint)) || substring(uuid_send(gen_random_uuid()) FROM 9),
+        'hex') AS uuid)
+"""
+
 # Void is what was void at `at`; what was voided later counted still. Times are those of the originals.
-_MESSAGES = text("""
-    WITH source AS (
-        SELECT m.*, gen_random_uuid() AS copy, row_number() OVER (ORDER BY m.seq) AS place,
+_MESSAGES = text(f"""
+    WITH counted AS (
+        SELECT m.*, row_number() OVER (ORDER BY m.seq) AS place,
                coalesce(m.state_seq, CASE WHEN m.in_state THEN m.seq END) AS heard
         FROM messages m
         WHERE m.session_id = CAST(:source AS uuid) AND m.seq > :after AND m.seq <= :at
           AND (m.voided_seq IS NULL OR m.voided_seq > :at) AND m.status <> 'erased'
         ORDER BY m.seq LIMIT :batch),
+    source AS MATERIALIZED (
+        SELECT counted.*, {_COPY} AS copy FROM counted),
     position AS (
         UPDATE sessions SET last_seq = last_seq + (SELECT count(*) FROM source)
         WHERE id = CAST(:fork AS uuid)

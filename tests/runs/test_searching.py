@@ -8,7 +8,7 @@ import pytest
 from hub.store.database import Store
 from tests.api.people import Json, fresh, open_session, problem
 from tests.driver import Door
-from tests.runs.conversation import finish
+from tests.runs.conversation import finish, log_of
 from tests.runs.test_cutting import edited, exchange
 from tests.runs.test_sending import room_for
 
@@ -93,19 +93,39 @@ async def test_page_by_page(hub: Door) -> None:
             session = await room_for(ada)
             for n in range(3):
                 await exchange(ada, session, f"needle {n}")
-        found: list[Json] = []
-        cursor: dict[str, str] = {}
-        while True:
-            page = (await rest.get("/v1/search", params={"q": "needle", "limit": 4, **cursor})).json()
-            found += page["items"]
-            assert len(page["items"]) <= 4
-            if page["next"] is None:
-                break
-            cursor = {"cursor": page["next"]}
+        found = await pages(rest, "needle", limit=4)
         assert found == await find(rest, "needle", limit=200)
         assert len({hit["message"] for hit in found}) == 18
         times = [hit["created_at"] for hit in found]
         assert times == sorted(times, reverse=True)
+
+
+async def test_of_one_time_the_newest_copy_comes_first(hub: Door) -> None:
+    async with await hub.person("ada") as ada, hub.rest(ada.token) as rest:
+        sessions = [await room_for(ada)]
+        await exchange(ada, sessions[0], "needle")
+        at_seq = (await log_of(hub, ada, sessions[0]))[-1]["seq"]
+        for _ in range(4):
+            copy = await ada.ask("session.fork", session=sessions[-1], at_seq=at_seq)
+            sessions.append(copy["id"])
+            at_seq = copy["last_seq"]
+        found = await pages(rest, "needle", limit=2)
+        assert found == await find(rest, "needle", limit=200)
+        places = [(hit["author"].get("display_name") or hit["author"]["name"], hit["session"]) for hit in found]
+        assert places == [(who, session) for who in ("Beta", "Alpha", "ada") for session in reversed(sessions)]
+
+
+async def pages(rest: httpx2.AsyncClient, q: str, limit: int) -> list[Json]:
+    """What is found, page by page."""
+    found: list[Json] = []
+    cursor: dict[str, str] = {}
+    while True:
+        page = (await rest.get("/v1/search", params={"q": q, "limit": limit, **cursor})).json()
+        found += page["items"]
+        assert len(page["items"]) <= limit
+        if page["next"] is None:
+            return found
+        cursor = {"cursor": page["next"]}
 
 
 @pytest.mark.parametrize("params", [{}, {"q": ""}, {"q": "x" * 501}, {"q": "a\0b"}, {"q": "x", "cursor": "eA"}])
