@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.faults import holdings
 from tests.faults.checker import check
 from tests.faults.injections import NEMESIS
 from tests.faults.load import Load
@@ -103,9 +104,13 @@ async def judge(hub: Rig, load: Load, verdict: Verdict, baseline: Baseline) -> N
     """Settle, read everything, check the history, look for what is left behind."""
     await load.settle()
     await load.read_all()
+    began = time.monotonic()
+    verdict.failures += await holdings.differences(hub, load)
+    verdict.numbers["counts of places true after"] = round(time.monotonic() - began, 2)
     await load.leave()
     hub.note_processes()
     verdict.failures += await baseline.failures()
+    verdict.failures += await holdings.differences(hub, load)
     counted = [await node.metrics() for node in hub.nodes]
     verdict.numbers["counted since the last starts"] = {
         name: int(sum(found[f"hub_{name}_total"] for found in counted)) for name in COUNTED
