@@ -235,7 +235,7 @@ class Load:
 
     # ---- the end
 
-    async def settle(self, *, runs_s: float = 60.0, converge_s: float = 10.0) -> None:
+    async def settle(self, *, runs_s: float = 60.0, converge_s: float = 20.0) -> None:
         """The hub is whole: nobody writes any more, all runs end, everybody sees everything. What does not happen in
         time is left to the checker."""
         self._writing = False
@@ -244,7 +244,7 @@ class Load:
         try:
             self.ended_s = await until(self._no_open_runs, "all runs end", runs_s)
             for client in self.connected:
-                async with asyncio.timeout(30):
+                async with asyncio.timeout(60):
                     await client.connected.wait()
             self.converged_s = await until(self._all_see_all, "every client has every event", converge_s)
         except (AssertionError, TimeoutError) as e:

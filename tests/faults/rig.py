@@ -313,7 +313,7 @@ class Rig:
                     raise
                 await asyncio.sleep(0.1)
 
-    async def redis(self, *words: str | bytes) -> Any:
+    async def redis(self, *words: str | bytes | int) -> Any:
         """One command, past every proxy."""
         client = redis.asyncio.Redis.from_url(f"unix://{self._valkey_socket}", socket_timeout=5)
         try:
