@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hub.domain.budget import BudgetScope
 from hub.domain.ids import OrganisationId
 from hub.domain.team import TAKE_TURN, ImportedTeam, TeamKind, TeamSpec
 from hub.engine.attached import FetchIn
@@ -58,6 +59,7 @@ class Catalog:
             teams = all_teams(teams_dir, names_of(models, tools, self._runnables))
         self._teams = {team.name: team for team in teams}
         self._imported: Mapping[str, ImportedTeam] = {}
+        self.limited = self._limited()  # the names of teams whose file has budgets of more than a run
         self._scripted = ScriptedEngine(tools, self._deadlines)
         self._autogen: AutoGenEngine | None = None
         self._langchain: LangChainEngine | None = None
@@ -67,6 +69,7 @@ class Catalog:
     def adopt(self, teams: Iterable[ImportedTeam]) -> None:
         """Have these, and no others, as teams that were imported."""
         self._imported = {team.spec.name: team for team in teams}
+        self.limited = self._limited()
 
     def names(self) -> Collection[str]:
         """The names of all teams."""
@@ -156,6 +159,10 @@ class Catalog:
         await self.tools.aclose()
         if self._autogen is not None:
             await self._autogen.aclose()
+
+    def _limited(self) -> Sequence[str]:
+        teams = [team for name in self.names() if (team := self.get(name)) is not None]
+        return [team.name for team in teams if any(limit.scope is not BudgetScope.RUN for limit in team.budgets)]
 
     def _check(self, team: TeamSpec) -> None:
         try:

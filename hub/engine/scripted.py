@@ -3,7 +3,6 @@
 import asyncio
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from io import StringIO
 
 import orjson
 
@@ -89,14 +88,13 @@ class ScriptedEngine:
         speech.prompt_tokens = heard
         async with aclosing(script.speak(request.turn, history, idle_s=self._deadlines.idle_s)) as pieces:
             async for piece in pieces:
-                speech.text.write(piece)
-                speech.tokens += 1
+                speech.pieces.append(piece)
                 if allowance.is_bounded:
                     allowance.add(1, 0)
                     if allowance.is_over:
                         await allowance.check()
                 await emit(TextDelta(message, agent, piece))
-        text = speech.text.getvalue()
+        text = "".join(speech.pieces)
         await emit(MessageEnded(message, agent, text, speech.usage))
         return text
 
@@ -113,12 +111,11 @@ class _Speech:
     """What was said so far; it counts when the turn ends early, too."""
 
     prompt_tokens: int = 0
-    tokens: int = 0
-    text: StringIO = field(default_factory=StringIO)
+    pieces: list[str] = field(default_factory=list)
 
     @property
     def usage(self) -> Usage:
-        return Usage(self.prompt_tokens, self.tokens)
+        return Usage(self.prompt_tokens, len(self.pieces))
 
 
 def _history(request: TurnRequest) -> list[Said]:

@@ -2,18 +2,19 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import orjson
 
-from hub.auth.policy import Action, require_role, require_scope
+from hub.auth.policy import Action, needed_role, require_role, require_scope
 from hub.domain.budget import Budgets, BudgetScope, Limit, stacked
 from hub.domain.errors import BadRequest, BudgetExceeded, Busy, IdempotencyConflict
 from hub.domain.ids import AttachmentId, MessageId, RunId, SessionId, UserId, new_id, parse_id
 from hub.domain.principal import Principal
-from hub.domain.session import OnBusy, Session
+from hub.domain.session import OnBusy, Role, Session
 from hub.engine.catalog import Catalog
 from hub.protocol.durable import RunQueuedData
-from hub.protocol.frames import NewEvent
+from hub.protocol.frames import LoggedEvent, NewEvent
 from hub.protocol.results import SendResult, attachment_part
 from hub.relay.broadcast import Broadcast
 from hub.runs.control import RunControl, Stops
@@ -23,6 +24,17 @@ from hub.store import attachments, budgets, runs, sending
 from hub.store.budgets import Subject
 from hub.store.database import Db, Store
 from hub.store.sending import Before, NewMessage, SentMessage
+
+_SENDERS = tuple(role for role in Role if (needed := needed_role(Action.SEND)) is None or role.includes(needed))
+
+
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """What was committed: the events, that of the message first, the run it asks for, and what was stopped for it."""
+
+    events: Sequence[LoggedEvent]
+    run: RunId | None
+    stops: Stops
 
 
 class Messages:
@@ -67,43 +79,78 @@ class Messages:
         author's are open as one may have, and `BudgetExceeded` when there is nothing left for a run.
         """
         id_ = session_id(session)
-        body = _digest(text, parts, to)
         require_scope(principal, Action.SEND)
+        message = NewMessage(
+            id=MessageId(new_id()),
+            run=RunId(new_id()),
+            team=None,
+            author=principal.user,
+            author_name=principal.name,
+            text=text,
+            parts=parts,
+            client_id=client_id,
+            body_hash=_digest(text, parts, to),
+            to=to,
+        )
+        sent: _Sent | SendResult | None = await self._send_at_once(id_, message, on_busy)
+        if sent is None:
+            sent = await self._look_closer(principal, id_, message, on_busy)
+        if isinstance(sent, SendResult):
+            return sent
+        self._broadcast.events(sent.events)
+        self._control.announce(sent.stops)
+        if sent.run is not None:
+            self._control.wake()
+        return SendResult(seq=sent.events[0].seq, message=message.id, run=sent.run)
+
+    async def _send_at_once(self, session: SessionId, message: NewMessage, on_busy: OnBusy | None) -> _Sent | None:
+        """In one statement, if nothing about the message has to be looked at here."""
+        most_runs = self._caps.uncounted
+        if not most_runs or self._hub_limits or message.to is not None:
+            return None
+        if any(part["type"] != "text" for part in message.parts):
+            return None
+        async with self._store.statements() as db:
+            events = await sending.at_once(
+                db,
+                session,
+                message,
+                on_busy=on_busy,
+                roles=_SENDERS,
+                limited=self._catalog.limited,
+                most_runs=most_runs,
+            )
+        return _Sent(events, message.run if len(events) > 1 else None, Stops()) if events is not None else None
+
+    async def _look_closer(
+        self, principal: Principal, session: SessionId, message: NewMessage, on_busy: OnBusy | None
+    ) -> _Sent | SendResult:
+        """In a transaction. A message that is there already gives its first answer."""
         # The lock orders senders, so that neither the check of the client_id nor that of other runs can race.
-        async with self._store.transaction(lock=id_, person=principal.user) as db:
-            before = await sending.before(db, id_, principal.user, client_id, most_runs=self._caps.per_user)
+        async with self._store.transaction(lock=session, person=principal.user) as db:
+            before = await sending.before(db, session, principal.user, message.client_id, most_runs=self._caps.per_user)
             require_role(before.session.role if before is not None else None, Action.SEND)
             assert before is not None, "without a session there is no role"
             if before.known is not None:
-                return _again(before.known, body)
+                return _again(before.known, message)
             found = before.session
-            self._check_addressee(found, to)
+            self._check_addressee(found, message.to)
             policy = on_busy or found.on_busy
             steers = before.busy if policy is OnBusy.STEER else None
             if steers is None:
                 await self._caps.check(db, principal.user, found.organisation, seen=before.open_runs)
                 await self._check_budgets(db, principal, before)
             stops = await self._stops_for(db, before, policy)
-            message = NewMessage(
-                id=MessageId(new_id()),
-                run=RunId(new_id()) if steers is None else None,
+            message = replace(
+                message,
+                run=message.run if steers is None else None,
                 steers=steers,
                 team=found.team,
-                author=principal.user,
-                author_name=principal.name,
-                text=text,
-                parts=await described(db, id_, principal.user, parts),
-                client_id=client_id,
-                body_hash=body,
-                to=to,
+                parts=await described(db, session, principal.user, message.parts),
             )
             asked = [NewEvent(RunQueuedData(input_seq=found.last_seq + 1), message.run)] if message.run else []
-            events = await sending.send(db, id_, message, [message.created(), *asked, *stops.events])
-        self._broadcast.events(events)
-        self._control.announce(stops)
-        if message.run is not None:
-            self._control.wake()
-        return SendResult(seq=events[0].seq, message=message.id, run=message.run)
+            events = await sending.send(db, session, message, [message.created(), *asked, *stops.events])
+        return _Sent(events, message.run, stops)
 
     def _check_addressee(self, session: Session, to: str | None) -> None:
         team = self._catalog.get(session.team)
@@ -182,7 +229,7 @@ def _digest(text: str, parts: Sequence[dict[str, str]], to: str | None) -> bytes
     return hashlib.sha256(orjson.dumps([text, list(parts), to])).digest()
 
 
-def _again(known: SentMessage, body: bytes) -> SendResult:
-    if known.body_hash != body:
+def _again(known: SentMessage, message: NewMessage) -> SendResult:
+    if known.body_hash != message.body_hash:
         raise IdempotencyConflict("this client_id was used for another message")
     return SendResult(seq=known.seq, message=known.id, run=known.queued_run)

@@ -15,6 +15,11 @@ class RunCaps:
         self.per_user = per_user
         self._per_organisation = per_organisation
 
+    @property
+    def uncounted(self) -> int:
+        """With fewer open runs than this a user may have one more, without a lock or an exact count. 0: not even so."""
+        return max(0, self.per_user - caps.NEAR) if self._per_organisation is None else 0
+
     async def check(self, db: Db, user: UserId, org: OrganisationId, *, seen: int | None = None) -> None:
         """In the transaction that adds a run. `seen` is how many the user had a moment ago, if that is known.
 

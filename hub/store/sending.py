@@ -1,6 +1,8 @@
-"""A user's message and the run that answers it: looked up in one statement, written in one.
+"""A user's message and the run that answers it: in one statement of its own where nothing stands in the way
+(`at_once`), else looked up in one and written in one.
 
-This is what every acknowledgement waits for, so round trips count.
+This is what every acknowledgement waits for, so round trips count: while one is under way the connection is nobody
+else's, and a worker that is busy takes its time for each.
 """
 
 import json
@@ -10,8 +12,8 @@ from dataclasses import dataclass
 from sqlalchemy import text as sql
 
 from hub.domain.ids import MessageId, RunId, SessionId, UserId
-from hub.domain.session import Session
-from hub.protocol.durable import MessageCreatedData
+from hub.domain.session import OnBusy, Role, Session
+from hub.protocol.durable import MessageCreatedData, RunQueuedData
 from hub.protocol.frames import LoggedEvent, NewEvent
 from hub.protocol.pieces import UserAuthor
 from hub.store import log, sessions
@@ -54,6 +56,15 @@ _SEND = sql(f"""
 """)
 
 
+_AT_ONCE = sql("""
+    SELECT before_seq, sent_at, steered_run::text FROM hub_send(
+        CAST(:user AS uuid), CAST(:session AS uuid), CAST(:roles AS text[]), :policy, CAST(:patient AS text[]),
+        CAST(:limited AS text[]), :runs, CAST(:message AS uuid), CAST(:run AS uuid), :author_name, :text,
+        CAST(:parts AS jsonb), :client_id, :body_hash, :head)
+""")
+_PATIENT = [OnBusy.QUEUE.value, OnBusy.STEER.value]  # nobody has to be stopped or refused for such a message
+
+
 @dataclass(frozen=True, slots=True)
 class SentMessage:
     """What a repeated send needs to give the first answer again."""
@@ -82,11 +93,12 @@ class Before:
 @dataclass(frozen=True, slots=True)
 class NewMessage:
     """A message of a user that asks for the new run `run`, or else is to steer the run `steers`. `body_hash` tells two
-    bodies under one `client_id` apart. `replaces` is the message in whose place it stands."""
+    bodies under one `client_id` apart. `replaces` is the message in whose place it stands. `team` None: the session's.
+    """
 
     id: MessageId
     run: RunId | None
-    team: str
+    team: str | None
     author: UserId
     author_name: str
     text: str
@@ -111,6 +123,56 @@ class NewMessage:
                 steers=self.steers,
             )
         )
+
+
+async def at_once(
+    db: Db,
+    session: SessionId,
+    message: NewMessage,
+    *,
+    on_busy: OnBusy | None,
+    roles: Sequence[Role],
+    limited: Sequence[str],
+    most_runs: int,
+) -> list[LoggedEvent] | None:
+    """Append and write all that `send` would, for a message to the whole team without attachments; its author and the
+    session are looked at, and locked, within. To be called outside of a transaction: what it returns is committed.
+
+    The message steers the run that keeps the session busy, if that is the policy (`on_busy`, else the session's), or
+    else asks for its own. None, and nothing is written, when somebody has to look closer: the author has none of these
+    `roles`, the `client_id` is known, the policy wants a live run stopped or the message refused, or a run would have
+    to be counted: there are budgets, the team is one of those that are `limited`, the author has `most_runs` open.
+    """
+    head = message.created().data.model_dump_json()[:-1]
+    values = {
+        "session": session,
+        "user": message.author,
+        "roles": [role.value for role in roles],
+        "policy": on_busy.value if on_busy is not None else None,
+        "patient": _PATIENT,
+        "limited": limited,
+        "runs": most_runs,
+        "message": message.id,
+        "run": message.run,
+        "author_name": message.author_name,
+        "text": message.text,
+        "parts": json.dumps(message.parts),
+        "client_id": message.client_id,
+        "body_hash": message.body_hash,
+        "head": head,
+    }
+    row = (await db.execute(_AT_ONCE, values)).one_or_none()
+    if row is None:
+        return None
+    seq, at = row.before_seq + 1, row.sent_at
+    if row.steered_run is not None:
+        data = f'{head},"steers":"{row.steered_run}"}}'
+        return [LoggedEvent(session, seq, MessageCreatedData.TYPE, None, at, data)]
+    queued = RunQueuedData(input_seq=seq).model_dump_json()
+    return [
+        LoggedEvent(session, seq, MessageCreatedData.TYPE, None, at, head + "}"),
+        LoggedEvent(session, seq + 1, RunQueuedData.TYPE, message.run, at, queued),
+    ]
 
 
 async def before(db: Db, session: SessionId, author: UserId, client_id: str, *, most_runs: int) -> Before | None:

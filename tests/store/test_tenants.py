@@ -17,10 +17,12 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import JSON, JSONB
 
 import hub.sessions
-from hub.domain.ids import OrganisationId, SessionId, UserId, new_id
-from hub.store import organisations, roles, users
+from hub.domain.ids import MessageId, OrganisationId, RunId, SessionId, UserId, new_id
+from hub.domain.session import Role
+from hub.store import organisations, roles, sending, users
 from hub.store.database import Store
 from hub.store.organisations import NewOrganisation
+from hub.store.sending import NewMessage
 from hub.store.tables import Base
 from tests.store.conftest import make_session
 
@@ -279,6 +281,29 @@ async def test_who_works_for_a_person_sees_that_persons_organisations(dsn: str, 
     await store.close()
 
 
+async def test_a_message_sent_at_once_is_sent_for_its_author(dsn: str, ours: Tenant, theirs: Tenant) -> None:
+    """A membership that should not be there opens no session of another organisation."""
+    owner = await asyncpg.connect(dsn)
+    await owner.execute("DELETE FROM budgets")  # of what is counted it writes nothing
+    await owner.execute(
+        f"INSERT INTO members (session_id, user_id, role) VALUES ('{theirs.session}', '{ours.person}', 'owner')"
+    )
+    await owner.close()
+    store = Store(roles.as_role(dsn, roles.APPLICATION), pool_size=1)
+
+    async def sent(session: SessionId) -> bool:
+        message = NewMessage(MessageId(new_id()), RunId(new_id()), None, ours.person, "ada", "hi", new_id(), None)
+        async with store.statements() as db:
+            events = await sending.at_once(
+                db, session, message, on_busy=None, roles=[Role.OWNER], limited=[], most_runs=9
+            )
+            assert (await db.execute(_COUNT)).scalar_one() == 2, "who comes after it sees what it would have seen"
+        return events is not None
+
+    assert [await sent(session) for session in (ours.session, theirs.session)] == [True, False]
+    await store.close()
+
+
 # Tasks in the background, which nobody calls.
 BACKGROUND = {"retention", "erasure", "organisation_erasure", "suspension"}
 # For whom these work is not the caller, and why.
@@ -290,6 +315,7 @@ OWN_WORK = {
     ("exporting", "user"),
     ("exporting", "_of_user"),  # a person is in many organisations
     ("exporting", "_checked"),
+    ("messages", "_send_at_once"),  # one statement, which says it itself
     ("invites", "accept"),  # the secret opens it, first of all
     ("organisations", "create"),  # nobody belongs to it yet
     ("organisations", "page"),  # the operator's

@@ -1,0 +1,75 @@
+"""A message and the run it asks for in one statement: what most sends need, decided under the session's lock."""
+
+from alembic import op
+
+revision = "0023"
+down_revision = "0022"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    # Each statement in it sees what is committed by then, so it decides as a transaction would that locked the session
+    # first. No row means: nothing was written, somebody has to look closer. `head` is the data of the event without its
+    # end, to which the run is added that the message is to steer.
+    op.execute("""
+        CREATE FUNCTION hub_send(
+            person uuid, session uuid, roles text[], policy text, patient text[], limited text[], most_runs integer,
+            message uuid, run uuid, person_name text, said text, said_parts jsonb, client text, hash bytea, head text
+        ) RETURNS TABLE (before_seq bigint, sent_at timestamptz, steered_run uuid) LANGUAGE plpgsql AS $$
+        DECLARE
+            seen record;
+        BEGIN
+            PERFORM hub_enter(person, NULL, session, true);
+            SELECT s.team, m.role, coalesce(policy, s.on_busy) AS policy,
+                EXISTS (SELECT FROM messages k WHERE k.session_id = session AND k.author_id = person::text
+                    AND k.client_id = client) AS known,
+                EXISTS (SELECT FROM budgets b WHERE b.subject IN (session, person, s.org_id)) AS budgeted,
+                (SELECT r.id FROM runs r WHERE r.session_id = session
+                    AND r.status IN ('queued', 'running', 'waiting', 'paused')
+                    ORDER BY (r.status = 'queued'), r.input_seq LIMIT 1) AS busy
+            INTO seen
+            FROM sessions s JOIN members m ON m.session_id = s.id AND m.user_id = person
+            WHERE s.id = session AND s.deleted_at IS NULL;
+            IF NOT FOUND OR seen.known OR seen.role <> ALL (roles)
+                OR (seen.busy IS NOT NULL AND seen.policy <> ALL (patient)) THEN
+                RETURN;
+            END IF;
+            IF seen.policy = 'steer' THEN
+                steered_run := seen.busy;
+            END IF;
+            IF steered_run IS NULL AND (seen.budgeted OR seen.team = ANY (limited) OR most_runs <= (
+                SELECT count(*) FROM (
+                    SELECT FROM runs r WHERE r.requested_by = person
+                        AND r.status IN ('queued', 'running', 'waiting', 'paused') LIMIT most_runs) AS few)) THEN
+                RETURN;
+            END IF;
+            UPDATE sessions SET last_seq = last_seq + CASE WHEN steered_run IS NULL THEN 2 ELSE 1 END,
+                updated_at = clock_timestamp()
+            WHERE id = session
+            RETURNING last_seq - CASE WHEN steered_run IS NULL THEN 2 ELSE 1 END, updated_at
+            INTO before_seq, sent_at;
+            IF steered_run IS NULL THEN
+                INSERT INTO events (session_id, seq, type, run_id, ts, data) VALUES
+                    (session, before_seq + 1, 'message.created', NULL, sent_at, (head || '}')::json),
+                    (session, before_seq + 2, 'run.queued', run, sent_at,
+                        format('{"input_seq":%s}', before_seq + 1)::json);
+                INSERT INTO runs (id, session_id, status, team, input_message, input_seq, requested_by, created_at)
+                VALUES (run, session, 'queued', seen.team, message, before_seq + 1, person, sent_at);
+            ELSE
+                INSERT INTO events (session_id, seq, type, ts, data) VALUES
+                    (session, before_seq + 1, 'message.created', sent_at,
+                        format('%s,"steers":"%s"}', head, steered_run)::json);
+            END IF;
+            INSERT INTO messages (id, session_id, seq, author_kind, author_id, author_name, text, parts, client_id,
+                                  body_hash, queued_run, steers, status, created_at)
+            VALUES (message, session, before_seq + 1, 'user', person::text, person_name, said, said_parts, client, hash,
+                    CASE WHEN steered_run IS NULL THEN run END, steered_run, 'complete', sent_at);
+            RETURN NEXT;
+        END
+        $$
+    """)
+
+
+def downgrade() -> None:
+    op.execute("DROP FUNCTION hub_send")
