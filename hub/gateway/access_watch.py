@@ -83,7 +83,7 @@ class AccessWatch:
         if not followed:
             return
         async with self._store.statements() as db:
-            ended = followed - await members.among(db, followed)
+            ended = await members.ended(db, followed)
         for connection in list(self._connections):
             for session in list(connection.followers):
                 if (session, connection.principal.user) in ended & self._ending:

@@ -120,19 +120,20 @@ class Rooms:
         """Finds what was lost without a trace: compares the position of every room with the log, for ever."""
         while True:
             await asyncio.sleep(random.uniform(0.7, 1) * self._check_s)  # noqa: S311 (jitter)
-            sessions = iter(list(self._entries))
-            while some := list(islice(sessions, SESSIONS_PER_CHECK)):
+            entries = iter([entry for entry in self._entries.values() if entry.room.started])
+            while some := {entry.room.session: entry for entry in islice(entries, SESSIONS_PER_CHECK)}:
                 try:
                     async with self._store.statements() as db:
-                        positions = await log.last_seqs(db, some)
+                        known = {session: entry.room.last_seq for session, entry in some.items()}
+                        ahead = await log.ahead(db, known)
                 except Unavailable:
                     break
-                for session, last_seq in positions.items():
-                    if (entry := self._entries.get(session)) is not None and entry.room.started:
-                        entry.lags = last_seq > entry.room.last_seq
-                        entry.room.reaches(last_seq)
-                        if entry.room.needs_text:
-                            self._need(entry)
+                for session, entry in some.items():
+                    if entry.room.needs_text:
+                        self._need(entry)
+                    last_seq = ahead.get(session, 0)
+                    entry.lags = last_seq > entry.room.last_seq
+                    entry.room.reaches(last_seq)
 
     # ---- life of a room
 

@@ -78,12 +78,17 @@ async def test_append_to_an_unknown_or_deleted_session(store: Store, session: Se
             await log.append(db, session, [event()])
 
 
-async def test_last_seqs_of_many(store: Store, session: SessionId) -> None:
+async def test_which_logs_go_further_than_is_known(store: Store, session: SessionId, alice: UserId) -> None:
     unknown = SessionId(new_id())
     async with store.transaction() as db:
-        await log.append(db, session, [event()])
-        assert await log.last_seqs(db, [session, unknown]) == {session: 1}
-        assert await log.last_seqs(db, []) == {}
+        deleted = await make_session(db, alice)
+        await log.append(db, deleted, [event()])
+        await sessions.delete(db, deleted)
+        await log.append(db, session, [event(), event()])
+        assert await log.ahead(db, {session: 1, unknown: 0, deleted: 0}) == {session: 2}
+        assert await log.ahead(db, {session: 2}) == {}
+        assert await log.ahead(db, {}) == {}
+        assert await log.last_seq(db, session) == 2
         assert await log.last_seq(db, unknown) is None
 
 

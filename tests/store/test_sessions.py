@@ -187,13 +187,13 @@ async def test_members(store: Store, session: SessionId, alice: UserId, bob: Use
         assert await sessions.role(db, session, bob) is None
 
 
-async def test_which_memberships_still_are(store: Store, session: SessionId, alice: UserId, bob: UserId) -> None:
+async def test_which_memberships_have_ended(store: Store, session: SessionId, alice: UserId, bob: UserId) -> None:
     async with store.transaction() as db:
         deleted = await make_session(db, alice)
         await sessions.delete(db, deleted)
         asked = [(session, alice), (session, bob), (deleted, alice), (SessionId(new_id()), alice)]
-        assert await members.among(db, asked) == {(session, alice)}
-        assert await members.among(db, []) == set()
+        assert await members.ended(db, asked) == {*asked} - {(session, alice)}
+        assert await members.ended(db, []) == set()
         await db.execute(text("UPDATE organisations SET erased_at = now()"))
-        assert await members.among(db, asked) == set()
+        assert await members.ended(db, asked) == {*asked}
         await db.rollback()
