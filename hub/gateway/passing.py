@@ -4,7 +4,7 @@ import asyncio
 import time
 from contextlib import suppress
 
-from hub.gateway.room import Room
+from hub.gateway.audience import Audience
 from hub.protocol.frames import now_ms, written_ms
 from hub.telemetry.times import Times
 
@@ -25,8 +25,8 @@ class Passing:
 
     def __init__(self) -> None:
         self.times = Times()
-        self._ready: list[Room] = []
-        self.add = self._ready.append  # one object for all rooms: each of its own would be out of the cache
+        self._ready: list[Audience] = []
+        self.add = self._ready.append  # one object for all: each of its own would be out of the cache
         self._passes = 0
         self._pausing = False
 
@@ -39,8 +39,8 @@ class Passing:
         # The clock of the thread: a machine that is busy with others is no reason to wait even longer.
         started = time.thread_time()
         first: bytes | None = None
-        for room in self._ready:
-            first = room.pass_on() or first
+        for audience in self._ready:
+            first = audience.pass_on() or first
         self._ready.clear()
         if first is None:
             return

@@ -1,14 +1,15 @@
-"""The connections of this worker that follow one session: what they are shown, in which order, each thing once."""
+"""What those who follow a session are shown, in which order, each thing once."""
 
 import itertools
 import logging
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
 from hub.domain.ids import SessionId
+from hub.gateway.audience import Audience
 from hub.gateway.open_stream import OpenStream
-from hub.gateway.outbox import BATCH_BYTES, Frame, Outbox
-from hub.gateway.text_frame import text_frame
+from hub.gateway.open_streams import OpenStreams
+from hub.gateway.outbox import Frame, Outbox
 from hub.protocol.frames import LoggedEvent
 from hub.relay import envelope
 from hub.relay.envelope import Envelope, Kind
@@ -18,42 +19,29 @@ RING_FRAMES = 256
 RING_BYTES = 262_144
 STASH_FRAMES = 64
 EARLY_ENVELOPES = 256
-REMEMBERED_ENDS = 256
-BATCH_FRAMES = 128  # deltas that are passed on together, at most
 
 logger = logging.getLogger(__name__)
 
 _NO_FRAME = (ValueError, KeyError, TypeError)  # what reading a frame raises that is none
 
 
-class Room:
+class Room(Audience):
     """One cursor for all: `last_seq` is the last durable event shown. Nothing here waits for anything.
 
     What comes from Redis may be lost, doubled or out of order. A durable event is shown exactly when it is the next
     one; later ones wait in the stash. When something is missing the room says so through `on_need`: then
     `needs_log` asks for `absorb`, and `needs_text` for `restore`.
-
-    Deltas that come together are passed on together, as one WebSocket frame made once: `on_batch` is told of the first
-    of them, and `pass_on` is to be called when no more come at the moment. Without `on_batch` each goes at once.
     """
 
     __slots__ = (
-        "_batch",
-        "_batch_stream",
         "_check_log",
         "_early",
-        "_ended",
-        "_followers",
-        "_on_batch",
         "_on_need",
-        "_only",
         "_ring",
         "_ring_bytes",
         "_stash",
         "_streams",
         "_target",
-        "_void",
-        "_writing",
         "last_seq",
         "misrouted",
         "needs_text",
@@ -63,8 +51,9 @@ class Room:
     )
 
     def __init__(
-        self, session: SessionId, on_need: Callable[[], None], on_batch: Callable[["Room"], None] | None = None
+        self, session: SessionId, on_need: Callable[[], None], on_batch: Callable[[Audience], object] | None = None
     ) -> None:
+        super().__init__(on_batch)
         self.session = session
         self.started = False
         self.last_seq = 0
@@ -72,46 +61,22 @@ class Room:
         self.rejected = 0  # payloads that were no envelopes, or held no frame
         self.misrouted = 0  # envelopes of other sessions
         self._on_need = on_need
-        self._on_batch = on_batch or Room.pass_on
-        # Shown, and not passed on yet: the last deltas of one message.
-        self._batch: list[bytes] | None = None
-        self._batch_stream: OpenStream | None = None
         self._target = 0  # the log is known to reach up to here
         self._check_log = False  # it may reach further
-        self._followers: tuple[
-            Outbox, ...
-        ] = ()  # replaced, not changed: an outbox that overflows leaves while it is used
-        self._only: Outbox | None = None  # the follower, when there is one
         self._ring: deque[tuple[int, Frame]] = deque()  # the last frames up to `last_seq`, without a hole
         self._ring_bytes = 0
         self._stash: dict[int, tuple[str, Frame]] = {}
         self._early: deque[Envelope] = deque()  # live things that came before the durable events they follow
-        self._streams: dict[str, OpenStream] = {}
-        self._writing: OpenStream | None = None  # the one whose next delta is known by its header
-        self._ended: OrderedDict[str, None] = OrderedDict()
-        self._void = 0  # messages opened before this event have ended
-
-    # ---- followers
+        self._streams = OpenStreams(session)
 
     def attach(self, outbox: Outbox) -> None:
         """From now on `outbox` gets what the room shows; first the open messages as far as they were shown. The
         caller has seen to it, in the same step of the loop, that it got every event up to `last_seq`."""
         self.pass_on()
-        for stream in self._streams.values():
+        for stream in self._streams:
             if (snapshot := stream.snapshot()) is not None:
                 outbox.put(snapshot)
-        self._follow((*self._followers, outbox))
-        outbox.enter()
-
-    def detach(self, outbox: Outbox) -> None:
-        """No more for `outbox`. May be called for one that is not attached."""
-        if outbox in self._followers:
-            self._follow(tuple(other for other in self._followers if other is not outbox))
-            outbox.leave()
-
-    def _follow(self, followers: tuple[Outbox, ...]) -> None:
-        self._followers = followers
-        self._only = followers[0] if len(followers) == 1 else None
+        self._follow(outbox)
 
     def recent(self, after: int) -> list[Frame] | None:
         """The frames after event `after` up to `last_seq`, or None when they are not at hand any more."""
@@ -122,20 +87,7 @@ class Room:
 
     # ---- what comes from Redis
 
-    def receive(self, payload: bytes) -> None:
-        """A payload of the session's channel."""
-        writing = self._writing
-        if writing is not None and (frame := writing.follow(payload)) is not None:
-            batch = self._batch
-            if not batch:
-                self._batch = [frame]
-                self._batch_stream = writing
-                self._on_batch(self)
-            else:
-                batch.append(frame)
-                if len(batch) >= BATCH_FRAMES:
-                    self.pass_on()
-            return
+    def _look_at(self, payload: bytes) -> None:
         try:
             item = envelope.parse(payload)
         except ValueError:
@@ -145,27 +97,6 @@ class Room:
                 self._accept(item)
             else:
                 self._misrouted()
-
-    def pass_on(self) -> bytes | None:
-        """Gives the followers the deltas that have come, and the caller the first of them, if there are any."""
-        batch, stream = self._batch, self._batch_stream
-        if batch is None or stream is None:
-            return None
-        self._batch = None
-        wire = batch[0] if len(batch) == 1 else b"\n".join(batch)
-        wire = text_frame(wire) if len(batch) == 1 or len(wire) < BATCH_BYTES else b""
-        only = self._only
-        if only is not None and wire and only.pass_on(wire):
-            return batch[0]
-        frames: list[Frame] | None = None
-        for outbox in self._followers:
-            if not (wire and outbox.pass_on(wire)):
-                if frames is None:
-                    first = stream.index - len(batch)
-                    frames = [Frame(data, stream.message, at) for at, data in enumerate(batch, first)]
-                for frame in frames:
-                    outbox.put(frame)
-        return batch[0]
 
     def _misrouted(self) -> None:
         self.misrouted += 1
@@ -226,13 +157,13 @@ class Room:
         """Open messages as Redis keeps them: whoever misses something of them gets the whole text."""
         self.pass_on()
         for message in messages:
-            if self._is_over(message.message, message.seq):
+            if self._streams.is_over(message.message, message.seq):
                 continue
             if message.seq > self.last_seq:
                 self.needs_text = True
                 self.reaches(message.seq)
                 continue
-            stream = self._stream(message.message, message.seq)
+            stream = self._streams.get(message.message, message.seq)
             if stream.replace(message):
                 self._show_whole(stream, stream.snapshot())
 
@@ -299,11 +230,6 @@ class Room:
         else:
             self._check_log = self.needs_text = True
 
-    def _put(self, frame: Frame) -> None:
-        self.pass_on()  # came before it
-        for outbox in self._followers:
-            outbox.put(frame)
-
     def _need(self) -> None:
         if self.started:
             self._on_need()
@@ -311,10 +237,10 @@ class Room:
     # ---- open messages
 
     def _delta(self, item: Envelope) -> None:
-        if self._is_over(item.message, item.seq):
+        if self._streams.is_over(item.message, item.seq):
             return
         self.pass_on()  # while the index of its stream tells which they are
-        stream = self._stream(item.message, item.seq)
+        stream = self._streams.get(item.message, item.seq)
         frame = Frame(item.frame, item.message, item.index, item.n)
         was_lost = stream.lost
         if stream.take(frame):
@@ -327,10 +253,10 @@ class Room:
             self._need_text()
 
     def _snapshot(self, item: Envelope) -> None:
-        if self._is_over(item.message, item.seq):
+        if self._streams.is_over(item.message, item.seq):
             return
         self.pass_on()
-        stream = self._stream(item.message, item.seq)
+        stream = self._streams.get(item.message, item.seq)
         if not item.frame:
             if item.index > stream.index:
                 stream.lost, self._writing = True, None
@@ -359,25 +285,12 @@ class Room:
         self.needs_text = True
         self._need()
 
-    def _stream(self, message: str, seq: int) -> OpenStream:
-        stream = self._streams.get(message)
-        if stream is None:
-            stream = self._streams[message] = OpenStream(self.session, message, seq)
-        return stream
-
-    def _is_over(self, message: str, seq: int) -> bool:
-        return message in self._ended or seq < self._void
-
     def _end(self, seq: int, closes: str) -> None:
         self._writing = None
         if closes == envelope.FORGET:  # words may have gone from the log: who comes now reads it there
             self._ring.clear()
             self._ring_bytes = 0
         elif closes == envelope.ALL:
-            self._void = seq
-            self._streams = {name: stream for name, stream in self._streams.items() if stream.seq >= seq}
+            self._streams.end_all(seq)
         elif closes != envelope.NOTHING:
-            self._streams.pop(closes, None)
-            self._ended[closes] = None
-            if len(self._ended) > REMEMBERED_ENDS:
-                self._ended.popitem(last=False)
+            self._streams.end(closes)

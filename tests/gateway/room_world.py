@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from hub.domain.ids import MessageId, RunId, SessionId, new_id
+from hub.gateway.audience import Audience
 from hub.gateway.follower import Follower, catch_up
 from hub.gateway.outbox import Outbox
 from hub.gateway.room import Room
@@ -136,7 +137,7 @@ class World:
     def _needed(self) -> None:
         self.needed = True
 
-    def _batched(self, room: Room) -> None:
+    def _batched(self, room: Audience) -> None:
         """It tells so of the first delta."""
 
     def start(self) -> None:

@@ -8,10 +8,12 @@ from dataclasses import replace
 import pytest
 
 from hub.domain.ids import new_id
+from hub.gateway.audience import BATCH_FRAMES
 from hub.gateway.follower import Follower
 from hub.gateway.open_stream import MAX_HELD
+from hub.gateway.open_streams import REMEMBERED_ENDS
 from hub.gateway.outbox import BATCH_BYTES, SOFT_BYTES, Frame
-from hub.gateway.room import BATCH_FRAMES, EARLY_ENVELOPES, REMEMBERED_ENDS, RING_FRAMES, STASH_FRAMES
+from hub.gateway.room import EARLY_ENVELOPES, RING_FRAMES, STASH_FRAMES
 from hub.relay import envelope
 from tests.gateway.room_world import Client, Message, World
 
@@ -695,7 +697,7 @@ async def test_ended_messages_are_remembered_in_bounds() -> None:
         for _ in range(REMEMBERED_ENDS + 5):
             one.complete(one.open())
         await deliver(one)
-        assert len(one.room._ended) == REMEMBERED_ENDS
+        assert len(one.room._streams._ended) == REMEMBERED_ENDS
 
 
 async def test_live_events_go_to_whoever_follows() -> None:
