@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import structlog
@@ -77,12 +78,20 @@ class LeaseKeeper:
     async def fence(self, held: HeldLease) -> None:
         """Let Redis refuse older epochs; lose the lease when it knows a newer one. Without Redis: go on, for deltas
         ask again (`refence`) when it is back."""
-        held.fenced_at = time.monotonic()
+        await self._fence_all([held])
+
+    async def _fence_all(self, some: Sequence[HeldLease]) -> None:
+        moment = time.monotonic()
+        for held in some:
+            held.fenced_at = moment
         try:
-            if not await self._fence.raise_to(held.lease.session, held.lease.epoch):
-                held.lose()
+            holds = await self._fence.raise_all([(held.lease.session, held.lease.epoch) for held in some])
         except Unavailable as e:
-            self._log.warning("not_fenced", run=held.lease.run, error=e.message)
+            self._log.warning("not_fenced", runs=len(some), error=e.message)
+            return
+        for held, it_holds in zip(some, holds, strict=True):
+            if not it_holds:
+                held.lose()
 
     async def refence(self, lease: Lease) -> bool:
         """Put the fence back after Redis lost it, if PostgreSQL says that the lease still stands."""
@@ -135,11 +144,12 @@ class LeaseKeeper:
         for held in asked:
             if held.lease in kept:
                 held.valid_until = asked_at + self._lease_s
-                if time.monotonic() - held.fenced_at >= FENCE_REFRESH_S:
-                    await self.fence(held)
             elif held.lease in self._held:  # not for a run that has ended meanwhile
                 self._log.warning("lease_lost", run=held.lease.run, epoch=held.lease.epoch)
                 held.lose()
+        long_ago = time.monotonic() - FENCE_REFRESH_S
+        if due := [held for held in asked if held.lease in kept and held.fenced_at <= long_ago]:
+            await self._fence_all(due)
 
     def _give_up_expired(self) -> None:
         for held in self._held.values():

@@ -111,8 +111,8 @@ async def read(db: Db, session: SessionId, *, after: int, limit: int) -> list[Lo
 
 
 async def ahead(db: Db, known: Mapping[SessionId, int]) -> dict[SessionId, int]:
-    """Of these sessions, of which events up to a seq are known, those whose log goes further, and how far; those unknown
-    or deleted are missing."""
+    """Of these sessions, of which events up to a seq are known, those whose log goes further, and how far. Sessions
+    that are unknown or deleted are missing."""
     rows = await db.execute(_AHEAD, {"sessions": list(known), "seqs": list(known.values())})
     return {SessionId(row.id): row.last_seq for row in rows}
 

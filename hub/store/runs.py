@@ -214,9 +214,11 @@ async def renew(db: Db, leases: Sequence[Lease], lease_s: float) -> set[Lease]:
 
 async def stops(db: Db, leases: Sequence[Lease]) -> dict[Lease, str | None]:
     """Whose runs must not go on: those asked to stop, with the reason, and those whose lease is lost (None)."""
-    held = {(lease.run, lease.epoch): lease for lease in leases}
     rows = await db.execute(_STOPS, _held(leases))
-    return {held[RunId(row.id), row.epoch]: None if row.lost else row.cancel_reason for row in rows}
+    found = {(row.id, row.epoch): None if row.lost else row.cancel_reason for row in rows}
+    if not found:  # nearly always, and asked every second of all that a worker has
+        return {}
+    return {lease: found[lease.run, lease.epoch] for lease in leases if (lease.run, lease.epoch) in found}
 
 
 async def release(db: Db, lease: Lease, *, clean: bool) -> None:

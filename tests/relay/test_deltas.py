@@ -15,6 +15,7 @@ from hub.protocol.pieces import AgentAuthor
 from hub.relay import envelope, keys
 from hub.relay.deltas import MAX_PIECES
 from hub.relay.envelope import Envelope, Kind
+from hub.relay.fence import PER_COMMAND
 from hub.relay.message_stream import MAX_PIECE, MAX_UNSENT, MessageStream
 from tests.relay.wiring import (
     Ear,
@@ -206,6 +207,16 @@ async def test_an_old_epoch_is_refused(redis_url: str) -> None:
         await stream.space()
         await eventually(lambda: len(listener.heard) == 1)
         assert [kept.text for kept in await one.open_messages.snapshots(session)] == ["before "]
+
+
+async def test_many_fences_are_raised_at_once_and_newer_ones_stay(redis_url: str) -> None:
+    async with relay(redis_url) as one:
+        sessions = [new_session() for _ in range(PER_COMMAND + 2)]
+        assert await one.fence.raise_to(sessions[1], 7)
+        held = await one.fence.raise_all([(session, 6) for session in sessions])
+        assert [number for number, holds in enumerate(held) if not holds] == [1]
+        assert await one.fence.raise_all([(sessions[1], 7), (sessions[-1], 5)]) == [True, False]
+        assert await one.fence.raise_all([]) == []
 
 
 async def test_a_refused_stream_leaves_what_its_successor_keeps(redis_url: str) -> None:
