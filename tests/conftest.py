@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
+import hypothesis
 import pytest
 import redis.asyncio
 import structlog
@@ -43,6 +44,12 @@ UNMEASURED = (
     "tests/web/",
 )
 _numbers = itertools.count(1)
+
+# The same examples each time, however long one takes: whoever runs the suite looks for what they broke, not for luck.
+hypothesis.settings.register_profile(
+    "suite", derandomize=True, deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("suite")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -154,7 +161,7 @@ async def running_worker(settings: Settings, node: str = "test:1:a") -> AsyncGen
         async with asyncio.TaskGroup() as tasks:
             serving = tasks.create_task(serve(settings, [listener], node, ready.set, stop))
             waiting = tasks.create_task(ready.wait())
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 await asyncio.wait([serving, waiting], return_when=asyncio.FIRST_COMPLETED)
             waiting.cancel()
             try:

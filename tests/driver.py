@@ -14,7 +14,7 @@ import httpx2
 from websockets.asyncio.client import ClientConnection, connect
 
 Frame = dict[str, Any]
-DEADLINE_S = 15.0
+DEADLINE_S = 40.0  # nothing takes so long but what does not come, also on a machine that has much else to do
 PASSWORD = "correct horse battery staple"
 NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # else every client reads all certificates, for 20 ms
 
@@ -133,7 +133,7 @@ class Door:
     def rest(self, token: str | None = None) -> httpx2.AsyncClient:
         """A REST client, as this user."""
         headers = {"Authorization": f"Bearer {token}"} if token else {}
-        return httpx2.AsyncClient(base_url=self.url, headers=headers, timeout=10, verify=NO_TLS)
+        return httpx2.AsyncClient(base_url=self.url, headers=headers, timeout=DEADLINE_S, verify=NO_TLS)
 
     async def register(self, name: str) -> str:
         """A new user; gives an access token."""
@@ -160,6 +160,7 @@ class Door:
             proxy=None,
             compression=None,
             max_size=None,
+            open_timeout=DEADLINE_S,
         )
         person = Person(socket, token)
         person.hello = await person.next_frame("hello")

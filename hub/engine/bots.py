@@ -37,7 +37,7 @@ from hub.relay.bot_line import (
 )
 
 GATHER_S = 0.005  # after the first answer, for others that are less busy
-LATE_S = 0.2  # the same when somebody has lost the turn already: there may be another one, further away
+LATE_S = 1.0  # for another one when somebody has lost the turn already: it may be further away, or busy
 SEEK_AGAIN_S = 1.0
 PING_S = 2.0  # so late a worker is missed that is gone without a word
 MAX_OFFERS = 20  # of one turn
@@ -201,8 +201,12 @@ class Bots:
                     return None
                 if not await _set_within(search.changed, min(left, SEEK_AGAIN_S)) or not search.found:
                     continue
-                await asyncio.sleep(LATE_S if tried else GATHER_S)
-                fresh = [here for here in search.found.values() if here.connection not in tried]
+                late = loop.time() + LATE_S
+                while not (fresh := search.untried(tried)) and (left := late - loop.time()) > 0:
+                    search.changed.clear()
+                    await _set_within(search.changed, left)
+                await asyncio.sleep(GATHER_S)
+                fresh = search.untried(tried)
                 if tried and not fresh:
                     return None
                 if (chosen := await self._choose(turn, fresh)) is not None:
@@ -299,6 +303,10 @@ class _Search:
     agent: str
     found: dict[str, Here] = field(default_factory=dict)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def untried(self, tried: Collection[str]) -> list[Here]:
+        """Whose connection has not lost this turn."""
+        return [here for here in self.found.values() if here.connection not in tried]
 
 
 class _Hearing:

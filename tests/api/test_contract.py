@@ -101,7 +101,6 @@ class Interview:
             ask()
 
 
-@pytest.mark.timeout(240)
 async def test_every_answer_is_documented(world: World) -> None:
     interview = Interview(world.door.url, {who: await asker_of(world, who) for who in WHO})
     await asyncio.to_thread(interview.conduct, world.document)

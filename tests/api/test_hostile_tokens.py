@@ -19,8 +19,6 @@ from tests.driver import PASSWORD, Door, Refused
 from tests.gateway.server import Raw, frame
 from tests.hostile import Signers, claims, hostile_tokens, hs256
 
-pytestmark = pytest.mark.timeout(90)
-
 
 @dataclass(frozen=True)
 class Attack:

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from hub.app import serve
 from hub.settings import Settings
 
-START_TIMEOUT_S = 20.0
+START_TIMEOUT_S = 60.0
 
 
 class Restartable:

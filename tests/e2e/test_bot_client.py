@@ -21,7 +21,7 @@ async def served(bot: Bot, tasks: asyncio.TaskGroup) -> tuple[Hub, "asyncio.Task
     """The bot's hub, once all its agents are registered."""
     ready: asyncio.Future[Hub] = asyncio.get_running_loop().create_future()
     serving = tasks.create_task(bot.serve(ready.set_result))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         return await ready, serving
 
 
@@ -148,7 +148,7 @@ async def test_whom_the_hub_does_not_take_hears_it(hub: Door) -> None:
         return "never"
 
     with pytest.raises(RequestFailed) as error:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             await bot.serve()
     assert error.value.code == "not_found"
 

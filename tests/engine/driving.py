@@ -117,7 +117,7 @@ def request(
     state: str | None = None,
     inputs: Sequence[Input] | None = None,
     to: str | None = None,
-    timeout_s: float = 20,
+    timeout_s: float = 30,
     results: Sequence[CallResult] | None = None,
 ) -> TurnRequest:
     """A turn; the prompt is the input of the first one. With `results` it is one that goes on after its calls."""
@@ -207,7 +207,7 @@ async def whole_run(
 
 async def until_streaming(told: Told, tokens: int = 1) -> None:
     """Wait until so many tokens were told."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while sum(isinstance(event, TextDelta) for event in told.events) < tokens:
             told.more.clear()
             await told.more.wait()

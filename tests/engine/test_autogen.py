@@ -71,7 +71,7 @@ async def engine_on(
     team: TeamSpec,
     *,
     tools: Sequence[Tool] = (),
-    tool_timeout_s: float = 5,
+    tool_timeout_s: float = 30,
 ) -> AsyncIterator[Engine]:
     model = HostedModel(fake.url, mode)
     made: Catalog = catalog(
@@ -227,7 +227,7 @@ async def test_a_stop_closes_the_connection_to_the_model(fake: FakeOpenAi) -> No
         await until_streaming(told)
         stop.set()
         assert (await turn).outcome is Outcome.CANCELLED
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await fake.left.wait()
     assert fake.closed == 1
 
@@ -296,7 +296,7 @@ async def test_a_tool_that_hangs_does_not_hang_the_turn(stubborn: int, how: str)
             await turn
     else:
         assert (await turn).outcome is (Outcome.CANCELLED if how == "stop" else Outcome.TIMEOUT)
-    assert loop.time() - began < 2
+    assert loop.time() - began < 15, "its time, or the tool's, is 30 s and more"
     await asyncio.sleep(0)
     assert engine_tasks() == before
 

@@ -56,7 +56,7 @@ async def test_what_we_rely_on_when_we_kill() -> None:
     told = Told()
     team = _team("/script tokens=100000 rate=10", Telling(told.emit))
     run = asyncio.create_task(_drain(team))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while len(told.events) < 3:
             told.more.clear()
             await told.more.wait()
@@ -99,7 +99,7 @@ async def test_what_runs_inside_a_turn_is_ended_with_it() -> None:
     inside.team = team = _team("/script tokens=100000 rate=10", inside)
     run, call = asyncio.create_task(_drain(team)), asyncio.create_task(asyncio.Event().wait())
     inside.calls.add(call)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while len(told.events) < 3:
             told.more.clear()
             await told.more.wait()

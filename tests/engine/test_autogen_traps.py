@@ -95,7 +95,7 @@ def alone(client: StreamingClient, **more: Any) -> RoundRobinGroupChat:
 
 
 async def played(team: BaseGroupChat) -> list[Any]:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         return [item async for item in team.run_stream(task="hi")]
 
 
@@ -510,7 +510,7 @@ async def test_nobody_who_listens_slows_a_team() -> None:
             yield result("x" * 100)
 
     stream = alone(Counting(GOOD)).run_stream(task="hi")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         await anext(stream)
         while len(given) < 100:  # noqa: ASYNC110 - nobody reads, and nothing announces it
             await asyncio.sleep(0.001)

@@ -202,7 +202,7 @@ async def test_a_turn_ends_when_it_must(runnables: Runnables, how: str) -> None:
     else:
         expected = {"stop": Outcome.CANCELLED, "timeout": Outcome.TIMEOUT, "emit": Outcome.FAILED}
         assert (await working).outcome is expected[how]
-    assert loop.time() - began < 2
+    assert loop.time() - began < 15, "its time is 30 s"
     await asyncio.sleep(0)
     assert engine_tasks() == before
 

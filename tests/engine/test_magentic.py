@@ -111,14 +111,14 @@ async def test_a_stop_ends_it_while_it_thinks(fake: FakeOpenAi, mode: str) -> No
     told, stop = Told(), asyncio.Event()
     async with asyncio.TaskGroup() as tasks:
         turn = tasks.create_task(one_turn(made.engine(TEAM), request(TEAM, "Hi"), told, stop))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while not fake.requests:
                 fake.more.clear()
                 await fake.more.wait()
         begun = asyncio.get_running_loop().time()
         stop.set()
     assert turn.result().outcome is Outcome.CANCELLED
-    assert asyncio.get_running_loop().time() - begun < 2
+    assert asyncio.get_running_loop().time() - begun < 15
     assert told.events == []
     await made.aclose()
 

@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 import asyncpg
 import httpx2
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from hub.domain.session import Role
 from hub.embedded.valkey import EmbeddedValkey
@@ -154,7 +154,7 @@ class Socket:
         id_ = f"q{self._number}"
         self.replies[id_] = asyncio.get_running_loop().create_future()
         await self.connection.send(json.dumps({"id": id_, "type": type_, **fields}))
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(30):
             return await self.replies[id_]
 
     async def listen(self) -> None:
@@ -198,17 +198,18 @@ class Socket:
 
 
 class Clients:
-    """A thread with an event loop, and how late it ever was: what is seen late because of that is not the hub's."""
+    """A thread with an event loop, and how late it ever was, or a worker that was asked whether it lives: what is seen
+    late because of a busy machine is not the hub's."""
 
     def __init__(self) -> None:
         self.loop = asyncio.new_event_loop()
         self.lag_s = 0.0
         self._thread = threading.Thread(target=self.loop.run_forever, daemon=True)
         self._thread.start()
-        self._watching = self.run(self._begin_watching())
+        self._watching = [self.run(self._begin(self._watch()))]
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(40)
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(90)
 
     def close(self) -> None:
         self.run(self._end_watching())
@@ -216,18 +217,32 @@ class Clients:
         self._thread.join(10)
         self.loop.close()
 
-    async def _begin_watching(self) -> "asyncio.Task[None]":
-        return asyncio.get_running_loop().create_task(self._watch())
+    def watch(self, door: Door) -> None:
+        """Note from now on, too, how late this worker answers what needs nothing but its event loop."""
+        self._watching.append(self.run(self._begin(self._watch_worker(door))))
+
+    async def _begin(self, watching: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+        return asyncio.get_running_loop().create_task(watching)
 
     async def _end_watching(self) -> None:
-        self._watching.cancel()
-        await asyncio.wait([self._watching])
+        for watching in self._watching:
+            watching.cancel()
+        await asyncio.wait(self._watching)
 
     async def _watch(self) -> None:
         while True:
             before = time.monotonic()
             await asyncio.sleep(0.05)
             self.lag_s = max(self.lag_s, time.monotonic() - before - 0.05)
+
+    async def _watch_worker(self, door: Door) -> None:
+        async with door.rest() as rest:
+            while True:
+                before = time.monotonic()
+                with suppress(httpx2.HTTPError):
+                    await rest.get("/healthz")
+                self.lag_s = max(self.lag_s, time.monotonic() - before)
+                await asyncio.sleep(0.25)
 
 
 @dataclass
@@ -274,6 +289,8 @@ def world(cluster: Cluster) -> Iterator[World]:
             starting = [pool.submit(_serve, stack, folder, variables) for folder in folders]
             doors = [Door(started.result()) for started in starting]
         admin = clients.run(_admin(doors[0], dsn))
+        for door in doors:
+            clients.watch(door)
         yield World(clients, doors, valkey, admin)
 
 
@@ -372,14 +389,21 @@ class Play:
 
     async def enter(self, user: User, credential: Credential, worker: int) -> None:
         """Connect and follow every session there is for this user."""
-        connection = await connect(
-            self._world.doors[worker].ws_url,
-            additional_headers={"Authorization": f"Bearer {credential.secret}"},
-            proxy=None,
-            compression=None,
-            max_size=None,
-            ping_interval=None,
-        )
+        try:
+            connection = await connect(
+                self._world.doors[worker].ws_url,
+                additional_headers={"Authorization": f"Bearer {credential.secret}"},
+                proxy=None,
+                compression=None,
+                max_size=None,
+                ping_interval=None,
+                open_timeout=30,
+            )
+        except InvalidStatus:
+            if time.monotonic() < credential.hard_end:
+                raise
+            self.tell(f"{user.name} comes to worker {worker} too late with a {credential.kind}")
+            return
         socket = Socket(user, credential, connection)
         self.sockets.append(socket)
         self._tasks.create_task(socket.listen())
@@ -525,7 +549,7 @@ class Play:
                 if user.role(session) is not Role.EDITOR:
                     await self.put(user, session, Role.EDITOR)
             await self.enter(user, await self.credential(user, "token"), n % 2)
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(30):
             while not all(socket.served for socket in self.sockets[-len(self.users) :]):  # noqa: ASYNC110 - many
                 await asyncio.sleep(0.02)
 

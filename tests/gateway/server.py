@@ -14,7 +14,7 @@ import uvicorn
 from hub.gateway.handshake import HubHttp
 from hub.gateway.transport import HubWebSocket
 
-DEADLINE_S = 10.0
+DEADLINE_S = 30.0
 
 
 class _Server(uvicorn.Server):

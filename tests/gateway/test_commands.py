@@ -12,8 +12,6 @@ from hub.gateway.connection import MAX_BAD_FRAMES, MAX_REFUSED
 from tests.conftest import running_worker, settings_for
 from tests.driver import DEADLINE_S, Door, Frame, Person, Refused, seqs, streamed
 
-pytestmark = pytest.mark.timeout(90)
-
 
 async def session_of(person: Person) -> str:
     """A new session with the scripted team, which the person follows."""
@@ -207,8 +205,9 @@ async def test_every_command_gets_exactly_one_reply_in_order(hub: Door) -> None:
 
 
 async def test_commands_over_the_rate_are_refused_with_a_time(dsn: str, redis_url: str) -> None:
-    settings = settings_for(dsn, redis_url, commands_per_minute=120, command_burst=5)
+    settings = settings_for(dsn, redis_url, commands_per_minute=60, command_burst=5)
     async with running_worker(settings) as hub, await hub.person() as person:
+        began = asyncio.get_running_loop().time()
         ids = [await person.tell("ping") for _ in range(12)]
         replies: list[Frame] = []
         while len(replies) < len(ids):
@@ -217,9 +216,10 @@ async def test_commands_over_the_rate_are_refused_with_a_time(dsn: str, redis_ur
         answered = [r for r in replies if r["ok"]]
         refused = [r for r in replies if not r["ok"]]
         assert {r["id"] for r in replies} == set(ids)
-        assert 5 <= len(answered) <= 8  # some time passes while they are sent
+        passed = asyncio.get_running_loop().time() - began
+        assert 5 <= len(answered) <= 6 + passed
         assert {r["error"]["code"] for r in refused} == {"rate_limited"}
-        assert all(r["error"]["retryable"] and 0 < r["error"]["retry_after"] <= 0.5 for r in refused)
+        assert all(r["error"]["retryable"] and 0 < r["error"]["retry_after"] <= 1 for r in refused)
         async with asyncio.timeout(DEADLINE_S):
             while True:  # waiting as told is enough
                 await asyncio.sleep(refused[-1]["error"]["retry_after"])
@@ -233,10 +233,14 @@ async def test_commands_over_the_rate_are_refused_with_a_time(dsn: str, redis_ur
 async def test_a_flood_of_commands_is_sent_away(dsn: str, redis_url: str) -> None:
     settings = settings_for(dsn, redis_url, commands_per_minute=60, command_burst=1)
     async with running_worker(settings) as hub, await hub.person() as person:
-        for _ in range(MAX_REFUSED + 50):
-            await person.tell("ping")
-        with pytest.raises(ConnectionClosed) as closed:
+
+        async def flood() -> None:
+            for _ in range(MAX_REFUSED + 50):
+                await person.tell("ping")
             await person.until("the end")
+
+        with pytest.raises(ConnectionClosed) as closed:
+            await flood()
         assert closed.value.rcvd is not None
         assert closed.value.rcvd.code == 4101
         assert len(person.seen) < MAX_REFUSED + 50

@@ -119,7 +119,7 @@ async def test_a_peer_that_leaves_is_noticed_during_a_command_and_the_waiting_on
     await eventually(lambda: bench.connections[0].closing)
     assert not bench.ended.is_set()  # the one under way is finished
     bench.may_answer.set()
-    await asyncio.wait_for(bench.ended.wait(), 5)
+    await asyncio.wait_for(bench.ended.wait(), 30)
     assert bench.begun == ["1"]
 
 
@@ -142,7 +142,7 @@ def services_of(nobody: Any, bench: Bench) -> GatewayServices:
 async def test_the_time_a_command_waits_for_others_counts(bench: Bench) -> None:
     nobody: Any = Never()
     services = services_of(nobody, bench)
-    bench.answer = Dispatch(services, deadline_s=0.5).answer
+    bench.answer = Dispatch(services, deadline_s=3).answer
     async with serving(bench) as port:
         raw = await Raw.open(port)
         replies = Replies(raw)
@@ -151,7 +151,7 @@ async def test_the_time_a_command_waits_for_others_counts(bench: Bench) -> None:
             raw.send(frame(b'{"id":"%d","type":"auth","token":"wait"}' % number))
         codes = [(await replies.next())["error"]["code"] for _ in range(6)]
         assert codes == ["unavailable"] * 6
-        assert time.monotonic() - began < 2, "one after the other would take 3 s"
+        assert time.monotonic() - began < 12, "one after the other would take 18 s"
         await raw.leave()
 
 

@@ -234,7 +234,7 @@ async def test_one_frame_larger_than_the_bound_may_pass() -> None:
 async def test_room_waits_for_the_soft_bound() -> None:
     way = Way()
     way.block()
-    await asyncio.wait_for(way.outbox.space(), 1)
+    await asyncio.wait_for(way.outbox.space(), 30)
     while way.outbox.pending_bytes <= SOFT_BYTES:
         way.outbox.put(plain(0, 10_000))
     async with asyncio.TaskGroup() as tasks:

@@ -1,7 +1,7 @@
 """Open sockets on two workers, whose right to be there ends in every way and at any moment, and comes back, while Redis
 comes and goes: nothing is taken from them and nothing delivered to them more than five seconds after an end.
 
-`HUB_TEST_REVOCATIONS=100` plays so many, the suite plays two.
+`HUB_TEST_REVOCATIONS=100` plays so many, the suite plays two, the same each time.
 """
 
 import os
@@ -20,17 +20,18 @@ from tests.gateway.revocation_world import PROMISED_S, Credential, Play, Socket,
 
 T = TypeVar("T")
 
-PLAYS = int(os.environ.get("HUB_TEST_REVOCATIONS", "2"))
+IN_THE_SUITE = 2
+PLAYS = int(os.environ.get("HUB_TEST_REVOCATIONS", IN_THE_SUITE))
 STEPS = 20
 USERS = 5
 SOCKETS = 9
 LATER_S = 0.4  # how long is looked for what must not come any more
 
 KINDS = st.sampled_from(["sign-in", "key", "token", "short token"])
-LIVES = st.floats(2, 6)  # of a short token, in seconds
+LIVES = st.floats(3, 6)  # of a short token, in seconds
 WORKERS = st.integers(0, 1)
 
-pytestmark = pytest.mark.timeout(60 + 30 * PLAYS)
+pytestmark = pytest.mark.timeout(300 + 60 * PLAYS)
 
 
 class Season:
@@ -222,6 +223,7 @@ def test_nothing_goes_on_five_seconds_after_the_end(cluster: Cluster) -> None:
                 settings=settings(
                     max_examples=PLAYS,
                     stateful_step_count=STEPS,
+                    derandomize=PLAYS == IN_THE_SUITE,
                     deadline=None,
                     database=None,
                     phases=[Phase.generate],
@@ -230,7 +232,8 @@ def test_nothing_goes_on_five_seconds_after_the_end(cluster: Cluster) -> None:
             )
         finally:
             season.close()
-    print(f"{season.plays} plays; ended while served: {season.credentials} credentials, {season.rights} rights")
+    ended = f"ended while served: {season.credentials} credentials, {season.rights} rights"
+    print(f"{season.plays} plays; {ended}; clients or workers were late by {there.clients.lag_s:.2f} s")
     assert not season.wrong, "\n".join(season.wrong)
     assert season.credentials >= PLAYS, "too few sockets lost their credential while served: this shows nothing"
     assert season.rights >= PLAYS, "too few sockets lost a right in a session while served: this shows nothing"

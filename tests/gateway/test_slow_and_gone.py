@@ -14,8 +14,6 @@ from tests.conftest import running_worker, settings_for
 from tests.driver import Door, Person, seqs
 from tests.gateway.server import Raw, eventually, frame, serving
 
-pytestmark = pytest.mark.timeout(90)
-
 
 async def raw_member(hub: Door, token: str, session: str, receive_buffer: int) -> Raw:
     """A client that has joined and reads no more."""
@@ -43,7 +41,7 @@ async def test_a_peer_that_takes_nothing_loses_its_connection_and_nobody_else_no
         assert numbers == list(range(1, numbers[-1] + 1))
         await ada.ask("ping")
         with contextlib.suppress(TimeoutError):
-            assert await deaf.close_code(5) in (4001, None)  # None: it was dropped before it began to read
+            assert await deaf.close_code() in (4001, None)  # None: it was dropped before it began to read
         await deaf.leave()
 
 
@@ -133,5 +131,5 @@ async def test_frames_written_to_a_connection_that_is_gone_reach_nobody_else(hub
             await stranger.ask("ping")
             assert [f["type"] for f in stranger.seen] == ["hello", "reply"]
             await stranger.socket.close()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             await ada.expect("presence.changed", name="ada", connections=1)

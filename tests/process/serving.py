@@ -73,17 +73,17 @@ class Serving:
         return sorted(pid for pid in self.family() if name_of(pid) == name)
 
     def get(self, path: str) -> httpx2.Response:
-        with httpx2.Client(base_url=self.url, timeout=10) as client:
+        with httpx2.Client(base_url=self.url, timeout=30) as client:
             return client.get(path)
 
     def post(self, path: str, **body: str) -> int:
         """The status of the answer."""
-        with httpx2.Client(base_url=self.url, timeout=10) as client:
+        with httpx2.Client(base_url=self.url, timeout=30) as client:
             return client.post(path, json=body).status_code
 
     def end(self, sig: signal.Signals = signal.SIGTERM) -> int:
         self.process.send_signal(sig)
-        return self.process.wait(20)
+        return self.process.wait(60)
 
 
 @contextmanager
@@ -114,7 +114,7 @@ def serving_into(log: IO[str], data_dir: Path, *arguments: str, **variables: str
         if process.poll() is None:
             process.terminate()
             with suppress(subprocess.TimeoutExpired):
-                process.wait(20)
+                process.wait(60)
         process.kill()
         process.communicate()
 

@@ -17,9 +17,6 @@ from tests.driver import Door
 from tests.process.serving import serving
 from tests.provider import CLIENT, OpenIdProvider, openid_provider
 
-pytestmark = pytest.mark.timeout(120)
-
-
 MODEL_KEYS = ("model-key", "other-model-key")
 MODELS = """models:
   claude: {provider: anthropic, name: c, api_key_env: CLAUDE_KEY, base_url: http://127.0.0.1:1, fallbacks: [openai]}

@@ -13,8 +13,6 @@ from tests.process.conftest import Command
 from tests.process.serving import SECRET
 from tests.provider import CLIENT, openid_provider
 
-pytestmark = pytest.mark.timeout(120)
-
 
 @pytest.fixture
 def bare(cluster: Cluster) -> str:

@@ -4,7 +4,6 @@ import os
 import time
 from pathlib import Path
 
-import pytest
 import redis
 
 from hub.telemetry.stderr import Stderr
@@ -34,7 +33,6 @@ def test_lines_that_cannot_be_written_are_dropped_and_counted() -> None:
         assert os.read(log.fileno(), 65_536) == b"as before\n"
 
 
-@pytest.mark.timeout(120)
 async def test_a_hub_whose_log_nobody_reads_serves_on(cluster: Cluster, valkey_server: str, data_dir: Path) -> None:
     dsn = await cluster.clone()
     reader, writer = os.pipe()
@@ -49,7 +47,7 @@ async def test_a_hub_whose_log_nobody_reads_serves_on(cluster: Cluster, valkey_s
             client = redis.Redis.from_url(valkey_server)
             for _ in range(NOTICES):
                 client.publish("hub:notices", b"nobody knows this")
-            deadline = time.monotonic() + 20
+            deadline = time.monotonic() + 60
             while (dropped := counted(hub.get("/metrics").text)) == 0:
                 assert time.monotonic() < deadline, "the log does not fill"
             assert hub.get("/healthz").status_code == 200

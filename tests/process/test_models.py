@@ -32,10 +32,10 @@ def fakes() -> Iterator[dict[str, str]]:
 
     thread = threading.Thread(target=asyncio.run, args=[serve()])
     thread.start()
-    assert ready.wait(10)
+    assert ready.wait(30)
     yield {name: fake.url for name, fake in fakes.items()}
     loops[0].call_soon_threadsafe(stop.set)
-    thread.join(10)
+    thread.join(30)
 
 
 @pytest.fixture

@@ -17,8 +17,6 @@ from tests.embedded.test_servers import until
 from tests.process.conftest import Command
 from tests.process.serving import ROOT, SECRET, Serving, environment, gone, measured, serving
 
-pytestmark = pytest.mark.timeout(240)  # each hub is an interpreter of its own, on a busy machine
-
 
 def kill_and_see_it_back(hub: Serving, name: str) -> None:
     dead = hub.named(name)[0]
@@ -102,6 +100,6 @@ def test_a_signal_before_it_is_ready_ends_it_well(data_dir: Path) -> None:
     )
     until(lambda: (data_dir / "hub.lock").exists(), 60)
     starting.terminate()
-    shown, _ = starting.communicate(timeout=30)
+    shown, _ = starting.communicate(timeout=60)
     assert (starting.returncode, shown) == (0, "")
     DataDirLock(data_dir).release()

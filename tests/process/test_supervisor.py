@@ -73,7 +73,7 @@ class Hub:
         return int(self.say(word))
 
     def say(self, word: str) -> str:
-        with socket.create_connection(("127.0.0.1", self.port), timeout=10) as connection:
+        with socket.create_connection(("127.0.0.1", self.port), timeout=30) as connection:
             connection.sendall(word.encode())
             return connection.recv(1024).decode()
 
@@ -88,7 +88,7 @@ class Hub:
         until(met)
         return pids
 
-    def end(self, sig: signal.Signals = signal.SIGTERM, timeout_s: float = 15) -> int:
+    def end(self, sig: signal.Signals = signal.SIGTERM, timeout_s: float = 30) -> int:
         self.process.send_signal(sig)
         return self.process.wait(timeout_s)
 
@@ -142,7 +142,7 @@ def test_a_dead_worker_is_replaced_and_its_queue_waits_for_the_next() -> None:
 
 def test_workers_that_keep_dying_end_the_hub() -> None:
     with supervised("doomed", 1) as hub:
-        assert hub.process.wait(30) == 1
+        assert hub.process.wait(60) == 1
         assert hub.process.stderr is not None
         assert "nothing works" in hub.process.stderr.read()
 

@@ -27,14 +27,14 @@ from hub.relay.subscriber import Subscriber, Subscription
 from tests.conftest import short_dir
 
 
-async def eventually(condition: Callable[[], object], deadline_s: float = 10) -> None:
+async def eventually(condition: Callable[[], object], deadline_s: float = 30) -> None:
     """Returns when the condition holds; fails after the deadline."""
     async with asyncio.timeout(deadline_s):
         while not condition():  # noqa: ASYNC110 (what is waited for happens elsewhere)
             await asyncio.sleep(0.002)
 
 
-async def eventually_so(question: Callable[[], Awaitable[object]], deadline_s: float = 10) -> None:
+async def eventually_so(question: Callable[[], Awaitable[object]], deadline_s: float = 30) -> None:
     """The same for a condition that has to be asked for."""
     async with asyncio.timeout(deadline_s):
         while not await question():  # noqa: ASYNC110 (what is waited for happens elsewhere)
@@ -119,7 +119,7 @@ class Ear:
 async def ear(relay: Relay, session: SessionId) -> Ear:
     one = Ear()
     one.subscription = relay.subscriber.subscribe(keys.channel(session), one.on_message, one.on_gap)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await asyncio.wait((one.subscription.confirmed,))
     return one
 

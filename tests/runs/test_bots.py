@@ -22,25 +22,35 @@ TEAMS = {
     "desk": """
         kind: round_robin
         agents:
-          - {name: scout, kind: bot, instructions: Look., accept_s: 1, timeout_s: 8}
+          - {name: scout, kind: bot, instructions: Look., accept_s: 15, timeout_s: 60}
+          - {name: writer}""",
+    "hasty": """
+        kind: round_robin
+        agents:
+          - {name: scout, kind: bot, accept_s: 2}
           - {name: writer}""",
     "impatient": """
         kind: round_robin
         agents:
-          - {name: scout, kind: bot, silence_s: 0.5}
+          - {name: scout, kind: bot, silence_s: 1.5}
           - {name: writer}""",
     "covered": """
         kind: round_robin
         agents:
-          - {name: scout, kind: bot, accept_s: 0.3, silence_s: 0.5, timeout_s: 2, substitute: writer}
+          - {name: scout, kind: bot, accept_s: 3, silence_s: 2, timeout_s: 60, substitute: writer}
+          - {name: writer}""",
+    "vacant": """
+        kind: round_robin
+        agents:
+          - {name: scout, kind: bot, accept_s: 0.3, substitute: writer}
           - {name: writer}""",
     "bound": """
         kind: round_robin
-        agents: [{name: scout, kind: bot, user: owl, accept_s: 0.4}]""",
+        agents: [{name: scout, kind: bot, user: owl, accept_s: 15}]""",
     "relay_race": """
         kind: swarm
         agents:
-          - {name: scout, kind: bot, handoffs: [writer], accept_s: 1}
+          - {name: scout, kind: bot, handoffs: [writer]}
           - {name: writer}""",
     "crossing": """
         kind: graph
@@ -259,9 +269,9 @@ async def test_silence_costs_the_turn_and_late_words_are_refused(pair: tuple[Doo
         assert (late["code"], late["details"]) == ("conflict", {"reason": "silent"})
         late = await first.refused(offer, "turn.complete", text="too late")
         assert (late["code"], late["details"]) == ("conflict", {"reason": "silent"})
-        for index in range(8):  # an empty piece is a sign of life, too
+        for index in range(9):  # an empty piece is a sign of life, too
             await second.delta(again, index, "")
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.2)
         await speak(second.person, again, text="in time")
         frames = await finish(ada, sent["run"])
         assert completed(frames)[0] == ("scout", "in time")
@@ -270,7 +280,7 @@ async def test_silence_costs_the_turn_and_late_words_are_refused(pair: tuple[Doo
 
 async def test_a_turn_that_nobody_begins_has_a_coded_end(pair: tuple[Door, Door]) -> None:
     async with AsyncExitStack() as stack:
-        ada, session, bot = await desk(stack, pair, bots=1)
+        ada, session, bot = await desk(stack, pair, bots=1, team="hasty")
         sent = await ada.say(session, "look")
         offer = await bot.offered()
         ended = (await finish(ada, sent["run"]))[-1]["data"]
@@ -291,6 +301,7 @@ async def test_a_substitute_speaks_for_a_bot_that_is_not_there_or_falls_silent(p
         assert completed(frames) == [("writer", "hello"), ("writer", "hello")]
         assert len([f for f in frames if f["type"] == "turn.superseded"]) == 1
         await bot.person.socket.close()
+        session = await room_for(ada, "vacant")
         sent = await ada.say(session, "bye")
         frames = await finish(ada, sent["run"])
         assert completed(frames) == [("writer", "bye"), ("writer", "bye")]
@@ -383,7 +394,9 @@ async def test_only_who_may_speak_is_asked(pair: tuple[Door, Door]) -> None:
         for person in (stranger, viewer):  # anywhere it may: here it may not
             await person.ask("agent.register", agent="scout")
         await bot.person.socket.close()
-        sent = await ada.say(session, "hello")
+        vacant = await room_for(ada, "vacant")
+        await invite(pair[0], ada, vacant, viewer, "viewer")
+        sent = await ada.say(vacant, "hello")
         assert completed(await finish(ada, sent["run"])) == [("writer", "hello")] * 2
         assert not await asked(stranger)
         assert not await asked(viewer)
@@ -512,7 +525,7 @@ async def test_a_runner_that_was_overtaken_finds_nobody(pair: tuple[Door, Door],
             await redis.publish("hub:bots", note)
         await redis.publish("hub:bots", json.dumps({**seek, "seek": "stale", "run": sent["run"], "attempt": 0}))
         await redis.publish("hub:bots", json.dumps({**seek, "seek": "fresh", "run": "another", "attempt": 1}))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while (heard := await line.get_message(timeout=None))["type"] != "message":
                 pass
         answer = json.loads(heard["data"])
@@ -561,7 +574,7 @@ async def test_a_worker_that_is_gone_with_its_bot_is_missed_at_once(pair: tuple[
 
 async def noted(line: Any, type_: str, **fields: Any) -> Frame:
     """The next note of this type between the workers, with these fields."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while True:
             heard = await line.get_message(ignore_subscribe_messages=True, timeout=None)
             note: Frame = json.loads(heard["data"]) if heard is not None else {}
@@ -571,7 +584,7 @@ async def noted(line: Any, type_: str, **fields: Any) -> Frame:
 
 async def whole(door: Door) -> None:
     """Wait until the worker has found its Redis again."""
-    async with door.rest() as rest, asyncio.timeout(10):
+    async with door.rest() as rest, asyncio.timeout(30):
         while (await rest.get("/readyz")).json()["checks"]["redis"] != "ok":  # noqa: ASYNC110
             await asyncio.sleep(0.05)
 
@@ -580,7 +593,7 @@ async def test_without_redis_a_bot_beside_the_runner_goes_on_and_others_are_not_
     pair: tuple[Door, Door], valkey: OwnValkey
 ) -> None:
     async with AsyncExitStack() as stack:
-        ada, session, near, far = await desk(stack, pair)
+        ada, session, near, far = await desk(stack, pair, team="hasty")
         valkey.stop()
         try:
             sent = await ada.say(session, "look")  # its own worker hears of the run first, and carries it out

@@ -87,7 +87,7 @@ async def hub(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Asy
     (teams / "person.yaml").write_text(PERSON)
     dsn = await cluster.clone()
     with own_valkey() as redis_url:
-        settings = settings_for(dsn, redis_url, teams_dir=teams, budgets="session.turns=30", lease_s=2)
+        settings = settings_for(dsn, redis_url, teams_dir=teams, budgets="session.turns=30", lease_s=9)
         async with running_worker(settings) as door:
             yield Budgeted(door, dsn, settings, cluster)
     await cluster.drop(dsn)
@@ -166,7 +166,7 @@ async def test_time_ends_a_turn(hub: Budgeted) -> None:
         assert is_over(end)
         assert reached is not None
         assert (reached["quantity"], reached["limit"]) == ("seconds", 0.3)
-        assert 0.3 <= reached["used"] < 3
+        assert 0.3 <= reached["used"] < 9, "to the end it would take 10 s"
 
 
 async def test_a_session_has_one_budget_for_all_its_runs(hub: Budgeted) -> None:
@@ -203,7 +203,7 @@ async def test_a_session_has_one_budget_for_all_its_runs(hub: Budgeted) -> None:
 async def test_what_waits_while_a_budget_is_used_up_ends_at_once(hub: Budgeted) -> None:
     async with await hub.door.person() as ada:
         session = await opened(ada, "together")
-        first = (await ada.say(session, "/script turns=9 tokens=20 rate=100"))["run"]
+        first = (await ada.say(session, "/script turns=9 tokens=20 rate=15"))["run"]
         sent = {"text": "/script turns=1 tokens=1", "client_id": "again"}
         waiting = await ada.ask("message.send", session=session, **sent)
         assert is_over((await finish(ada, first))[-1]["data"])
@@ -217,7 +217,7 @@ async def test_what_waits_while_a_budget_is_used_up_ends_at_once(hub: Budgeted) 
 async def test_a_budget_is_raised_while_the_words_come(hub: Budgeted) -> None:
     async with await hub.door.person() as ada:
         session = await opened(ada, "words")
-        run = (await ada.say(session, "/script turns=1 tokens=150 rate=100"))["run"]
+        run = (await ada.say(session, "/script turns=1 tokens=75 rate=18"))["run"]
         await ada.expect("message.delta", index=0)
         here = f"/v1/sessions/{session}/budgets"
         await hub.set(ada.token, here, scope="run", quantity="tokens", limit=5_000)
@@ -231,14 +231,16 @@ async def test_a_first_limit_holds_from_the_next_turn_on(hub: Budgeted) -> None:
     settings = hub.settings.model_copy(update={"budgets": ""})
     async with hub.alone(settings) as door, await door.person() as ada:
         session = await opened(ada, "free")
-        run = (await ada.say(session, "/script turns=20 tokens=10 rate=100"))["run"]
+        run = (await ada.say(session, "/script turns=20 tokens=10 rate=20"))["run"]
         await ada.expect("turn.started", turn=1)
         async with door.rest(ada.token) as rest:
             limit = {"scope": "session", "quantity": "turns", "limit": 1}
             assert (await rest.put(f"/v1/sessions/{session}/budgets", json=limit)).status_code == 200
+            last_seq = (await rest.get(f"/v1/sessions/{session}")).json()["last_seq"]
         frames = await finish(ada, run)
         assert is_over(frames[-1]["data"])
-        assert frames[-1]["data"]["turns"] < 5
+        later = [frame for frame in frames if frame["type"] == "turn.started" and frame["seq"] > last_seq]
+        assert len(later) <= 1, "one may have looked just before"
 
 
 async def test_what_was_used_is_remembered_by_whoever_goes_on(hub: Budgeted) -> None:
@@ -251,7 +253,7 @@ async def test_what_was_used_is_remembered_by_whoever_goes_on(hub: Budgeted) -> 
     settings = hub.settings.model_copy(update={"role": "gateway"})
     async with running_worker(settings, "test:2:b") as gateway, await gateway.enter(ada.token) as again:
         await again.ask("session.join", session=session)
-        run = (await again.say(session, "/script turns=15 tokens=30 rate=100"))["run"]
+        run = (await again.say(session, "/script turns=15 tokens=30 rate=30"))["run"]
         await again.expect("turn.started", turn=1)
         database = await asyncpg.connect(hub.dsn)
         await database.execute(  # as if its holder had stood still for too long
@@ -325,7 +327,7 @@ async def test_many_at_once_are_all_stopped(hub: Budgeted) -> None:
         sessions = [await opened(ada, "free") for _ in range(4)]
         runs = [(await ada.say(session, "/script turns=10 tokens=1"))["run"] for session in sessions]
         ends = dict[str, Frame]()
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(30):
             while len(ends) < len(runs):
                 frame = await ada.next_frame("the ends of all runs")
                 if frame["type"] == "run.finished":

@@ -81,7 +81,7 @@ async def test_an_edit_ends_what_runs_and_waits(hub: Door, team: str) -> None:
     async with await hub.person("ada") as ada:
         session = await room_for(ada, team)
         await exchange(ada, session, "hello")
-        live = await ada.say(session, "/script turns=3 tokens=30 rate=200")
+        live = await ada.say(session, "/script turns=3 tokens=30 rate=25")
         queued = [await ada.say(session, f"queued {n}") for n in range(2)]
         steering = await ada.say(session, "steering", on_busy="steer")
         await ada.expect("message.delta", turn=1, index=3)
@@ -108,7 +108,7 @@ async def test_an_edit_ends_what_runs_and_waits(hub: Door, team: str) -> None:
 async def test_what_was_queued_before_the_cut_stays(hub: Door, team: str) -> None:
     async with await hub.person("ada") as ada:
         session = await room_for(ada, team)
-        live = await ada.say(session, "/script turns=2 tokens=60 rate=100")
+        live = await ada.say(session, "/script turns=2 tokens=30 rate=20")
         waiting = await ada.say(session, "waiting")
         await ada.expect("message.delta", turn=0, index=3)
         steering = await ada.say(session, "steering", on_busy="steer")
@@ -189,7 +189,7 @@ async def test_what_a_steered_run_was_told_is_told_in_the_same_order_again(hub: 
     """A message that waited in the queue was heard after what was said before its turn came."""
     async with await hub.person("ada") as ada:
         session = await room_for(ada)
-        await ada.say(session, "/script turns=2 tokens=30 rate=100")
+        await ada.say(session, "/script turns=2 tokens=30 rate=20")
         await ada.say(session, "/script turns=1 tokens=1 seed=1")
         await ada.expect("message.delta", turn=0, index=2)
         await ada.say(session, "steering", on_busy="steer")
@@ -281,7 +281,7 @@ async def test_who_comes_later_sees_nothing_of_what_was_cut_in_mid_word(two_work
         session = await room_for(here)
         live = await here.say(session, "/script turns=1 tokens=3000 rate=200")
         await here.expect("message.delta", index=3)
-        answer = await edited(there, session, live["message"], "/script turns=1 tokens=300 rate=100")
+        answer = await edited(there, session, live["message"], "/script turns=1 tokens=1000 rate=100")
         while (frame := await here.next_frame())["type"] != "message.delta" or frame["run"] != answer["run"]:
             pass
         async with await two.enter(here.token) as late:
@@ -451,7 +451,7 @@ async def test_what_is_cut_in_mid_word_has_its_price(hub: Door, store: Store) ->
         live = await ada.say(session, "/script turns=1 tokens=500 rate=100")
         await ada.expect("message.delta", index=5)
         await finish(ada, (await edited(ada, session, live["message"], "short"))["run"])
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while True:
                 async with store.statements() as db:
                     booked = await db.connection.fetch(

@@ -44,7 +44,7 @@ async def rich(person: Person, team: str) -> str:
     """A session in which everything has happened that makes agents know, forget and hear again."""
     session = await room_for(person, team)
     await exchange(person, session, "hello")
-    sent = await person.say(session, "/script turns=2 tokens=30 rate=200")
+    sent = await person.say(session, "/script turns=2 tokens=30 rate=30")
     await person.expect("message.delta", turn=0, index=1)
     await person.say(session, "steering", on_busy="steer")
     await person.say(session, "/script turns=1 tokens=3 tool=clock")
@@ -69,7 +69,6 @@ async def rich(person: Person, team: str) -> str:
     return session
 
 
-@pytest.mark.timeout(180)
 @pytest.mark.parametrize("team", ["scripted", "scripted-autogen"])
 async def test_at_every_place_the_agents_know_what_counted_there(hub: Door, team: str) -> None:
     async with await hub.person("ada") as ada:
@@ -164,7 +163,7 @@ async def test_a_fork_from_before_an_edit_holds_what_was_edited(hub: Door) -> No
 async def test_the_order_in_which_agents_heard_it_stays(hub: Door) -> None:
     async with await hub.person("ada") as ada:
         session = await room_for(ada)
-        await ada.say(session, "/script turns=2 tokens=30 rate=100")
+        await ada.say(session, "/script turns=2 tokens=30 rate=20")
         await ada.say(session, "/script turns=1 tokens=1 seed=1")
         await ada.expect("message.delta", turn=0, index=2)
         await ada.say(session, "steering", on_busy="steer")

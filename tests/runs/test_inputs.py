@@ -189,7 +189,7 @@ async def test_a_run_is_stopped_in_the_middle_of_a_call(hub: Door, store: Store,
             asked_at = asyncio.get_running_loop().time()
             assert (await ada.ask("run.cancel", session=session))["status"] == "cancelling"
             ended = await ada.expect("run.finished")
-            assert asyncio.get_running_loop().time() - asked_at < 2
+            assert asyncio.get_running_loop().time() - asked_at < 15
             assert (ended["run"], ended["data"]["status"]) == (sent["run"], "cancelled")
         assert await counted(store, "stopped") == 0
         async with store.transaction() as db:
@@ -350,7 +350,7 @@ async def test_an_answer_after_the_time_is_refused_though_nobody_has_looked_at_t
                 waiting = (
                     "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%sessions%'"
                 )
-                async with asyncio.timeout(10):
+                async with asyncio.timeout(30):
                     while not await connection.fetchval(f"{waiting} AND datname = current_database()"):
                         await asyncio.sleep(0.01)
                         await connection.execute("SELECT pg_stat_clear_snapshot()")

@@ -34,7 +34,6 @@ from tests.runs.test_inputs import answer, asked, counted, locked_counter, types
 from tests.runs.test_sending import room_for
 
 Frame = dict[str, Any]
-pytestmark = pytest.mark.timeout(120)
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +57,7 @@ def teams(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def runners(dsn: str, valkey_server: str, teams: Path) -> Iterator[None]:
     """Two runners, under a supervisor that starts a killed one anew."""
     folder = short_dir()
-    outside = {"HUB_DATABASE_URL": dsn, "HUB_REDIS_URL": valkey_server, "HUB_SECRET_KEYS": SECRET, "HUB_LEASE_S": "1"}
+    outside = {"HUB_DATABASE_URL": dsn, "HUB_REDIS_URL": valkey_server, "HUB_SECRET_KEYS": SECRET, "HUB_LEASE_S": "2"}
     outside |= {"HUB_TEAMS_DIR": str(teams), "HUB_RUNNABLES": "tests.engine.some_runnables"}
     with serving(folder / "data", "--workers", "2", "--role", "runner", **outside):
         yield
@@ -125,7 +124,7 @@ async def test_a_call_that_was_lost_is_left_alone_when_a_person_says_so(gateway:
 # Longer than the lease and what passes between two renewals: one that was asked for before the COMMIT, waited for its
 # lock and is answered together with it extends the lease from when it was asked for.
 SLOW_RECORD = """
-CREATE FUNCTION slow_record() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(2.2); RETURN NULL; END $$;
+CREATE FUNCTION slow_record() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(3.7); RETURN NULL; END $$;
 CREATE CONSTRAINT TRIGGER slow_record AFTER INSERT ON events DEFERRABLE INITIALLY DEFERRED FOR EACH ROW
     WHEN (NEW.type = 'tool.called') EXECUTE FUNCTION slow_record();
 """
@@ -157,7 +156,7 @@ async def test_a_call_whose_record_took_longer_than_the_lease_is_not_made(
 async def test_what_came_of_a_call_outlives_the_runner_that_made_it(gateway: Door, store: Store) -> None:
     async with await gateway.person() as ada:
         session = await room_for(ada, "scripted-tools")
-        sent = await ada.say(session, "/script turns=1 tokens=60 rate=50 tool=counter key=kept")
+        sent = await ada.say(session, "/script turns=1 tokens=60 rate=25 tool=counter key=kept")
         started = await ada.expect("run.started", attempt=1)
         first = await ada.expect("message.delta", index=3)
         kill(started)
@@ -185,7 +184,7 @@ async def leave_open(redis_url: str, completed: Frame) -> bytes:
 async def test_what_redis_still_holds_open_and_is_finished_is_not_void(gateway: Door, valkey_server: str) -> None:
     async with await gateway.person() as ada:
         session = await room_for(ada)
-        sent = await ada.say(session, "/script turns=2 tokens=40 rate=40")
+        sent = await ada.say(session, "/script turns=2 tokens=40 rate=20")
         started = await ada.expect("run.started", attempt=1)
         finished = await ada.expect("message.completed", turn=0)
         name = await leave_open(valkey_server, finished)
@@ -204,7 +203,7 @@ async def test_a_turn_that_was_void_is_announced_again_after_its_calls(gateway: 
     of it must be void, too, when that one is lost."""
     async with await gateway.person() as ada:
         session = await room_for(ada, "scripted-tools")
-        sent, request = await asked(ada, session, "/script turns=1 tokens=60 rate=50 tool=transfer key=void")
+        sent, request = await asked(ada, session, "/script turns=1 tokens=60 rate=25 tool=transfer key=void")
         void = TurnSupersededData(turn=0, attempt=1, messages=[], reason="the worker that ran this turn was lost")
         async with store.transaction() as db:
             await log.append(db, SessionId(session), [NewEvent(void, RunId(sent["run"]))])
@@ -221,7 +220,7 @@ async def test_a_turn_that_was_void_is_announced_again_after_its_calls(gateway: 
 async def test_a_safe_call_is_simply_repeated(gateway: Door) -> None:
     async with await gateway.person() as ada:
         session = await room_for(ada, "scripted-tools")
-        sent = await ada.say(session, "/script turns=1 tokens=40 rate=50 tool=clock")
+        sent = await ada.say(session, "/script turns=1 tokens=40 rate=20 tool=clock")
         started = await ada.expect("run.started", attempt=1)
         await ada.expect("message.delta", index=3)
         kill(started)
@@ -234,7 +233,7 @@ async def test_a_safe_call_is_simply_repeated(gateway: Door) -> None:
 async def test_an_approval_and_a_pause_outlive_the_runners(gateway: Door) -> None:
     async with await gateway.person() as ada:
         session = await room_for(ada, "scripted-tools")
-        sent, request = await asked(ada, session, "/script turns=3 tokens=20 rate=50 tool=transfer key=gold")
+        sent, request = await asked(ada, session, "/script turns=3 tokens=20 rate=15 tool=transfer key=gold")
         kill(await ada.expect("run.started", attempt=1))
         await answer(ada, request, decision="approve")
         again = await ada.expect("run.started", attempt=2)
@@ -272,7 +271,8 @@ async def test_a_graph_of_langgraphs_says_after_a_kill_what_it_would_have_said(g
         assert said == [f"slow 1 {words}", f"slow 3 {words}"]
 
 
-PLAYED = "/script turns=3 tokens=30 rate=40"
+PACE = " rate=25"
+PLAYED = f"/script turns=3 tokens=30{PACE}"
 TOOLS = {"swarm": "transfer_to_beta"}
 
 
@@ -280,7 +280,7 @@ async def undisturbed(kind: str) -> tuple[list[tuple[str, str]], list[str]]:
     """What the team says to two messages when nothing happens to it, to the first with who says it."""
     team = kinds.team(kind)
     engine = catalog(teams=[team]).engine(team)
-    told, results = await whole_run(engine, team, f"{PLAYED} tool={TOOLS.get(kind, 'clock')}".replace(" rate=40", ""))
+    told, results = await whole_run(engine, team, f"{PLAYED} tool={TOOLS.get(kind, 'clock')}".replace(PACE, ""))
     after, _ = await whole_run(engine, team, "/script turns=1 history", state=results[-1].state)
     said = [(event.agent.name, event.text) for event in told.events if isinstance(event, MessageEnded)]
     return said, after.texts
@@ -342,7 +342,7 @@ async def test_what_was_to_steer_a_run_reaches_it_once_though_its_runner_is_kill
     """Killed before the turn that takes it, in that turn, and in the last one."""
     async with await gateway.person("steering ada") as ada:
         session = await room_for(ada)
-        sent = await ada.say(session, "/script turns=2 tokens=40 rate=40")
+        sent = await ada.say(session, "/script turns=2 tokens=40 rate=20")
         started = await ada.expect("run.started", attempt=1)
         await ada.expect("message.delta", turn=0, index=3)
         early = await ada.say(session, "early", on_busy="steer")
@@ -413,7 +413,7 @@ async def test_a_bots_turn_outlives_the_runner_that_heard_it(gateway: Door) -> N
 
 
 async def test_words_for_a_runner_that_is_gone_are_refused_at_once(gateway: Door) -> None:
-    """Nobody has taken the run over yet: a lease of a second has to end first."""
+    """Nobody has taken the run over yet: a lease of two seconds has to end first, or a successor start."""
     async with await gateway.person("quick ada") as ada:
         session = await room_for(ada, "ops")
         await ada.ask("agent.register", agent="probe", session=session)

@@ -8,7 +8,7 @@ from tests.runs.conversation import finish, known, log_of
 from tests.runs.test_inputs import answer, asked, status_of, types
 from tests.runs.test_sending import room_for
 
-LONG = "/script turns=3 tokens=30 rate=100"
+LONG = "/script turns=2 tokens=30 rate=20"  # time to pause in the first turn, also on a busy machine
 
 
 @pytest.mark.parametrize("team", ["scripted", "scripted-autogen"])
@@ -36,7 +36,7 @@ async def test_a_run_pauses_after_its_turn_and_goes_on_where_it_was(two_workers:
         frames = await finish(here, sent["run"])
         assert frames[-1]["data"]["status"] == "completed"
         log = await log_of(one, here, session)
-        assert [f["data"]["turn"] for f in log if f["type"] == "turn.started"] == [0, 1, 2]
+        assert [f["data"]["turn"] for f in log if f["type"] == "turn.started"] == [0, 1]
         assert types(log, "turn.superseded") == []
 
 
@@ -138,7 +138,7 @@ async def test_what_is_to_steer_a_paused_run_waits_with_it(two_workers: tuple[Do
     one, two = two_workers
     async with await one.person("steering ada") as here, await two.enter(here.token) as there:
         session = await room_for(here, team)
-        sent = await here.say(session, "/script turns=2 tokens=20 rate=60")
+        sent = await here.say(session, "/script turns=2 tokens=20 rate=13")
         await here.expect("message.delta", turn=0, index=3)
         assert (await there.ask("run.pause", session=session))["status"] == "pausing"
         before = await here.say(session, "before", on_busy="steer")

@@ -7,7 +7,7 @@ import pytest
 from hub.store import runs
 from hub.store.database import Store
 from tests.conftest import running_worker, settings_for
-from tests.driver import Door, Refused, seqs, streamed
+from tests.driver import DEADLINE_S, Door, Refused, seqs, streamed
 from tests.runs.conversation import known
 from tests.runs.test_sending import room_for
 
@@ -83,7 +83,7 @@ async def test_the_team_remembers_earlier_runs(hub: Door, team: str) -> None:
 async def test_a_closed_tab_stops_nothing(hub: Door) -> None:
     async with await hub.person() as ada:
         session = await room_for(ada)
-        await ada.say(session, "/script turns=1 tokens=60 rate=100")
+        await ada.say(session, "/script turns=1 tokens=60 rate=20")
         await ada.expect("message.delta", index=2)
     async with await hub.enter(ada.token) as again:
         await again.ask("session.join", session=session, after_seq=0)
@@ -104,7 +104,7 @@ async def test_a_lost_lease_stops_its_holder_and_the_turn_is_done_again(hub: Doo
     async with await hub.person() as ada:
         before = await leases_lost(hub)
         session = await room_for(ada)
-        sent = await ada.say(session, "/script turns=2 tokens=100 rate=100")
+        sent = await ada.say(session, "/script turns=2 tokens=100 rate=50")
         await ada.expect("message.delta", index=5)
         async with store.transaction() as db:
             await db.connection.execute("UPDATE runs SET lease_until = clock_timestamp() - interval '1 second'")
@@ -120,7 +120,9 @@ async def test_a_lost_lease_stops_its_holder_and_the_turn_is_done_again(hub: Doo
         first = next(f["data"]["message"] for f in ada.seen if f["type"] == "message.delta")
         assert void["data"]["messages"] == [first]
         assert first not in [c["message"] for c in completed]
-        assert await leases_lost(hub) == before + 1
+        async with asyncio.timeout(DEADLINE_S):
+            while await leases_lost(hub) <= before:  # noqa: ASYNC110 - counted when its holder has left it
+                await asyncio.sleep(0.05)
         assert seqs(ada.seen) == list(range(1, len(seqs(ada.seen)) + 1))
 
 
@@ -140,7 +142,7 @@ async def test_a_drained_worker_hands_its_run_over_between_turns(dsn: str, redis
         async with running_worker(settings, "test:2:b") as leaves:
             guest = await leaves.enter(ada.token)
             await guest.ask("session.join", session=session)
-            await ada.say(session, "/script turns=3 tokens=60 rate=100")
+            await ada.say(session, "/script turns=3 tokens=60 rate=35")
             started = await ada.expect("run.started", attempt=1)
             assert started["data"]["node"] == "test:2:b"
             await ada.expect("message.delta", turn=0, index=3)

@@ -11,7 +11,7 @@ from tests.driver import Door, Person, Refused, seqs
 from tests.runs.conversation import finish, known, log_of
 from tests.runs.test_sending import room_for
 
-SLOW = "/script turns=2 tokens=40 rate=100"
+SLOW = "/script turns=2 tokens=40 rate=25"  # time to steer in the first turn, also on a busy machine
 
 
 async def steer(person: Person, session: str, text: str, **fields: object) -> str:
@@ -64,7 +64,7 @@ async def test_the_next_turn_takes_what_was_said(hub: Door, team: str) -> None:
 async def test_without_a_next_turn_each_becomes_a_run_in_its_place(hub: Door, team: str) -> None:
     async with await hub.person("ada") as ada:
         session = await room_for(ada, team)
-        sent = await ada.say(session, "/script turns=1 tokens=40 rate=100")
+        sent = await ada.say(session, "/script turns=1 tokens=40 rate=16")
         await ada.expect("message.delta", turn=0, index=2)
         before = await ada.say(session, "/script turns=1 tokens=1")
         one = await steer(ada, session, "/script turns=1 tokens=2", client_id="k")
@@ -93,7 +93,7 @@ async def test_without_a_next_turn_each_becomes_a_run_in_its_place(hub: Door, te
 async def test_a_run_that_ends_early_leaves_it_to_a_run_of_its_own(hub: Door, how: str) -> None:
     async with await hub.person("ada") as ada:
         session = await room_for(ada)
-        sent = await ada.say(session, "/script turns=2 tokens=30 rate=100" + " fail_at=25" * (how == "failure"))
+        sent = await ada.say(session, "/script turns=2 tokens=30 rate=16" + " fail_at=25" * (how == "failure"))
         await ada.expect("message.delta", turn=0, index=2)
         message = await steer(ada, session, "/script turns=1 tokens=2")
         last = None
@@ -147,7 +147,7 @@ async def test_it_is_told_once_whoever_takes_the_run_over(hub: Door, store: Stor
 
     async with await hub.person("ada") as ada:
         session = await room_for(ada)
-        sent = await ada.say(session, "/script turns=3 tokens=30 rate=100")
+        sent = await ada.say(session, "/script turns=3 tokens=30 rate=18")
         await ada.expect("message.delta", turn=0, index=2)
         early = await steer(ada, session, "early")
         await lose_the_worker()

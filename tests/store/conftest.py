@@ -57,7 +57,7 @@ def event(number: int = 1, run: RunId | None = None) -> NewEvent:
 
 async def somebody_waits(store: Store) -> None:
     """Until a statement waits for a lock."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while True:
             async with store.transaction() as db:
                 waiting = await db.execute(

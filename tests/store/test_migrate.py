@@ -104,7 +104,7 @@ async def test_a_migration_gives_way_to_traffic_and_tries_again(dsn: str) -> Non
             with pytest.raises(Unavailable, match="busy"):
                 await asyncio.to_thread(migrate.upgrade, dsn, patience_s=0)
             upgrading = tasks.create_task(asyncio.to_thread(migrate.upgrade, dsn))
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(30):
                 while len(tries) < 2:
                     tries |= {
                         row["pid"]
@@ -113,7 +113,7 @@ async def test_a_migration_gives_way_to_traffic_and_tries_again(dsn: str) -> Non
                             " WHERE datname = current_database() AND wait_event_type = 'Lock'"
                         )
                     }
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             await upgrading
     await traffic.close()
     await observer.close()

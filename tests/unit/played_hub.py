@@ -10,7 +10,7 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
-DEADLINE_S = 10.0
+DEADLINE_S = 30.0
 SESSION = "s1"
 AGENT = {"kind": "agent", "name": "writer", "display_name": "Writer"}
 

@@ -48,7 +48,7 @@ class Renewable:
 
 async def next_events(session: Session, count: int) -> list[AnyEvent]:
     events: list[AnyEvent] = []
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         async for event in session.events():
             events.append(event)
             if len(events) == count:

@@ -69,7 +69,7 @@ async def test_it_ends_with_its_error_after_everything_before() -> None:
 
 async def test_a_waiting_reader_wakes_up() -> None:
     mailbox = Mailbox()
-    async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
+    async with asyncio.timeout(30), asyncio.TaskGroup() as tasks:
         taken = tasks.create_task(mailbox.take())
         await asyncio.sleep(0)
         mailbox.put(parsed(play.turn(1)))

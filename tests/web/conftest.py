@@ -5,7 +5,7 @@ import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
-from playwright.async_api import Browser, BrowserContext, async_playwright
+from playwright.async_api import Browser, BrowserContext, async_playwright, expect
 
 from tests.driver import Door
 from tests.web.visitor import Visitor
@@ -13,12 +13,14 @@ from tests.web.visitor import Visitor
 FLAGS = [
     "--no-sandbox",  # Chromium refuses to run as root without it
     "--disable-gpu",
+    "--disable-dev-shm-usage",  # containers have little of it
     "--disable-quic",
     "--no-first-run",
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
 ]
+DEADLINE_MS = 60_000  # a page of a busy machine is slow
 HOW_TO = "Chromium is not installed: `apt-get install chromium` (Debian, Ubuntu), or put any `chromium` on the PATH"
 
 Visit = Callable[..., Awaitable[Visitor]]
@@ -39,7 +41,8 @@ async def browser() -> AsyncIterator[Browser]:
             pytest.fail(HOW_TO)
         pytest.skip(HOW_TO)
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=path, args=FLAGS)
+        browser = await playwright.chromium.launch(executable_path=path, args=FLAGS, timeout=3 * DEADLINE_MS)
+        expect.set_options(timeout=DEADLINE_MS)
         yield browser
         await browser.close()
 
@@ -52,6 +55,7 @@ async def visit(browser: Browser, hub: Door) -> AsyncIterator[Visit]:
 
     async def open_page(name: str, *, door: Door = hub, **options: object) -> Visitor:
         context = await browser.new_context(**({"viewport": {"width": 1200, "height": 800}} | options))  # type: ignore[arg-type]
+        context.set_default_timeout(DEADLINE_MS)
         contexts.append(context)
         visitor = Visitor(await context.new_page(), door, name)
         visitors.append(visitor)

@@ -38,7 +38,7 @@ def test_the_types_are_those_of_the_protocol() -> None:
         env={"PYTHONPATH": str(REPO)},
         capture_output=True,
         text=True,
-        timeout=50,
+        timeout=120,
         check=False,
     )
     assert made.returncode == 0, made.stderr

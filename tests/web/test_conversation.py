@@ -16,9 +16,7 @@ def words(turn: int, tokens: int) -> str:
 
 async def test_two_agents_answer_and_the_log_says_the_same(visit: Visit) -> None:
     ada = await visit("Ada")
-    session = await ada.begin("scripted", "/script turns=2 tokens=30 rate=10")  # time to look
-    await expect(ada.messages("Alpha").first).to_have_attribute("aria-busy", "true")
-    await expect(ada.page.locator(".agent-chip", has_text="Alpha")).to_contain_text("writing")
+    session = await ada.begin("scripted", "/script turns=2 tokens=30 rate=100")
     await ada.run_ends("2 turns")
     assert await ada.texts() == [words(0, 30), words(1, 30)]
     async with ada.door.rest(await ada.door.sign_in("Ada")) as rest:
@@ -47,7 +45,9 @@ async def test_a_reload_in_the_middle_loses_and_repeats_nothing(visit: Visit) ->
 
 async def test_stop_stops_and_keeps_what_was_said(visit: Visit) -> None:
     ada = await visit("Ada")
-    await ada.begin("scripted", "/script turns=2 tokens=1000 rate=20")
+    await ada.begin("scripted", "/script turns=2 tokens=1000 rate=10")
+    await expect(ada.messages("Alpha").first).to_have_attribute("aria-busy", "true")
+    await expect(ada.page.locator(".agent-chip", has_text="Alpha")).to_contain_text("writing")
     await expect(ada.messages("Alpha")).to_contain_text("t0.5")
     await ada.page.get_by_role("button", name="Stop").click()
     await expect(ada.page.locator(".notice", has_text="Stopped")).to_be_visible()

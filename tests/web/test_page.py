@@ -34,8 +34,9 @@ async def test_code_is_highlighted_and_can_be_copied(visit: Visit) -> None:
     await ada.run_ends()
     code = ada.messages().first.locator(".code")
     await expect(code.locator(".hljs-keyword").first).to_be_visible()
+    await ada.notes(".code")
     await code.get_by_role("button", name="Copy code").click()
-    await expect(code.get_by_role("button", name="Copied")).to_be_visible()
+    await ada.noted("Copied")
     assert "return 1" in await ada.page.evaluate("navigator.clipboard.readText()")
 
 

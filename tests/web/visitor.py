@@ -1,11 +1,20 @@
 """Somebody in front of the page: what they see and do, in the words of the page."""
 
+import asyncio
 import json
 from typing import Any
 
 from playwright.async_api import ConsoleMessage, Error, Locator, Page, WebSocket, WebSocketRoute, expect
 
 from tests.driver import PASSWORD, Door
+
+NOTE = """(selector) => {
+  window.noted = [];
+  const note = () => window.noted.push(document.querySelector(selector)?.outerHTML ?? "");
+  new MutationObserver(note).observe(document.body, { subtree: true, childList: true, attributes: true });
+}"""
+
+NOTED = "words => window.noted.some((html) => html.includes(words))"
 
 
 class Visitor:
@@ -70,7 +79,18 @@ class Visitor:
         return [" ".join(text.split()) for text in await self.messages().locator(".prose").all_text_contents()]
 
     async def run_ends(self, notice: str = "turns ·") -> None:
-        await expect(self.page.locator(".notice", has_text=notice).last).to_be_visible(timeout=15_000)
+        await expect(self.page.locator(".notice", has_text=notice).last).to_be_visible()
+
+    async def notes(self, selector: str) -> None:
+        """Note from now on whatever this element, or its absence, becomes: what is shown for a moment may be gone when
+        one looks (`noted`)."""
+        await self.page.evaluate(NOTE, selector)
+
+    async def noted(self, words: str) -> None:
+        """Wait until the element has shown these words, or had them as a label."""
+        async with asyncio.timeout(60):
+            while not await self.page.evaluate(NOTED, words):  # noqa: ASYNC110 - it happens in the browser
+                await asyncio.sleep(0.05)
 
     async def intercept(self) -> None:
         """Stand in the middle of every socket from now on, so that a test can cut it (`routes`)."""

@@ -137,7 +137,7 @@ def test_no_spec_imports_executes_reads_or_connects(dsn: str) -> None:
         capture_output=True,
         text=True,
         cwd=ROOT,
-        timeout=50,
+        timeout=120,
     )
     assert ran.returncode == 0, ran.stderr
     seen, taken, imported = map(int, ran.stdout.split())
@@ -154,5 +154,5 @@ def test_the_hook_sees_what_it_is_for() -> None:
         "import socket; socket.socket()",
         "eval('1')",
     ):
-        ran = subprocess.run([sys.executable, "-c", code.format(deed)], capture_output=True, cwd=ROOT, timeout=50)
+        ran = subprocess.run([sys.executable, "-c", code.format(deed)], capture_output=True, cwd=ROOT, timeout=120)
         assert ran.returncode == 3, deed
