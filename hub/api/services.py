@@ -16,7 +16,7 @@ from hub.auth.tickets import Tickets
 from hub.engine.catalog import Catalog
 from hub.sessions.accounting import Accounting
 from hub.sessions.attachments import Attachments
-from hub.sessions.budgeting import SessionBudgets
+from hub.sessions.budgeting import BudgetLimits
 from hub.sessions.control import Control
 from hub.sessions.cutting import Cutting
 from hub.sessions.erasure import Erasure
@@ -76,7 +76,7 @@ class Services:
     organisation_erasure: OrganisationErasure
     suspension: Suspension
     accounting: Accounting
-    budgets: SessionBudgets
+    budgets: BudgetLimits
     control: Control
     inputs: Inputs
     attachments: Attachments

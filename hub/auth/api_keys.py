@@ -103,17 +103,17 @@ class ApiKeys:
             raise Unauthenticated("the API key is not valid")
         key_id, _, secret = key.removeprefix(PREFIX).partition("_")
         parsed = parse_id(key_id)
-        stored = await api_keys.by_id(db, parsed) if parsed is not None else None
-        matches = hmac.compare_digest(_hash(secret), stored.secret_hash if stored else _NO_HASH)
-        now = datetime.now(UTC)
-        if stored is None or not matches or stored.revoked_at is not None:
+        found = await api_keys.shown(db, parsed) if parsed is not None else None
+        matches = hmac.compare_digest(_hash(secret), found[0].secret_hash if found is not None else _NO_HASH)
+        if found is None or not matches:
             raise Unauthenticated("the API key is not valid")
+        stored, owner = found
+        if stored.revoked_at is not None or owner.disabled_at is not None:
+            raise Unauthenticated("the API key is not valid")
+        now = datetime.now(UTC)
         expires_at = stored.expires_at or _NEVER
         if expires_at <= now:
             raise Unauthenticated("the API key has ended")
-        owner = await users.by_id(db, stored.user)
-        if owner is None or owner.disabled_at is not None:
-            raise Unauthenticated("the API key is not valid")
         if stored.last_used_at is None or now - stored.last_used_at > USE_IS_RECORDED_EVERY:
             await api_keys.touch_last_used(db, stored.id)
         return Principal(

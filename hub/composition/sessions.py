@@ -4,7 +4,7 @@ from hub.composition.relay import RelayParts
 from hub.composition.runs import RunsParts
 from hub.sessions.accounting import Accounting
 from hub.sessions.attachments import Attachments, Quotas
-from hub.sessions.budgeting import SessionBudgets
+from hub.sessions.budgeting import BudgetLimits
 from hub.sessions.control import Control
 from hub.sessions.cutting import Cutting
 from hub.sessions.erasure import Erasure
@@ -58,7 +58,7 @@ class SessionsParts:
         self.history = History(store, relay.subscriber)
         self.exports = Exports(store)
         self.accounting = Accounting(store)
-        self.budgets = SessionBudgets(store, catalog, settings.limits)
+        self.budgets = BudgetLimits(store, catalog, settings.limits)
         self.teams = Teams(store, names=catalog.vocabulary, files=catalog.files, changed=teams_changed)
         self.erasure = Erasure(store, broadcast, control)
         self.organisation_erasure = OrganisationErasure(store, self.erasure)

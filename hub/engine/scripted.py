@@ -3,6 +3,7 @@
 import asyncio
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from io import StringIO
 
 import orjson
 
@@ -88,13 +89,14 @@ class ScriptedEngine:
         speech.prompt_tokens = heard
         async with aclosing(script.speak(request.turn, history, idle_s=self._deadlines.idle_s)) as pieces:
             async for piece in pieces:
-                speech.pieces.append(piece)
+                speech.text.write(piece)
+                speech.tokens += 1
                 if allowance.is_bounded:
                     allowance.add(1, 0)
                     if allowance.is_over:
                         await allowance.check()
                 await emit(TextDelta(message, agent, piece))
-        text = "".join(speech.pieces)
+        text = speech.text.getvalue()
         await emit(MessageEnded(message, agent, text, speech.usage))
         return text
 
@@ -111,11 +113,12 @@ class _Speech:
     """What was said so far; it counts when the turn ends early, too."""
 
     prompt_tokens: int = 0
-    pieces: list[str] = field(default_factory=list)
+    tokens: int = 0
+    text: StringIO = field(default_factory=StringIO)
 
     @property
     def usage(self) -> Usage:
-        return Usage(self.prompt_tokens, len(self.pieces))
+        return Usage(self.prompt_tokens, self.tokens)
 
 
 def _history(request: TurnRequest) -> list[Said]:

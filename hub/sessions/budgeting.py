@@ -27,7 +27,7 @@ class BudgetState:
     is_set: bool
 
 
-class SessionBudgets:
+class BudgetLimits:
     """What is set here holds at once: a run that comes to a limit looks whether it was raised before it ends. A limit
     of None takes back what was set."""
 

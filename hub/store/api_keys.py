@@ -7,24 +7,32 @@ from typing import Any
 
 from sqlalchemy import text
 
-from hub.domain.ids import UserId
+from hub.domain.ids import OrganisationId, UserId
 from hub.store import pages
 from hub.store.database import Db
 
-_COLUMNS = "id::text, user_id::text, name, secret_hash, scopes, expires_at, revoked_at, last_used_at, created_at"
+_COLUMNS = """
+    k.id::text, k.user_id::text, k.name, k.secret_hash, k.scopes, k.expires_at, k.revoked_at, k.last_used_at,
+    k.created_at
+"""
 
 _CREATE = text("""
     INSERT INTO api_keys (id, user_id, name, secret_hash, scopes, expires_at)
     VALUES (CAST(:id AS uuid), CAST(:user AS uuid), :name, :secret_hash, :scopes, :expires_at)
 """)
 
-_BY_ID = text(f"SELECT {_COLUMNS} FROM api_keys WHERE id = CAST(:id AS uuid)")
+_BY_ID = text(f"SELECT {_COLUMNS} FROM api_keys k WHERE k.id = CAST(:id AS uuid)")
+
+_SHOWN = text(f"""
+    SELECT {_COLUMNS}, u.name AS owner, u.is_admin, u.auth_version, u.disabled_at, u.home_org_id::text AS home
+    FROM api_keys k JOIN users u ON u.id = k.user_id WHERE k.id = CAST(:id AS uuid)
+""")
 
 _PAGE = text(f"""
-    SELECT {_COLUMNS} FROM api_keys
-    WHERE user_id = CAST(:user AS uuid) AND revoked_at IS NULL
-      AND (CAST(:before AS uuid) IS NULL OR id < CAST(:before AS uuid))
-    ORDER BY id DESC LIMIT :limit
+    SELECT {_COLUMNS} FROM api_keys k
+    WHERE k.user_id = CAST(:user AS uuid) AND k.revoked_at IS NULL
+      AND (CAST(:before AS uuid) IS NULL OR k.id < CAST(:before AS uuid))
+    ORDER BY k.id DESC LIMIT :limit
 """)
 
 _REVOKE = text("""
@@ -56,6 +64,18 @@ class StoredApiKey:
     created_at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class KeyOwner:
+    """What whoever shows a key is, as `StoredUser` has it."""
+
+    id: UserId
+    name: str
+    is_admin: bool
+    auth_version: int
+    disabled_at: datetime | None
+    home: OrganisationId | None
+
+
 async def create(
     db: Db,
     *,
@@ -84,6 +104,16 @@ async def by_id(db: Db, key: str) -> StoredApiKey | None:
     """The key, also when it is revoked or expired; None when there is none."""
     row = (await db.execute(_BY_ID, {"id": key})).one_or_none()
     return _key(row) if row is not None else None
+
+
+async def shown(db: Db, key: str) -> tuple[StoredApiKey, KeyOwner] | None:
+    """The key as `by_id` gives it, and whose it is."""
+    row = (await db.execute(_SHOWN, {"id": key})).one_or_none()
+    if row is None:
+        return None
+    home = OrganisationId(row.home) if row.home is not None else None
+    owner = KeyOwner(UserId(row.user_id), row.owner, row.is_admin, row.auth_version, row.disabled_at, home)
+    return _key(row), owner
 
 
 async def page(db: Db, user: UserId, *, limit: int, cursor: str | None = None) -> tuple[list[StoredApiKey], str | None]:

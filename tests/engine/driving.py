@@ -30,6 +30,12 @@ from hub.engine.tools.builtin import Found, builtin_tools
 from hub.engine.tools.registry import Tools
 from hub.engine.tools.tool import Tool, ToolContext
 
+PATIENT = ModelDeadlines(first_s=20, idle_s=20)
+"""For what comes in the end, however slow the machine."""
+HASTY = ModelDeadlines(first_s=3, idle_s=0.3)
+"""For a model that stops in the middle: whichever of the two passes first."""
+STALLING = ("stalling", "pinging")
+
 SESSION, RUN = SessionId("session"), RunId("run")
 
 
@@ -88,6 +94,11 @@ async def nothing_said(_session: SessionId, _query: str, _limit: int) -> Sequenc
 def builtin(counts: Counts | None = None) -> list[Tool]:
     """The tools of every hub, with counters in memory."""
     return builtin_tools((counts or Counts()).increment, nothing_said)
+
+
+def deadlines_for(mode: str) -> ModelDeadlines:
+    """How long a fake model is waited for."""
+    return HASTY if mode in STALLING else PATIENT
 
 
 def catalog(

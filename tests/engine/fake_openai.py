@@ -77,6 +77,7 @@ ANSWERS: dict[str, list[Json | str]] = {
     "filtered": [delta("a "), finish("content_filter")],
     "cut": [delta("a "), delta("b"), finish("length")],
     "malformed": [delta("good "), "{not json", delta("after")],
+    "malformed-at-once": [json.dumps(delta("good ")) + "\n\ndata: {not json", delta("after")],
     "no-delta": [{"choices": [{"text": "old style"}]}],
     "no-object": ["[1]"],
     "no-function": [delta(None, tool_calls=["x"])],
@@ -166,8 +167,10 @@ class FakeOpenAi:
             while True:
                 await send(self.piece("on and on " * 100))
         if mode == "long-line":
-            writer.write(b"200000\r\n" + b"x" * 0x200000 + b"\r\n")
-        if mode not in ("truncated", "long-line"):
+            while True:
+                writer.write(b"10000\r\n" + b"x" * 0x10000 + b"\r\n")
+                await writer.drain()
+        if mode != "truncated":
             for data in self.script(body, mode):
                 await send(data)
         writer.write(b"0\r\n\r\n")

@@ -24,7 +24,7 @@ from hub.engine.base import (
     TurnResult,
 )
 from hub.engine.catalog import Catalog
-from hub.engine.models.registry import HostedModel, ModelDeadlines, openai_model
+from hub.engine.models.registry import HostedModel, openai_model
 from hub.engine.tools import Tool, tool
 from hub.engine.tools.registry import Tools
 from tests.engine.driving import (
@@ -33,6 +33,7 @@ from tests.engine.driving import (
     builtin,
     carry_out,
     catalog,
+    deadlines_for,
     engine_tasks,
     one_turn,
     request,
@@ -79,7 +80,7 @@ async def engine_on(
         teams=[team],
         tools=tools,
         tool_timeout_s=tool_timeout_s,
-        deadlines=ModelDeadlines(first_s=3, idle_s=1),
+        deadlines=deadlines_for(mode),
     )
     try:
         yield made.engine(team)

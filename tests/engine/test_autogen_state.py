@@ -1,7 +1,7 @@
 """Checkpoints of AutoGen teams, and what of AutoGen's insides we rely on."""
 
 import asyncio
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -16,6 +16,7 @@ from hub.engine.autogen.asking import Asking
 from hub.engine.autogen.build import build_team
 from hub.engine.autogen.killing import kill
 from hub.engine.autogen.telling import Inside, Telling
+from hub.engine.base import EngineEvent
 from hub.engine.models.registry import ModelDeadlines, ScriptedModel
 from hub.engine.models.scripted import ScriptedClient
 from hub.engine.script import Said, plan
@@ -66,7 +67,11 @@ async def test_what_we_rely_on_when_we_kill() -> None:
     assert runtime._run_context is not None
     loop = runtime._run_context._run_task
     assert not loop.done()
-    await kill(run, CancellationToken(), knowing(team))
+    token = CancellationToken()
+    linked = asyncio.get_running_loop().create_future()
+    token.link_future(linked)
+    await kill(run, token, knowing(team))
+    assert linked.cancelled()
     assert run.done()
     assert loop.done()
     assert not runtime._background_tasks
@@ -90,6 +95,33 @@ async def test_what_we_rely_on_when_we_leave_out_spans() -> None:
     assert {"create", "send", "process", "publish", "ack"} <= set(asked)
     assert "_try_serialize" in vars(SingleThreadedAgentRuntime)
     assert runtime._try_serialize(1) == ""
+
+
+async def test_who_shrugs_off_all_of_it_is_left_behind() -> None:
+    """Nothing of it is waited for for ever, and AutoGen's loop does not go on."""
+    told, released = Told(), asyncio.Event()
+
+    async def emit(event: EngineEvent) -> None:
+        await told.emit(event)
+        while not released.is_set():
+            with suppress(asyncio.CancelledError):
+                await released.wait()
+
+    telling = Telling(emit)
+    team = _team("/script tokens=3", telling)
+    telling.team = team
+    run = asyncio.create_task(_drain(team))
+    async with asyncio.timeout(10):
+        await told.more.wait()
+    assert isinstance(team._runtime, SingleThreadedAgentRuntime)
+    assert team._runtime._run_context is not None
+    loop = team._runtime._run_context._run_task
+    async with asyncio.timeout(20):
+        await kill(run, CancellationToken(), telling)
+    assert loop.done()
+    released.set()
+    await asyncio.wait([run], timeout=10)
+    assert run.done()
 
 
 async def test_what_runs_inside_a_turn_is_ended_with_it() -> None:

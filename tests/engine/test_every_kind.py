@@ -7,12 +7,11 @@ from collections.abc import AsyncIterator
 import pytest
 
 from hub.engine.base import Failure, MessageEnded, Outcome, ToolEnded, ToolStarted, TurnResult
-from hub.engine.models.registry import HostedModel, ModelDeadlines
+from hub.engine.models.registry import HostedModel
 from tests import kinds
-from tests.engine.driving import Told, catalog, request
+from tests.engine.driving import Told, catalog, deadlines_for, request
 from tests.engine.fake_openai import FakeOpenAi, fake_openai
 
-FAST = ModelDeadlines(first_s=3, idle_s=0.3)
 HELLO = "Hello from fake"
 SAID = {
     "round_robin": [("alpha", HELLO), ("beta", HELLO)] * 2,
@@ -54,7 +53,7 @@ async def played(fake: FakeOpenAi, kind: str, mode: str) -> tuple[Told, list[Tur
     models = ("agents", HostedModel(fake.url, mode)), ("lead", HostedModel(fake.url, "leading"))
     told, results = Told(), list[TurnResult]()
     while not results or results[-1].outcome is Outcome.NEXT:
-        made = catalog(*models, teams=[team], deadlines=FAST)
+        made = catalog(*models, teams=[team], deadlines=deadlines_for(mode))
         asked = request(team, "Hi", turn=len(results), state=results[-1].state if results else None)
         async with asyncio.timeout(30):
             results.append(await made.engine(team).turn(asked, told.emit, asyncio.Event()))

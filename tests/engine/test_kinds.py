@@ -22,7 +22,17 @@ from hub.engine.models.registry import HostedModel, ModelDeadlines, ScriptedMode
 from hub.engine.models.scripted import ScriptedClient
 from hub.engine.script import plan
 from hub.engine.tools.registry import Tools
-from tests.engine.driving import Told, alone, builtin, catalog, one_turn, request, until_streaming, whole_run
+from tests.engine.driving import (
+    Told,
+    alone,
+    builtin,
+    catalog,
+    deadlines_for,
+    one_turn,
+    request,
+    until_streaming,
+    whole_run,
+)
 from tests.engine.fake_openai import FakeOpenAi, fake_openai
 
 
@@ -198,7 +208,7 @@ async def fake() -> AsyncIterator[FakeOpenAi]:
 
 
 async def turn_on(fake: FakeOpenAi, mode: str, state: str | None = None, to: str | None = None) -> tuple[Told, Any]:
-    made = catalog(("fake", HostedModel(fake.url, mode)), teams=[SWARM], deadlines=ModelDeadlines(first_s=3, idle_s=1))
+    made = catalog(("fake", HostedModel(fake.url, mode)), teams=[SWARM], deadlines=deadlines_for(mode))
     told = Told()
     result = await one_turn(made.engine(SWARM), request(SWARM, "Hi", state=state, to=to), told)
     await made.aclose()
@@ -258,7 +268,7 @@ async def test_tools_come_before_a_handoff(fake: FakeOpenAi) -> None:
 )
 @pytest.mark.parametrize("spec", [SWARM, DIAMOND])
 async def test_a_failure_keeps_its_name(fake: FakeOpenAi, spec: TeamSpec, mode: str, failure: Failure) -> None:
-    model, deadlines = HostedModel(fake.url, mode), ModelDeadlines(first_s=3, idle_s=0.3)
+    model, deadlines = HostedModel(fake.url, mode), deadlines_for(mode)
     made = catalog(("fake", model), teams=[spec], deadlines=deadlines)
     result = await one_turn(made.engine(spec), request(spec, "Hi"), Told())
     await made.aclose()

@@ -11,7 +11,7 @@ from hub.domain.team import AgentSpec, TeamKind, TeamSpec
 from hub.engine.allowance import Allowance
 from hub.engine.base import Failure, Input, MessageEnded, Outcome, ToolEnded, TurnResult
 from hub.engine.models.registry import HostedModel, ModelDeadlines
-from tests.engine.driving import Told, catalog, one_turn, request, until_streaming, whole_run
+from tests.engine.driving import Told, catalog, deadlines_for, one_turn, request, until_streaming, whole_run
 from tests.engine.fake_openai import FakeOpenAi, fake_openai
 
 TEAM = TeamSpec(
@@ -40,7 +40,7 @@ async def run_on(
     """All turns of a run, each by an engine that knows the checkpoint only; until it ends or fails."""
     told, results = Told(), list[TurnResult]()
     while not results or results[-1].outcome is Outcome.NEXT:
-        made = catalog(("fake", HostedModel(fake.url, mode)), teams=[team], deadlines=ModelDeadlines(2, 0.3))
+        made = catalog(("fake", HostedModel(fake.url, mode)), teams=[team], deadlines=deadlines_for(mode))
         asked = request(team, prompt, turn=len(results), state=results[-1].state if results else state)
         results.append(await one_turn(made.engine(team), asked, told))
         await made.aclose()

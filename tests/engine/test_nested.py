@@ -13,7 +13,7 @@ from hub.engine.allowance import Allowance
 from hub.engine.base import AgentStarted, Failure, MessageEnded, Outcome, ToolEnded, ToolStarted
 from hub.engine.models.registry import HostedModel, ModelDeadlines
 from hub.engine.tools.tool import Tool, ToolKind
-from tests.engine.driving import Told, catalog, one_turn, request, until_streaming, whole_run
+from tests.engine.driving import Told, catalog, deadlines_for, one_turn, request, until_streaming, whole_run
 from tests.engine.fake_openai import FakeOpenAi, fake_openai
 
 
@@ -160,7 +160,7 @@ async def test_a_stop_ends_a_call_inside() -> None:
 )
 async def test_a_failure_inside_keeps_its_name(fake: FakeOpenAi, mode: str, failure: Failure) -> None:
     team = replace(made_of(), agents=made_of().agents[1:])
-    made = catalog(("fake", HostedModel(fake.url, mode)), teams=[team], deadlines=ModelDeadlines(2, 0.3))
+    made = catalog(("fake", HostedModel(fake.url, mode)), teams=[team], deadlines=deadlines_for(mode))
     result = await one_turn(made.engine(team), request(team, "Hi"), Told())
     await made.aclose()
     assert (result.outcome, result.failure, result.state) == (Outcome.FAILED, failure, None)
@@ -253,7 +253,7 @@ async def test_an_asked_agent_ends_with_the_turn(fake: FakeOpenAi, stopped: bool
     )
     made = catalog(("fake", HostedModel(fake.url, "silent")), teams=[team], deadlines=ModelDeadlines(60, 60))
     told, stop = Told(), asyncio.Event()
-    asked = request(team, "/script turns=1 tool=ask_expert key=why", timeout_s=60 if stopped else 0.5)
+    asked = request(team, "/script turns=1 tool=ask_expert key=why", timeout_s=60 if stopped else 2)
     async with asyncio.TaskGroup() as tasks:
         turn = tasks.create_task(one_turn(made.engine(team), asked, told, stop))
         async with asyncio.timeout(30):

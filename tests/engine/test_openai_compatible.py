@@ -23,10 +23,10 @@ from hub.engine.models.connections import Connections
 from hub.engine.models.errors import ModelError
 from hub.engine.models.hosted import HostedClient
 from hub.engine.models.registry import HostedModel, ModelDeadlines, openai_model
+from tests.engine.driving import deadlines_for
 from tests.engine.fake_openai import USAGE, FakeOpenAi, fake_openai
 
 ASKED: Sequence[LLMMessage] = [SystemMessage(content="Be kind."), UserMessage(content="Hi", source="bob")]
-DEADLINES = ModelDeadlines(first_s=2, idle_s=0.5)
 
 
 @pytest.fixture
@@ -49,8 +49,9 @@ class Asking:
         self.fake = fake
         self._connections = connections
 
-    def client(self, mode: str, deadlines: ModelDeadlines = DEADLINES, **model: Any) -> HostedClient:
-        return HostedClient(self._connections, HostedModel(self.fake.url, mode, **model), deadlines)
+    def client(self, mode: str, deadlines: ModelDeadlines | None = None, **model: Any) -> HostedClient:
+        hosted = HostedModel(self.fake.url, mode, **model)
+        return HostedClient(self._connections, hosted, deadlines or deadlines_for(mode))
 
     async def ask(
         self, mode: str, messages: Sequence[LLMMessage] = ASKED, **model: Any
@@ -196,6 +197,14 @@ async def test_tool_calls_in_all_forms(
 )
 async def test_what_is_not_an_answer_has_a_name(asking: Asking, mode: str, failure: Failure) -> None:
     assert (await asking.fail(mode)).failure is failure
+
+
+async def test_what_came_before_it_went_wrong_is_given(asking: Asking) -> None:
+    for mode, before in (("malformed", "good "), ("malformed-at-once", "good "), ("stalling", "half ")):
+        stream = asking.client(mode).create_stream(ASKED)
+        assert await anext(stream) == before, mode
+        with pytest.raises(ModelError):
+            await anext(stream)
 
 
 async def test_a_server_that_never_answers_is_given_up(asking: Asking) -> None:

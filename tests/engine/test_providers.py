@@ -29,11 +29,11 @@ from hub.engine.models.connections import Connections
 from hub.engine.models.errors import ModelError
 from hub.engine.models.hosted import HostedClient
 from hub.engine.models.registry import HostedModel, ModelDeadlines, Provider
+from tests.engine.driving import PATIENT, deadlines_for
 from tests.engine.fake_openai import FakeOpenAi, serving
 from tests.engine.fake_providers import FakeAnthropic, FakeOllama
 
 CANARY = "sk-canary-0123456789"
-DEADLINES = ModelDeadlines(first_s=2, idle_s=0.3)
 ASKED: Sequence[LLMMessage] = [SystemMessage(content="Be kind."), UserMessage(content="Hi", source="bob")]
 CLOCK = ToolSchema(name="clock", description="Tells the time.", parameters={"type": "object", "properties": {}})
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
@@ -58,8 +58,8 @@ class Asking:
         given = {"api_key": CANARY, "provider": self.provider, "api_version": version, "retries": 2, **more}
         return HostedModel(self.fake.url, mode, **given)
 
-    def client(self, mode: str, deadlines: ModelDeadlines = DEADLINES, **more: Any) -> HostedClient:
-        return HostedClient(self.connections, self.model(mode, **more), deadlines)
+    def client(self, mode: str, deadlines: ModelDeadlines | None = None, **more: Any) -> HostedClient:
+        return HostedClient(self.connections, self.model(mode, **more), deadlines or deadlines_for(mode))
 
     async def ask(
         self, mode: str, messages: Sequence[LLMMessage] = ASKED, *, options: Any = None, **more: Any
@@ -253,7 +253,7 @@ async def test_pictures_go_to_models_that_see(asking: Asking) -> None:
     assert "iVBOR" not in str(unseen)
     assert "[a picture]" in str(unseen)
     model = replace(asking.model("good"), sees=True)
-    assert HostedClient(asking.connections, model, DEADLINES).model_info["vision"] is True
+    assert HostedClient(asking.connections, model, PATIENT).model_info["vision"] is True
 
 
 async def test_attached_pictures_go_to_models_that_see(asking: Asking) -> None:
@@ -273,7 +273,7 @@ async def test_attached_pictures_go_to_models_that_see(asking: Asking) -> None:
         return {id_: content_of("image/webp", b"seen " + id_.encode()) for id_ in asked if id_ != ids[-1]}
 
     for sees in (True, False):
-        client = HostedClient(asking.connections, asking.model("good", sees=sees), DEADLINES, fetch=fetch)
+        client = HostedClient(asking.connections, asking.model("good", sees=sees), PATIENT, fetch=fetch)
         await client.create(told)
     assert wanted == ids[:1:-1]
     body, blind = (str(request["messages"]) for request in asking.fake.requests)
@@ -294,7 +294,7 @@ async def test_attached_texts_go_to_every_model(asking: Asking) -> None:
         assert set(asked) == {kept, gone}
         return {kept: content_of("text/markdown", b"needle " * MAX_TEXT + "é".encode()[:1])}
 
-    client = HostedClient(asking.connections, asking.model("good"), DEADLINES, fetch=fetch)
+    client = HostedClient(asking.connections, asking.model("good"), PATIENT, fetch=fetch)
     await client.create([UserMessage(content="\n".join(["Read:", *named]), source="bob")])
     (body,) = (str(request["messages"]) for request in asking.fake.requests)
     assert f"[attachment {kept} holds:]" in body
@@ -307,11 +307,11 @@ async def test_anthropic_takes_turns() -> None:
     """Its interface wants the user first and last, and no blank text."""
     fake, connections = FakeAnthropic(), Connections()
     async with serving(fake):
-        client = HostedClient(connections, HostedModel(fake.url, "good", provider="anthropic"), DEADLINES)
+        client = HostedClient(connections, HostedModel(fake.url, "good", provider="anthropic"), PATIENT)
         own = AssistantMessage(content="Well. ", source="a")
         await client.create([own, AssistantMessage(content="  ", source="a"), own])
         await client.create([])
-        refused = HostedClient(connections, HostedModel(fake.url, "filtered", provider="anthropic"), DEADLINES)
+        refused = HostedClient(connections, HostedModel(fake.url, "filtered", provider="anthropic"), PATIENT)
         with pytest.raises(ModelError) as caught:
             await refused.create(ASKED)
     await connections.aclose()

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.faults.history import Record
+from tests.faults.offers import Offers
 from tests.faults.sights import Report, View, digest
 
 # What only the holder of a run's lease may write.
@@ -54,9 +55,9 @@ class _Run:
 
     prompt: str | None = None
     attempt: int = 0
-    turn: int | None = None  # begun and not superseded
+    begun: set[tuple[int, str]] = field(default_factory=set)  # turns and their speakers; none that was superseded
     ended: str | None = None
-    texts: dict[int, list[tuple[str, str, str]]] = field(default_factory=lambda: defaultdict(list))
+    texts: dict[int, list[tuple[str, str, str, int]]] = field(default_factory=lambda: defaultdict(list))
     calls: Counter[str] = field(default_factory=Counter)
     approvals: int = 0
 
@@ -83,6 +84,7 @@ class _Checker:
         self._run_seen: dict[str, float] = {}
         self._attempts: dict[str, int] = {}
         self._run_of: dict[str, str] = {}  # session → the run it was last told of
+        self._offers = Offers(self.report)
         self._handlers: dict[str, Callable[[Record], None]] = {
             "try": self._try,
             "ok": self._ok,
@@ -93,6 +95,8 @@ class _Checker:
             "join": self._join,
             "joined": self._joined,
             "in": self._in,
+            "offered": self._offers.offered,
+            "said": self._offers.said,
             "read": self._read,
             "read.ok": self._read_ok,
             "member": self._member,
@@ -275,16 +279,16 @@ class _Checker:
             case "turn.started":
                 if data["attempt"] != run.attempt:
                     self._wrong("zombie-write", f"turn of attempt {data['attempt']} of {name} in {run.attempt}")
-                if run.turn == data["turn"]:
+                if (data["turn"], data["agent"]) in run.begun:
                     self._wrong("unannounced", f"turn {data['turn']} of {name} was begun again without a word")
-                run.turn = data["turn"]
+                run.begun.add((data["turn"], data["agent"]))  # who speaks in place of another begins it, too
             case "turn.superseded":
                 self.report.ledger["turns superseded"] += 1
                 self._void.update(data["messages"])
-                run.turn = None
+                run.begun.clear()
                 run.texts[data["turn"]] = [t for t in run.texts[data["turn"]] if t[0] not in data["messages"]]
             case "message.completed":
-                run.texts[data["turn"]].append((data["message"], data["text"], data["status"]))
+                run.texts[data["turn"]].append((data["message"], data["text"], data["status"], run.attempt))
             case "tool.called":
                 run.calls[str(data["arguments"].get("key"))] += 1
                 self._called[str(data["arguments"].get("key"))] += 1
@@ -292,7 +296,6 @@ class _Checker:
                 run.approvals += data["decision"] == "approve"
             case "run.finished":
                 run.ended = data["status"]
-                run.turn = None
                 self.report.runs[data["status"]] += 1
                 if (error := data.get("error")) is not None:
                     self.report.failures["run: " + error["code"]] += 1
@@ -309,12 +312,13 @@ class _Checker:
         words = dict(word.split("=") for word in script["words"].split())
         if run.ended == "completed" and len(run.texts) != int(words.get("turns", 2)):
             self._wrong("wrong-text", f"run {name} has {len(run.texts)} turns: {run.prompt}")
-        for turn, texts in run.texts.items():
+        for turn, said in run.texts.items():
+            texts = [(self._offers.heard(name, turn, attempt, text), status) for _, text, status, attempt in said]
             whole = "".join(f"t{turn}.{i} " for i in range(int(words.get("tokens", 20))))
-            finished = [text for _, text, status in texts if status == "complete"]
+            finished = [text for text, status in texts if status == "complete"]
             if any(text != whole for text in finished) or (run.ended == "completed" and len(finished) != 1):
                 self._wrong("wrong-text", f"turn {turn} of {name} ({run.prompt}) is {finished!r:.200}")
-            if any(not whole.startswith(text) for _, text, _ in texts):
+            if any(not whole.startswith(text) for text, _ in texts):
                 self._wrong("wrong-text", f"turn {turn} of {name} has a partial text that is none: {texts!r:.200}")
 
     def _transcript(self, r: Record) -> None:
@@ -357,6 +361,7 @@ class _Checker:
 
     def finish(self) -> None:
         """What can be said only when all is known."""
+        self._offers.finish()
         for user, session in self._followed - self._members if self._members else ():
             self._wrong("cross-tenant", f"{user} got events of {session}")
         for op in self._ops.values():

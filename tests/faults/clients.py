@@ -53,6 +53,7 @@ class Client:
         self.cursors = dict.fromkeys(sessions, 0)
         self.connected = asyncio.Event()
         self.node = ""
+        self.user_id = ""  # as the hub names this user
         self.reconnects: list[float] = []  # seconds from a loss to the next hello
         self.resumed: list[float] = []  # seconds from a loss until everything is joined again
         self.refused: list[str] = []  # codes of joins that failed, and of handshakes: 'HTTP 503'
@@ -103,7 +104,7 @@ class Client:
             began = lost_at
             try:
                 await self._follow(socket, began)
-            except (OSError, WebSocketException):
+            except (OSError, WebSocketException, Lost):
                 pass
             finally:
                 lost_at = loop.time()
@@ -126,8 +127,10 @@ class Client:
                         self.history.add("open", c=self._name, user=self.user, node=self.node)
                         if lost_at is not None:
                             self.reconnects.append(loop.time() - lost_at)
+                        self.user_id = frame["user"]["id"]
                         for session in self.cursors:
                             joins.add(await self.join(session))
+                        self._greeted()
                         self.connected.set()
                     case "reply":
                         self._reply(frame)
@@ -137,6 +140,9 @@ class Client:
                             lost_at = None
                     case _:
                         self._event(frame)
+
+    def _greeted(self) -> None:
+        """The connection stands."""
 
     async def join(self, session: str) -> str:
         """Ask to follow a session from where this client is; gives the id of the command."""

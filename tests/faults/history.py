@@ -7,6 +7,8 @@ ok fail info   what came of op: {seq, message, run} | code, retryable (not carri
 join           a client asks to follow: c (connection), session, after (None: the last 50)
 joined         the answer, in the order of frames: c, session, last_seq, replay_from
 in             an event that came over the wire: c, f (the frame)
+offered        a bot is offered a turn: c, session, run, turn, attempt, retry, offer
+said           what came of a bot's words: c, offer, command, ok, code, late (why it had lost the turn by then, or "")
 open gone      a connection: c, user, node | c, code
 read           a REST reader asks: op, session
 read.ok        its answer: op, last_seq, items (events)

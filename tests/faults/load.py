@@ -13,12 +13,14 @@ from typing import Any
 import httpx2
 
 from tests.driver import Door
-from tests.faults import audit
+from tests.faults import audit, bots
+from tests.faults.bots import Bot
 from tests.faults.clients import Client, Lost, RestReader
 from tests.faults.rig import Node, Rig, until
 
 OPEN_RUNS = "SELECT id::text, status, session_id::text FROM runs WHERE status NOT IN ('completed','failed','cancelled')"
-TEAMS = ("scripted", "scripted-autogen", "scripted-tools")
+TEAMS = ("scripted", "scripted-autogen", "scripted-tools", *bots.TEAMS)
+BOTS = 2  # programs for the one seat of a team that has one
 CONNECT_S = 60.0
 SILENT_S = 45.0  # how long a writer who waits for the end of a run does before it says the next thing
 
@@ -64,6 +66,7 @@ class Load:
         self.tokens: dict[str, str] = {}
         self.owners: dict[str, str] = {}
         self.clients: list[Client] = []
+        self.bots: list[Bot] = []
         self.finished: dict[str, asyncio.Event] = defaultdict(asyncio.Event)
         self.last_event_at: dict[str, float] = {}
         self._tasks: list[asyncio.Task[None]] = []
@@ -80,11 +83,15 @@ class Load:
         names = [f"u{number}-{self._rng.randrange(10**6)}" for number in range(self._users)]
         for name in names:
             self.tokens[name] = await self.rig.register(name)
+        programs = await self._make_bots() if bots.TEAMS.keys() & teams else []
         followed: dict[str, list[str]] = {name: [] for name in names}
         for number in range(self._sessions):
             owner, guest = names[number % len(names)], names[(number + 1) % len(names)]
             team = teams[number % len(teams)]
-            session = await self.rig.make_session(self.tokens[owner], team, [guest] if guest != owner else [])
+            members = [guest] if guest != owner else []
+            session = await self.rig.make_session(
+                self.tokens[owner], team, [*members, *programs] if team in bots.TEAMS else members
+            )
             self.owners[session] = owner
             for name in {owner, guest}:
                 self.history.add("member", user=name, session=session)
@@ -92,10 +99,10 @@ class Load:
         for name, sessions in followed.items():
             for _ in range(self._tabs):
                 self.clients.append(self._client(name, sessions))
-        for client in self.clients:
+        for client in self.connected:
             self._tasks.append(group.create_task(client.run()))
         async with asyncio.timeout(CONNECT_S):
-            for client in self.clients:
+            for client in self.connected:
                 await client.connected.wait()
         if writers:
             for session, owner in self.owners.items():
@@ -103,6 +110,19 @@ class Load:
                 self._tasks.append(group.create_task(self._write(session, self._rng.choice(mine))))
                 self._tasks.append(group.create_task(self._read(session, owner)))
             self._tasks.append(group.create_task(self._answer()))
+
+    @property
+    def connected(self) -> list[Client]:
+        """People's connections and those of programs."""
+        return [*self.clients, *self.bots]
+
+    async def _make_bots(self) -> list[str]:
+        names = [f"b{number}-{self._rng.randrange(10**6)}" for number in range(BOTS)]
+        for name in names:
+            token = await self.rig.register(name)
+            rng = random.Random(self._rng.random())
+            self.bots.append(Bot(self.history, self._doors, name, token, rng))
+        return names
 
     def _client(self, name: str, sessions: list[str]) -> Client:
         return Client(
@@ -215,7 +235,7 @@ class Load:
 
     # ---- the end
 
-    async def settle(self, *, runs_s: float = 60.0, converge_s: float = 10.0) -> None:
+    async def settle(self, *, runs_s: float = 60.0, converge_s: float = 20.0) -> None:
         """The hub is whole: nobody writes any more, all runs end, everybody sees everything. What does not happen in
         time is left to the checker."""
         self._writing = False
@@ -223,8 +243,8 @@ class Load:
         began = time.monotonic()
         try:
             self.ended_s = await until(self._no_open_runs, "all runs end", runs_s)
-            for client in self.clients:
-                async with asyncio.timeout(30):
+            for client in self.connected:
+                async with asyncio.timeout(60):
                     await client.connected.wait()
             self.converged_s = await until(self._all_see_all, "every client has every event", converge_s)
         except (AssertionError, TimeoutError) as e:

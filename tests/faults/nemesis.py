@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.faults import holdings
 from tests.faults.checker import check
 from tests.faults.injections import NEMESIS
 from tests.faults.load import Load
@@ -14,7 +15,7 @@ from tests.faults.sights import Report
 
 BASELINE = ("hub_connections", "hub_sockets", "hub_rooms", "hub_runs_active", "hub_database_connections_in_use")
 COUNTED = ("position_fixes", "events_healed", "payloads_rejected", "leases_lost", "writes_refused", "relay_reconnects")
-BASELINE_S = 15.0
+BASELINE_S = 30.0
 DATABASE_POOL, REDIS_POOL = 12, 16  # connections a worker may keep when nobody is there
 BACKENDS = """
 SELECT usename, count(*) AS backends, count(*) FILTER (WHERE state LIKE 'idle in transaction%') AS open
@@ -103,9 +104,13 @@ async def judge(hub: Rig, load: Load, verdict: Verdict, baseline: Baseline) -> N
     """Settle, read everything, check the history, look for what is left behind."""
     await load.settle()
     await load.read_all()
+    began = time.monotonic()
+    verdict.failures += await holdings.differences(hub, load)
+    verdict.numbers["counts of places true after"] = round(time.monotonic() - began, 2)
     await load.leave()
     hub.note_processes()
     verdict.failures += await baseline.failures()
+    verdict.failures += await holdings.differences(hub, load)
     counted = [await node.metrics() for node in hub.nodes]
     verdict.numbers["counted since the last starts"] = {
         name: int(sum(found[f"hub_{name}_total"] for found in counted)) for name in COUNTED

@@ -22,7 +22,7 @@ from hub.embedded.valkey import EmbeddedValkey
 from hub.store.migrate import upgrade
 from tests.conftest import short_dir
 from tests.driver import NO_TLS, Door
-from tests.faults import audit
+from tests.faults import audit, bots
 from tests.faults.history import History
 from tests.faults.proxy import Proxy, Streams
 from tests.faults.resp import Losses
@@ -107,7 +107,9 @@ class Node:
             "HUB_ACCESS_TOKEN_S": "86400",
             "HUB_COMMAND_BURST": "2000",
             "HUB_COMMANDS_PER_MINUTE": "60000",
+            "HUB_CONNECTIONS_PER_ORGANISATION": "5000",
             "HUB_LOG_LEVEL": "info",
+            "HUB_TEAMS_DIR": str(self._rig.teams),
             **self._rig.settings,
         }
         options = [
@@ -190,6 +192,7 @@ class Rig:
 
     def __init__(self, home: Path, nodes: int, workers: int, settings: dict[str, str], rng: random.Random) -> None:
         self.home = home
+        self.teams = home / "teams"
         self.rng = rng
         self.workers = workers
         self.settings = settings
@@ -206,6 +209,9 @@ class Rig:
     # ---- up and down
 
     async def start(self) -> None:
+        self.teams.mkdir()
+        for name, team in bots.TEAMS.items():
+            (self.teams / f"{name}.yaml").write_text(team)
         self.dsn = self.postgres.launch()
         self._socket = self.dsn.partition("host=")[2] + "/" + SOCKET_DIR_NAME
         self._valkey_socket = self.valkey.launch().removeprefix("unix://")
@@ -307,7 +313,7 @@ class Rig:
                     raise
                 await asyncio.sleep(0.1)
 
-    async def redis(self, *words: str | bytes) -> Any:
+    async def redis(self, *words: str | bytes | int) -> Any:
         """One command, past every proxy."""
         client = redis.asyncio.Redis.from_url(f"unix://{self._valkey_socket}", socket_timeout=5)
         try:

@@ -85,6 +85,18 @@ def test_a_good_history_is_good() -> None:
     assert report.ledger["deltas"] == 2
 
 
+def test_a_turn_that_a_bot_speaks_is_good() -> None:
+    history = good()
+    spoken(history)
+    report = check(history)
+    assert report.anomalies == {}
+    assert report.ledger["turns spoken by bots"] == 1
+    history = good()
+    spoken(history, "t0.0~b2 t0.1~b2 ", retry=1)
+    history[:] = [r for r in history if r["k"] != "said"]
+    assert check(history).anomalies == {}, "who was lost in the middle is followed by another"
+
+
 # ---- what may be planted
 
 
@@ -278,6 +290,55 @@ def not_exported(h: list[Record]) -> None:
     del next(r for r in h if r["k"] == "transcript")["items"][0]
 
 
+# ---- turns that bots speak
+
+
+def spoken(h: list[Record], text: str = "t0.0~a1 t0.1~a1 ", **other: Any) -> None:
+    """The turn was a bot's: `a1` is the offer that was spoken; `other` is one beside it."""
+    for r in h:
+        if r["k"] == "log":
+            r["items"][6]["data"]["text"] = text
+    h[:] = [r for r in h if r["k"] not in ("in", "read", "read.ok")]
+    offer = {"k": "offered", "c": "bot", "session": S, "run": "r1", "turn": 0, "attempt": 1, "retry": 0, "offer": "a1"}
+    end = {"k": "said", "c": "bot", "offer": "a1", "command": "turn.complete", "ok": True, "code": "", "late": ""}
+    say(h, offer, *([{**offer, "offer": "b2", **other}] if other else []), end)
+    h[:] = [r for r in h if r["k"] not in ("open", "join", "joined")]
+
+
+def in_two_hands(h: list[Record]) -> None:
+    spoken(h, retry=0)
+
+
+def offered_after_its_end(h: list[Record]) -> None:
+    spoken(h, retry=1)
+
+
+def words_of_two(h: list[Record]) -> None:
+    spoken(h, "t0.0~a1 t0.1~b2 ", run="r2")
+
+
+def words_of_who_had_lost_it(h: list[Record]) -> None:
+    spoken(h, retry=1)
+    h[:] = [r for r in h if r["k"] != "said"]
+
+
+def words_of_an_old_attempt(h: list[Record]) -> None:
+    spoken(h, "t0.0~b2 t0.1~b2 ", attempt=0)
+
+
+def words_of_nobody(h: list[Record]) -> None:
+    spoken(h, "t0.0~c3 t0.1~c3 ")
+
+
+def words_that_came_late(h: list[Record]) -> None:
+    spoken(h)
+    next(r for r in h if r["k"] == "said")["late"] = "silent"
+
+
+def half_a_turn(h: list[Record]) -> None:
+    spoken(h, "t0.0~a1 ")
+
+
 PLANTED: list[tuple[str, Callable[[list[Record]], None]]] = [
     ("lost-acked", lost_acked),
     ("duplicate", duplicate),
@@ -313,6 +374,14 @@ PLANTED: list[tuple[str, Callable[[list[Record]], None]]] = [
     ("unannounced", begun_again),
     ("wrong-text", wrong_text),
     ("wrong-text", turn_missing),
+    ("wrong-text", half_a_turn),
+    ("double-turn", in_two_hands),
+    ("double-turn", offered_after_its_end),
+    ("double-turn", words_of_two),
+    ("late-words", words_of_who_had_lost_it),
+    ("late-words", words_that_came_late),
+    ("zombie-write", words_of_an_old_attempt),
+    ("phantom", words_of_nobody),
 ]
 
 

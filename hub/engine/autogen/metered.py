@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
+from io import StringIO
 from typing import Any
 
 from autogen_core import CancellationToken
@@ -139,39 +140,40 @@ class SpeakingClient(MeteredClient):
         super().__init__(chain, telling, agent)
         self._agent = agent
         self._message = new_id()
-        self._thoughts: list[str] = []
+        self._thoughts = StringIO()
 
     async def create_stream(
         self, messages: Sequence[LLMMessage], **options: Any
     ) -> AsyncGenerator[str | CreateResult, None]:
         stream_out, message, agent = self._telling.stream, self._message, self._agent
-        said: list[str] = []
+        said = False
         async with aclosing(super().create_stream(messages, **options)) as stream:
             async for piece in stream:
                 if isinstance(piece, CreateResult):
                     if not isinstance(piece.content, str):
                         piece.content = settled(piece.content, self._agent)
-                    await self._end("".join(said), piece)
+                    await self._end(piece, said=said)
                     yield piece
                 elif isinstance(piece, Thought):
-                    self._thoughts.append(piece)
+                    self._thoughts.write(piece)
                     await stream_out(ReasoningDelta(message, agent, piece))
                 else:
-                    said.append(piece)
+                    said = True
                     await stream_out(TextDelta(message, agent, piece))
 
-    async def _end(self, said: str, result: CreateResult) -> None:
+    async def _end(self, result: CreateResult, *, said: bool) -> None:
         """Close the message, unless the model only called tools: then what it thought belongs to its next words."""
-        text = result.content if isinstance(result.content, str) else said
+        text = result.content if isinstance(result.content, str) else result.thought  # words beside calls are there
         if not text and not isinstance(result.content, str):
             return
+        text = text or ""
         if text and not said:
             await self._telling.tell(TextDelta(self._message, self._agent, text))
         usage = Usage(result.usage.prompt_tokens, result.usage.completion_tokens)
-        reasoning = "".join(self._thoughts) or None
+        reasoning = self._thoughts.getvalue() or None
         self._telling.last_text = text
         await self._telling.tell(MessageEnded(self._message, self._agent, text, usage, reasoning))
-        self._message, self._thoughts = new_id(), []
+        self._message, self._thoughts = new_id(), StringIO()
 
 
 def _asks_another(error: Exception) -> bool:

@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from io import StringIO
 from typing import Any
 from uuid import UUID
 
@@ -41,8 +42,8 @@ class _Message:
     id: str
     agent: AgentSpec
     node: str
-    text: list[str] = field(default_factory=list)
-    thoughts: list[str] = field(default_factory=list)
+    text: StringIO = field(default_factory=StringIO)
+    thoughts: StringIO = field(default_factory=StringIO)
     usage: Usage = field(default_factory=Usage)
 
 
@@ -160,10 +161,10 @@ class Speech:
         if message.usage_metadata is not None:
             known.usage += Usage(message.usage_metadata["input_tokens"], message.usage_metadata["output_tokens"])
         if thought:
-            known.thoughts.append(thought)
+            known.thoughts.write(thought)
             await self._tell(ReasoningDelta(known.id, agent, thought))
         if text:
-            known.text.append(text)
+            known.text.write(text)
             await self._count_piece()
             await self._tell(TextDelta(known.id, agent, text))
 
@@ -179,7 +180,7 @@ class Speech:
     async def _end(self, id_: str) -> None:
         message = self._open.pop(id_)
         self._told.add(id_)
-        text, thoughts = "".join(message.text), "".join(message.thoughts)
+        text, thoughts = message.text.getvalue(), message.thoughts.getvalue()
         if text:
             self.texts.append(text)
             await self._tell(MessageEnded(message.id, message.agent, text, message.usage, thoughts or None))

@@ -2,7 +2,9 @@
 
 import re
 from abc import ABC, abstractmethod
+from collections import deque
 from dataclasses import dataclass
+from io import StringIO
 
 from autogen_core import FunctionCall
 from autogen_core.models import CreateResult, RequestUsage
@@ -40,8 +42,10 @@ class Answer(ABC):
     def __init__(self, sentence_after: int | None) -> None:
         self._sentence_after = sentence_after
         self._splitter = ThoughtSplitter()
-        self._text: list[str] = []
-        self._thoughts: list[str] = []
+        self._text = StringIO()
+        self._thoughts = StringIO()
+        self._tokens = 0
+        self._last = deque[str](maxlen=4)
         self._calls: dict[int, StreamedCall] = {}
         self._characters = 0
         self._finish: str | None = None
@@ -66,7 +70,7 @@ class Answer(ABC):
             raise ModelError(Failure.MALFORMED_OUTPUT, "the stream ended within the answer", "cut off")
         if self._finish == WITHHELD:
             raise ModelError(Failure.MODEL_REFUSED, "the provider withheld the answer", "withheld")
-        text, thought = "".join(self._text), "".join(self._thoughts) or None
+        text, thought = self._text.getvalue(), self._thoughts.getvalue() or None
         finish = _FINISHED.get(self._finish or STOP, "unknown")
         if self._calls:
             calls = [FunctionCall(id=c.id, name=c.name, arguments=c.arguments or "{}") for c in self._calls.values()]
@@ -95,21 +99,23 @@ class Answer(ABC):
         kept: list[str] = []
         for piece in pieces:
             if isinstance(piece, Thought):
-                self._thoughts.append(piece)
+                self._thoughts.write(piece)
             else:
                 if self._may_end_before(piece):
                     self.enough = True
                     break
-                self._text.append(piece)
+                self._text.write(piece)
+                self._tokens += 1
+                self._last.append(piece)
             self._characters += len(piece)
             kept.append(piece)
         self.enough = self.enough or self._characters > MAX_CHARACTERS
         return kept
 
     def _may_end_before(self, piece: str) -> bool:
-        if self._sentence_after is None or len(self._text) < self._sentence_after or not piece[:1].isspace():
+        if self._sentence_after is None or self._tokens < self._sentence_after or not piece[:1].isspace():
             return False
-        return _SENTENCE_END.search("".join(self._text[-4:])) is not None
+        return _SENTENCE_END.search("".join(self._last)) is not None
 
 
 def broke_off(error: object) -> ModelError:

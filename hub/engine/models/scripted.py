@@ -3,6 +3,7 @@
 import json
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
+from io import StringIO
 from typing import Any
 
 from autogen_core import FunctionCall
@@ -41,12 +42,13 @@ class ScriptedClient(StreamingClient):
             call = FunctionCall(id=new_id(), name=self._script.tool, arguments=arguments)
             yield _result([call], RequestUsage(prompt_tokens=0, completion_tokens=0))
             return
-        text = []
+        text, tokens = StringIO(), 0
         async with aclosing(self._script.speak(self._turn, context, idle_s=self._deadlines.idle_s)) as pieces:
             async for piece in pieces:
-                text.append(piece)
+                text.write(piece)
+                tokens += 1
                 yield piece
-        yield _result("".join(text), RequestUsage(prompt_tokens=prompt_tokens, completion_tokens=len(text)))
+        yield _result(text.getvalue(), RequestUsage(prompt_tokens=prompt_tokens, completion_tokens=tokens))
 
 
 def _context(messages: Sequence[LLMMessage]) -> Iterator[Said]:
