@@ -9,6 +9,7 @@ import contextlib
 import signal
 import socket
 from collections.abc import Callable, Generator, Sequence
+from pathlib import Path
 from typing import Any, assert_never
 
 import structlog
@@ -37,6 +38,7 @@ from hub.relay.broadcast import (
 from hub.settings import Settings
 from hub.store.database import Store
 from hub.telemetry import logs
+from hub.telemetry.host import HostMetrics
 
 TEAMS_S = 2.0  # that a worker waits for a database which is not there before it listens
 TAKE_OVER_S = 2.0  # the same, for what a dead worker has left
@@ -47,12 +49,18 @@ class Worker:
     """All parts of one worker, a layer of the hub after the other."""
 
     def __init__(
-        self, settings: Settings, node: str, tasks: asyncio.TaskGroup, log_lines_dropped: Callable[[], int] = int
+        self,
+        settings: Settings,
+        node: str,
+        tasks: asyncio.TaskGroup,
+        log_lines_dropped: Callable[[], int] = int,
+        shared: Path | None = None,
     ) -> None:
         if settings.database_url is None or settings.redis_url is None:
             raise ValueError("a worker needs HUB_DATABASE_URL and HUB_REDIS_URL")
         self._settings = settings
         self._tasks = tasks
+        self._shared = shared
         self.stopping = asyncio.Event()
 
         self.store = Store(settings.database_url.get_secret_value(), pool_size=settings.database_pool)
@@ -64,13 +72,14 @@ class Worker:
         metrics = metrics_of(
             node, self.store, self.relay, self.auth, self.runs, self.sessions, self.edge, log_lines_dropped
         )
+        self.metrics = HostMetrics(node, metrics.text, shared)
         self.api = rest(
             settings,
             self.auth,
             self.runs,
             self.sessions,
             readiness=self.readiness,
-            metrics=metrics.text,
+            metrics=self.metrics.text,
             stopping=self.stopping,
         )
 
@@ -98,6 +107,8 @@ class Worker:
             "teams": self.runs.imported.run(),
         }.items():
             self._tasks.create_task(run, name=name)
+        if self._shared is not None:
+            self._tasks.create_task(self.metrics.run(), name="metrics")
         if self._settings.role != "gateway":
             self.runs.start_runner()
         self.relay.bot_line.start(self.runs.bots.heard, self.edge.serving.heard)
@@ -187,10 +198,12 @@ async def serve(
     stop: asyncio.Event | None = None,
     *,
     lost: Sequence[str] = (),
+    shared: Path | None = None,
 ) -> None:
     """Run one worker on these listening sockets until `stop` is set, then drain and return.
 
-    `lost` are workers known to be dead, whose runs need not wait for their leases to run out.
+    `lost` are workers known to be dead, whose runs need not wait for their leases to run out. `shared` is a folder of
+    all workers of this host, in which they meet to tell their metrics together.
     Without `stop` SIGTERM and SIGINT set it. `on_ready` is called when the worker may take traffic. Raises when a part
     of the worker has failed for good.
     """
@@ -199,7 +212,7 @@ async def serve(
     worker: Worker | None = None
     try:
         async with asyncio.TaskGroup() as tasks:
-            worker = Worker(settings, node, tasks, lambda: log_lines.dropped)
+            worker = Worker(settings, node, tasks, lambda: log_lines.dropped, shared)
             server = _Server(_uvicorn_config(worker, settings))
             worker.start()
             await worker.read_teams()

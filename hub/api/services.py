@@ -84,7 +84,7 @@ class Services:
     teams: Teams
     readiness: Callable[[], Awaitable[Readiness]]
     streams: Places
-    metrics: Callable[[], bytes]
+    metrics: Callable[[], Awaitable[bytes]]
     key_set: Mapping[str, object]
     stopping: asyncio.Event
     allowed_origins: tuple[str, ...] = ()

@@ -69,7 +69,7 @@ def rest(
     sessions: SessionsParts,
     *,
     readiness: Callable[[], Awaitable[Readiness]],
-    metrics: Callable[[], bytes],
+    metrics: Callable[[], Awaitable[bytes]],
     stopping: asyncio.Event,
 ) -> FastAPI:
     """The REST edge; the last three are as in `Services`."""

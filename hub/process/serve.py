@@ -9,7 +9,11 @@ import socket
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory, gettempdir
 from types import FrameType
+
+import structlog
 
 try:
     from uvloop import new_event_loop
@@ -18,6 +22,7 @@ except ImportError:  # there is none for this platform
 
 from hub import app
 from hub.embedded.lock import DataDirLock
+from hub.embedded.places import SOCKET_PATH_BYTES
 from hub.engine import catalog
 from hub.process.bring_up import bring_up, operator_errors
 from hub.process.exits import ExitCode
@@ -26,6 +31,8 @@ from hub.process.services import Services
 from hub.process.supervisor import Supervisor, stop_signals
 from hub.process.worker import Life
 from hub.settings import Settings
+
+log = structlog.get_logger("hub.process")
 
 FILES_BESIDE_SOCKETS = 256
 
@@ -63,9 +70,10 @@ def serve(settings: Settings) -> ExitCode:
         url = url_of(listeners[0], settings.host)
         if lock is not None:
             lock.note(**_note(settings, complete, url))
+        shared = _shared(stack) if settings.workers > 1 else None
         supervisor = Supervisor(
             listeners,
-            lambda listener, life, on_ready: _work(complete, listener, life, on_ready),
+            lambda listener, life, on_ready: _work(complete, listener, life, on_ready, shared),
             services,
             grace_s=settings.grace_s,
             on_ready=lambda: _say_ready(url),
@@ -87,14 +95,30 @@ def _raise_open_files(wanted: int) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
 
 
-def _work(settings: Settings, listener: socket.socket, life: Life, on_ready: Callable[[], None]) -> None:
+def _shared(stack: ExitStack) -> Path | None:
+    """A folder in which the workers meet, nobody else's; None where none can be made."""
+    try:
+        return Path(stack.enter_context(TemporaryDirectory(prefix="hub-", dir=_short_enough())))
+    except OSError as e:
+        log.warning("metrics_of_one_worker", reason=f"no folder that the workers share: {e}")
+        return None
+
+
+def _short_enough() -> str | None:
+    """Where folders are made: the usual place, if names of sockets in it fit."""
+    return None if len(gettempdir()) < SOCKET_PATH_BYTES // 2 else "/tmp"  # noqa: S108 - the folder in it is private
+
+
+def _work(
+    settings: Settings, listener: socket.socket, life: Life, on_ready: Callable[[], None], shared: Path | None
+) -> None:
     """The life of one worker process."""
     # What was imported lives as long as the process: without it a full collection takes 5 ms instead of 150, and the
     # pages stay shared with the supervisor. Collections are rarer, too: tokens leave no cycles behind.
     gc.freeze()
     gc.set_threshold(20_000, 20, 100)
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
-        runner.run(app.serve(settings, [listener], life.node, on_ready, lost=life.lost))
+        runner.run(app.serve(settings, [listener], life.node, on_ready, lost=life.lost, shared=shared))
 
 
 def _note(given: Settings, complete: Settings, url: str) -> dict[str, str]:

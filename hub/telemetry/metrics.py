@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeAlias
 
 from prometheus_client import CollectorRegistry, Gauge, PlatformCollector, ProcessCollector, generate_latest
-from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from hub.telemetry.times import Times
@@ -27,8 +27,7 @@ class Metrics:
         same; `histograms`: name → (help, seconds); `labelled` are counters: name → (help, names of their labels,
         function that reads the values by their labels)."""
         self._registry = CollectorRegistry()
-        ProcessCollector(registry=self._registry)
-        PlatformCollector(registry=self._registry)
+        self._registry.register(_Named(node, ProcessCollector(registry=None), PlatformCollector(registry=None)))
         for name, (help_, read) in gauges.items():
             gauge = Gauge(name, help_, ["node"], registry=self._registry)
             gauge.labels(node=node).set_function(read)
@@ -37,8 +36,23 @@ class Metrics:
         self._registry.register(_Labelled(node, labelled))
 
     def text(self) -> bytes:
-        """What `GET /metrics` answers."""
+        """What this worker has to tell at `GET /metrics`."""
         return generate_latest(self._registry)
+
+
+class _Named(Collector):
+    """What the library tells of a process, told apart from other processes of the host."""
+
+    def __init__(self, node: str, *collectors: Collector) -> None:
+        self._node = node
+        self._collectors = collectors
+
+    def collect(self) -> Iterable[Metric]:
+        for collector in self._collectors:
+            for family in collector.collect():
+                samples = family.samples
+                family.samples = [sample._replace(labels={"node": self._node, **sample.labels}) for sample in samples]
+                yield family
 
 
 class _Counters(Collector):

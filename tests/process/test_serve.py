@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -24,6 +25,15 @@ def kill_and_see_it_back(hub: Serving, name: str) -> None:
     until(lambda: dead not in hub.named(name) and hub.named(name) != [])
 
 
+def told_of(hub: Serving) -> set[str]:
+    """The workers that one scrape tells of; each once."""
+    text = hub.get("/metrics").text
+    nodes = re.findall(r'^hub_tasks\{node="([^"]+)"\}', text, re.MULTILINE)
+    assert sorted(nodes) == sorted(set(re.findall(r'^process_open_fds\{node="([^"]+)"\}', text, re.MULTILINE)))
+    assert text.count("# TYPE hub_tasks gauge") == 1
+    return set(nodes)
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 def test_workers_come_back_users_are_made_beside_it_and_a_second_hub_is_refused(
     command: Command, data_dir: Path, capsys: pytest.CaptureFixture[str]
@@ -42,11 +52,15 @@ def test_workers_come_back_users_are_made_beside_it_and_a_second_hub_is_refused(
         assert second.stderr.count("\n") == 1, "one sentence, no traceback"
 
         assert len(hub.named("hub worker")) == 2
+        # Whoever is scraped tells of both, and each of them has its own numbers.
+        for _ in range(4):
+            assert len(told_of(hub)) == 2
         # With leases this long only its successor can have ended those of the worker that is killed.
         asked = takeover.main(hub.url, "ann", "correct horse", "scripted", "/script turns=1 tokens=100 rate=30")
         assert asyncio.run(asked) == 0
         assert "events 1 to 11, each once, none missing" in capsys.readouterr().out
         until(lambda: len(hub.named("hub worker")) == 2)
+        until(lambda: len(told_of(hub)) == 2)
         assert all(hub.get("/readyz").status_code == 200 for _ in range(4))
 
         for service in ("valkey-server", "postgres"):

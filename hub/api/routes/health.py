@@ -37,8 +37,8 @@ async def readyz(wired: Wired, response: Response) -> Ready:
 
 
 async def metrics(wired: Wired) -> Response:
-    """Counters and gauges in the Prometheus text format."""
-    return Response(wired.metrics(), media_type=CONTENT_TYPE_LATEST)
+    """Counters and gauges of all workers of this host, in the Prometheus text format."""
+    return Response(await wired.metrics(), media_type=CONTENT_TYPE_LATEST)
 
 
 def router() -> APIRouter:
