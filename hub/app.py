@@ -14,6 +14,7 @@ from typing import Any, assert_never
 
 import structlog
 import uvicorn
+from uvicorn._types import WebSocketScope
 
 from hub.api.services import Readiness
 from hub.composition.auth import AuthParts
@@ -25,6 +26,7 @@ from hub.composition.sessions import SessionsParts
 from hub.domain.errors import HubError, Unavailable
 from hub.gateway.handshake import HubHttp
 from hub.gateway.transport import HubWebSocket
+from hub.gateway.upgrade import refusal
 from hub.protocol.frames import MAX_FRAME_BYTES
 from hub.relay import keys
 from hub.relay.broadcast import (
@@ -84,11 +86,15 @@ class Worker:
         )
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """The ASGI application: the gateway's socket beside the REST edge."""
-        if scope["type"] == "websocket" and scope["path"] == "/v1/ws" and self._settings.role != "runner":
-            await self.edge.gateway(scope, receive, send)
+        """The ASGI application: the REST edge. Sockets do not come this way."""
+        await self.api(scope, receive, send)
+
+    def arrive(self, request: WebSocketScope, key: bytes, peer: HubWebSocket) -> None:
+        """Somebody asks for a WebSocket."""
+        if self._settings.role == "runner":
+            peer.refuse(refusal(403))
         else:
-            await self.api(scope, receive, send)
+            self.edge.gateway.arrive(request, key, peer)
 
     def start(self) -> None:
         """Start all tasks, a runner's too if it is one. None ends by itself; one that fails takes the worker down."""

@@ -25,6 +25,7 @@ from hub.app import serve
 from hub.domain.organisation import FIRST_ORGANISATION
 from hub.embedded.postgres import EmbeddedPostgres
 from hub.embedded.valkey import EmbeddedValkey
+from hub.process.listen import SEND_BUFFER_BYTES
 from hub.settings import Settings
 from hub.store import roles
 from hub.store.database import Store
@@ -157,7 +158,8 @@ async def running_worker(settings: Settings, node: str = "test:1:a") -> AsyncGen
     logging_before = structlog.get_config(), logging.getLogger().handlers[:]
     ready, stop = asyncio.Event(), asyncio.Event()
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # as the supervisor does
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # as the supervisor does, both
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
         async with asyncio.TaskGroup() as tasks:
             serving = tasks.create_task(serve(settings, [listener], node, ready.set, stop))
             waiting = tasks.create_task(ready.wait())

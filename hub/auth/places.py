@@ -1,6 +1,7 @@
 """What there is only so much of over all workers, and how much of it one user and one organisation may hold."""
 
 from collections import Counter
+from collections.abc import Callable
 
 from hub.domain.errors import RateLimited
 from hub.domain.principal import Principal
@@ -11,6 +12,8 @@ RETRY_AFTER_S = 5.0
 
 class Place:
     """One that somebody holds until it is released."""
+
+    __slots__ = ("_held", "_places")
 
     def __init__(self, places: "Places", held: Held) -> None:
         self._places = places
@@ -23,6 +26,10 @@ class Place:
             await self._held.confirm()
         except Exceeded as e:
             raise self._places.refusal(e.cap) from None
+
+    def when_confirmed(self, then: Callable[[RateLimited | None], None]) -> None:
+        """`confirm` without waiting: calls `then` once, perhaps at once, with the refusal if it is one."""
+        self._held.when_answered(lambda cap: then(None if cap is None else self._places.refusal(cap)))
 
     def release(self) -> None:
         """Let somebody else have it; more often than once does no harm."""

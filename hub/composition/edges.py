@@ -50,6 +50,7 @@ class GatewayParts:
             options=GatewayOptions(
                 allowed_origins=settings.allowed_origins,
                 allowed_hosts=settings.allowed_hosts,
+                trusted_proxies=tuple(settings.trusted_proxies),
                 heartbeat_s=settings.heartbeat_s,
                 commands_per_minute=settings.commands_per_minute,
                 command_burst=settings.command_burst,

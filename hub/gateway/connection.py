@@ -1,7 +1,7 @@
 """One authenticated connection: reads commands, has them answered in order, writes what others put into its outbox.
 
-The reader never waits for work. Commands go through a bounded queue to one task that lives only while there are any;
-what comes too fast or is no command is answered at once.
+Reading never waits for work, and needs no task. Commands go through a bounded queue to one task that lives only while
+there are any; what comes too fast or is no command is answered at once.
 """
 
 import asyncio
@@ -11,13 +11,14 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 
 from pydantic import BaseModel
-from uvicorn._types import ASGIReceiveCallable
 
+from hub.auth.places import Place
 from hub.auth.rate_limits import RateLimits
 from hub.domain.errors import HubError, RateLimited
 from hub.domain.ids import SessionId, new_id
 from hub.domain.principal import Principal
 from hub.gateway.follower import Follower
+from hub.gateway.incoming import End
 from hub.gateway.options import GatewayOptions
 from hub.gateway.outbox import Frame, Outbox
 from hub.gateway.pace import Pace
@@ -44,28 +45,37 @@ Answer = Callable[["Connection", AnyCommand, float], Awaitable[None]]
 """Carries out a command that came at this time of the event loop, and replies. Never raises but when cancelled."""
 
 
+OnGone = Callable[["Connection"], None]
+
+
 class Connection:
-    """One live socket of one user on this worker. `followers` are the sessions it follows."""
+    """One live socket of one user on this worker. `followers` are the sessions it follows; `place` is theirs until it
+    has ended, `slot` the heartbeat's."""
 
     __slots__ = (
         "_answer",
         "_bad_frames",
         "_commands",
         "_credential_timer",
+        "_frames",
         "_limits",
         "_loop",
+        "_on_gone",
         "_pace",
         "_pieces",
         "_refused",
         "_slowed",
-        "_tasks",
+        "_taking",
         "_warn_at",
         "_working",
         "closing",
         "followers",
+        "gone",
         "id",
         "outbox",
+        "place",
         "principal",
+        "slot",
         "transport",
     )
 
@@ -76,34 +86,39 @@ class Connection:
         options: GatewayOptions,
         answer: Answer,
         limits: RateLimits | None = None,
+        on_gone: OnGone | None = None,
     ) -> None:
-        """`limits` are those of the user over all connections."""
+        """`limits` are those of the user over all connections. `on_gone` is called once, when it has ended and nothing
+        is done for it any more. It is read from when `begin` is called."""
         self.id = new_id()
         self.transport = transport
         self.principal = principal
         self.followers: dict[SessionId, Follower] = {}
         self.closing = False
+        self.gone = False
+        self.place: Place | None = None
+        self.slot = 0
         self.outbox = Outbox(transport.transport, self._too_slow, max_bytes=options.outbox_bytes)
         self._answer = answer
         self._loop = asyncio.get_running_loop()
         self._limits = limits
+        self._on_gone = on_gone
         self._pace = Pace(options.commands_per_minute, options.command_burst)
         self._pieces = Pace(PIECES_PER_MINUTE, PIECES_AT_ONCE)
         self._commands: deque[tuple[AnyCommand, float]] | None = None
         self._working = False
-        self._tasks: asyncio.TaskGroup | None = None
+        self._taking = False  # more is taken in a later pass
+        self._frames = 0
         self._bad_frames = 0
         self._refused = 0
         self._slowed = False
         self._warn_at: float | None = None
         self._credential_timer: asyncio.TimerHandle | None = None
-        transport.open(
-            stall_s=options.stall_s,
-            on_full=self.outbox.hold,
-            on_writable=self.outbox.resume,
-            on_stalled=self._too_slow,
-        )
-        self.renew(principal)
+
+    def begin(self, stall_s: float) -> None:
+        """Read and have answered, until the connection ends."""
+        self.renew(self.principal)
+        self.transport.open(self, stall_s=stall_s)
 
     # ---- what others may do with it
 
@@ -147,30 +162,50 @@ class Connection:
         self._let_go()
         self.transport.end(code, reason)
 
+    # ---- what the transport tells
+
+    def arrived(self) -> None:
+        """Take what has come; of a flood a part, so that others get their turn."""
+        if not self._taking:
+            self._read()
+
+    def hold(self) -> None:
+        self.outbox.hold()
+
+    def resume(self) -> None:
+        self.outbox.resume()
+
+    def stalled(self) -> None:
+        self._too_slow()
+
     # ---- its life
 
-    async def serve(self, receive: ASGIReceiveCallable) -> None:
-        """Read and have answered until the connection ends. A command under way is finished; waiting ones are not."""
-        try:
-            async with asyncio.TaskGroup() as self._tasks:
-                try:
-                    await self._read(receive)
-                finally:
-                    self._let_go()
-        finally:
-            for follower in self.followers.values():
-                follower.close()
-
-    async def _read(self, receive: ASGIReceiveCallable) -> None:
-        frames = 0
+    def _read(self) -> None:
+        self._taking = False
         while not self.closing:
-            message = await receive()
-            if message["type"] != "websocket.receive":
+            message = self.transport.take()
+            if message is None:
                 return
-            self._take(message.get("text"))
-            frames += 1
-            if frames % FRAMES_PER_PASS == 0:
-                await asyncio.sleep(REFUSED_PASS_S if self._slowed else 0)
+            if isinstance(message, End):
+                self._let_go()
+                break
+            self._take(message if isinstance(message, str) else None)
+            self._frames += 1
+            if self._frames % FRAMES_PER_PASS == 0:
+                self._taking = True
+                self._loop.call_later(REFUSED_PASS_S if self._slowed else 0, self._read)
+                return
+        self._end()
+
+    def _end(self) -> None:
+        """A command under way is finished first; those that wait are not begun."""
+        if self.gone or self._working:
+            return
+        self.gone = True
+        for follower in self.followers.values():
+            follower.close()
+        if self._on_gone is not None:
+            self._on_gone(self)
 
     def _take(self, text: str | None) -> None:
         """Decide about one frame (None: a binary one), without waiting."""
@@ -208,17 +243,23 @@ class Connection:
         if self._commands is None:
             self._commands = deque()
         self._commands.append((command, self._loop.time()))
-        if not self._working and self._tasks is not None:
+        if not self._working:
             self._working = True
-            self._tasks.create_task(self._work())
+            self.transport.spawn(self._work())
 
     async def _work(self) -> None:
         try:
             while self._commands and not self.closing:
                 await self._answer(self, *self._commands.popleft())
+        except BaseException:
+            self._let_go()
+            self.transport.drop()
+            raise
         finally:
             self._working = False
             self._commands = None
+            if self.closing:
+                self._end()
 
     def _let_go(self) -> None:
         """Nothing is written or begun from here on."""

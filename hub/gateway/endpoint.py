@@ -3,40 +3,61 @@
 import asyncio
 import math
 import random
-from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 
 import structlog
-from uvicorn._types import ASGIReceiveCallable, ASGISendCallable, WebSocketScope
+from uvicorn._types import WebSocketScope
 
 from hub.auth.places import Place, Places
 from hub.auth.rate_limits import RateLimits
-from hub.domain.errors import HubError, RateLimited, Unavailable
+from hub.domain.errors import HubError, Internal, RateLimited, Unavailable
 from hub.domain.principal import Principal
 from hub.gateway.access_watch import AccessWatch
 from hub.gateway.connection import Connection
-from hub.gateway.credentials import subprotocol
+from hub.gateway.credentials import Shown, origin, subprotocol
 from hub.gateway.dispatch import Dispatch
-from hub.gateway.entry import RETRY_AFTER_S, Entry, TurnedAway, refuse
+from hub.gateway.entry import RETRY_AFTER_S, Entry, TurnedAway
 from hub.gateway.handlers.identity import auth_result, person
 from hub.gateway.heartbeat import Heartbeat
+from hub.gateway.proxies import Proxies
 from hub.gateway.services import GatewayServices
+from hub.gateway.text_frame import text_frame
 from hub.gateway.transport import HubWebSocket
+from hub.gateway.upgrade import refusal, switching
 from hub.protocol.close import Close
 from hub.protocol.commands import Auth
 from hub.protocol.frames import MAX_FRAME_BYTES, Hello, HelloLimits, live_frame, timestamp
 from hub.protocol.live import ServerDrainingData
+from hub.protocol.problem import problem, problem_headers
 from hub.relay.broadcast import Notice
 from hub.store.database import Store
 from hub.telemetry.times import Times
 
+PATH = "/v1/ws"
 DRAIN_BATCH = 200  # connections closed at once …
 DRAIN_STEP_S = 0.1  # … and then this pause, so that they do not come back as one crowd
 RECONNECT_WITHIN_MS = 5_000
 
 
+@dataclass(slots=True)
+class _Arrival:
+    """A handshake that is good so far. `answer` makes it a WebSocket; `is_spoken`: in a version that the hub speaks."""
+
+    peer: HubWebSocket
+    answer: bytes
+    is_spoken: bool
+    address: str | None
+    shown: Shown
+    origin: str | None
+    is_accepted: bool = False
+
+
 class Gateway:
-    """The WebSocket edge of one worker, as an ASGI application for its path. `run` must be running."""
+    """The WebSocket edge of one worker. `run` must be running.
+
+    Whoever is known comes in without a task: what is left to ask, whether there is a place, comes back as a call.
+    """
 
     def __init__(
         self, services: GatewayServices, *, rate_limits: RateLimits, places: Places, store: Store, node: str
@@ -44,6 +65,7 @@ class Gateway:
         """`places` are those of connections."""
         options = services.options
         self._entry = Entry(services.authenticator, rate_limits, options)
+        self._proxies = Proxies(options.trusted_proxies)
         self._limits = rate_limits
         self._presence = services.presence
         self._serving = services.serving
@@ -84,25 +106,39 @@ class Gateway:
             tasks.create_task(self._heartbeat.run())
             tasks.create_task(self._watch.run())
 
-    async def __call__(self, scope: WebSocketScope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
-        """Serve one handshake, and the connection that may come of it, to its end."""
-        await receive()  # websocket.connect
+    def arrive(self, request: WebSocketScope, key: bytes, peer: HubWebSocket) -> None:
+        """Let a peer in, or refuse it, now or soon. Never raises."""
+        if request["path"] != PATH:
+            peer.refuse(refusal(403))
+            return
         self._sockets += 1
         try:
-            with ExitStack() as held:
-                place: Place | None = None
-                try:
-                    if self._draining:
-                        raise Unavailable("the server is going away", retry_after=RETRY_AFTER_S)
-                    principal = await self._entry.principal(scope, self._sockets)
-                    if principal is not None:
-                        place = self._take(principal, held)
-                except HubError as e:
-                    await refuse(send, e)
-                else:
-                    await self._accept(scope, receive, send, principal, place, held)
-        finally:
-            self._sockets -= 1
+            shown = self._shown(request)
+            version, is_spoken = subprotocol(request)
+            client = request["client"]
+            arrival = _Arrival(
+                peer,
+                switching(key, version, peer.default_headers),
+                is_spoken=is_spoken,
+                address=client[0] if client is not None else None,
+                shown=shown,
+                origin=origin(request),
+            )
+            if (known := self._entry.known(shown)) is not None:
+                self._let_in(arrival, known)
+            else:
+                peer.spawn(self._meet(arrival))
+        except HubError as e:
+            self._refuse(peer, e)
+        except Exception:  # noqa: BLE001  # boundary: one handshake
+            self._log.exception("handshake failed")
+            self._refuse(peer, Internal("internal error"))
+
+    def _shown(self, request: WebSocketScope) -> Shown:
+        if self._draining:
+            raise Unavailable("the server is going away", retry_after=RETRY_AFTER_S)
+        self._proxies.look_behind(request)
+        return self._entry.shown(request, self._sockets)
 
     async def drain(self, grace_s: float) -> None:
         """Refuse new connections, tell the others, and close them (4000) over at most half of `grace_s`."""
@@ -133,66 +169,107 @@ class Gateway:
         except TimeoutError:
             return
 
-    async def _accept(
-        self,
-        scope: WebSocketScope,
-        receive: ASGIReceiveCallable,
-        send: ASGISendCallable,
-        principal: Principal | None,
-        place: Place | None,
-        held: ExitStack,
-    ) -> None:
-        transport: HubWebSocket = scope["state"]["transport"]
-        answer, spoken = subprotocol(scope)
-        await send({"type": "websocket.accept", "subprotocol": answer, "headers": []})
-        scope["headers"] = scope["subprotocols"] = ()  # an idle connection keeps no handshake, and no secret
-        scope["query_string"] = b""
-        if not spoken:
-            transport.end(Close.BAD_VERSION, "this hub speaks hub.v1")
-            return
-        first: Auth | None = None
+    async def _meet(self, arrival: "_Arrival") -> None:
+        """Find out who it is, and let them in."""
         try:
-            if principal is None:
-                first, principal = await self._entry.first_frame(receive)
-            if place is None:
-                place = self._take(principal, held)
-            await place.confirm()  # asked while the client was told that it may speak
+            if arrival.shown != Shown():
+                self._let_in(arrival, await self._entry.principal(arrival.shown, arrival.origin))
+            elif self._accept(arrival):
+                first, principal = await self._entry.first_frame(arrival.peer)
+                self._let_in(arrival, principal, first)
         except TurnedAway as e:
-            transport.end(e.code, e.reason)
-            return
-        except RateLimited as e:
-            transport.end(Close.RATE_LIMITED, e.message)
-            return
-        if (client := scope["client"]) is not None:
-            principal = replace(principal, address=client[0])
-        await self._serve(transport, receive, principal, first)
+            self._turn_away(arrival, e.code, e.reason)
+        except HubError as e:
+            if arrival.is_accepted:
+                self._turn_away(arrival, Close.RATE_LIMITED, e.message)
+            else:
+                self._refuse(arrival.peer, e)
+        except Exception:  # noqa: BLE001  # boundary: one handshake
+            self._log.exception("handshake failed")
+            if arrival.is_accepted:
+                self._turn_away(arrival, Close.OVERLOADED, "internal error")
+            else:
+                self._refuse(arrival.peer, Internal("internal error"))
 
-    def _take(self, principal: Principal, held: ExitStack) -> Place:
+    def _accept(self, arrival: "_Arrival") -> bool:
+        """Make it a WebSocket, if it is none yet; whether it speaks what the hub speaks. Else it is closed."""
+        if not arrival.is_accepted:
+            arrival.is_accepted = True
+            arrival.peer.accept(arrival.answer)
+        if not arrival.is_spoken:
+            self._turn_away(arrival, Close.BAD_VERSION, "this hub speaks hub.v1")
+        return arrival.is_spoken
+
+    def _let_in(self, arrival: "_Arrival", principal: Principal, first: Auth | None = None) -> None:
+        """Whoever it is, there must be a place for them. Raises `RateLimited`."""
+        if arrival.address is not None:
+            principal = replace(principal, address=arrival.address)
         place = self._places.take(principal)
-        held.callback(place.release)
-        return place
+        if arrival.is_spoken:
+            place.when_confirmed(partial(self._seat, arrival, principal, place, first))
+        else:
+            place.release()
+            self._accept(arrival)
 
-    async def _serve(
-        self, transport: HubWebSocket, receive: ASGIReceiveCallable, principal: Principal, first: Auth | None
+    def _seat(
+        self, arrival: "_Arrival", principal: Principal, place: Place, first: Auth | None, refused: RateLimited | None
     ) -> None:
-        connection = Connection(transport, principal, self._options, self._dispatch.answer, self._limits)
-        slot = self._heartbeat.add(transport)
-        self._connections.add(connection)
+        """It is known whether there is a place; never raises."""
         try:
-            connection.put(self._hello(connection).model_dump_json().encode())
-            if first is not None:
-                connection.reply(first.id, auth_result(principal))
-            if self._draining:  # it began while this one was being let in
-                connection.close(Close.DRAINING, "the server is going away")
-            await connection.serve(receive)
-        finally:
-            self._heartbeat.remove(transport, slot)
-            self._connections.discard(connection)
-            self._serving.left(connection)
-            for session in connection.followers:
-                self._presence.leave(session, connection.principal.user, connection.id)
-            if not self._connections:
-                self._nobody_left.set()
+            if refused is not None:
+                self._accept(arrival)
+                self._turn_away(arrival, Close.RATE_LIMITED, refused.message)
+            elif arrival.peer.is_gone:
+                self._sockets -= 1
+                place.release()
+            else:
+                self._begin(arrival, principal, place, first)
+        except Exception:  # noqa: BLE001  # boundary: one handshake, amid the replies of Redis
+            self._log.exception("handshake failed")
+            self._sockets -= 1
+            place.release()
+            arrival.peer.drop()
+
+    def _begin(self, arrival: "_Arrival", principal: Principal, place: Place, first: Auth | None) -> None:
+        peer = arrival.peer
+        connection = Connection(peer, principal, self._options, self._dispatch.answer, self._limits, self._gone)
+        connection.place = place
+        connection.slot = self._heartbeat.add(peer)
+        self._connections.add(connection)
+        hello = self._hello(connection).model_dump_json().encode()
+        if first is None:  # all in one write: each one wakes the client
+            arrival.is_accepted = True
+            peer.accept(arrival.answer + text_frame(hello))
+        else:
+            connection.put(hello)
+            connection.reply(first.id, auth_result(principal))
+        connection.begin(self._options.stall_s)
+        if self._draining:  # it began while this one was being let in
+            connection.close(Close.DRAINING, "the server is going away")
+
+    def _gone(self, connection: Connection) -> None:
+        """It has ended, and nothing is done for it any more."""
+        self._sockets -= 1
+        if connection.place is not None:
+            connection.place.release()
+        self._heartbeat.remove(connection.transport, connection.slot)
+        self._connections.discard(connection)
+        self._serving.left(connection)
+        for session in connection.followers:
+            self._presence.leave(session, connection.principal.user, connection.id)
+        if not self._connections:
+            self._nobody_left.set()
+
+    def _turn_away(self, arrival: "_Arrival", code: Close, reason: str) -> None:
+        """Close what was accepted."""
+        self._sockets -= 1
+        arrival.peer.end(code, reason)
+
+    def _refuse(self, peer: HubWebSocket, error: HubError) -> None:
+        """Answer the handshake with an HTTP error instead of an upgrade."""
+        self._sockets -= 1
+        body = problem(error)
+        peer.refuse(refusal(body.status, problem_headers(error), body.model_dump_json().encode()))
 
     def _hello(self, connection: Connection) -> Hello:
         options = self._options

@@ -3,19 +3,20 @@
 import asyncio
 
 import structlog
-from uvicorn._types import ASGIReceiveCallable, ASGISendCallable, WebSocketScope
+from uvicorn._types import WebSocketScope
 
 from hub.auth.authenticator import Authenticator
 from hub.auth.hosts import Hosts
 from hub.auth.rate_limits import RateLimits, check
 from hub.domain.errors import Forbidden, HubError, Internal, Unauthenticated, Unavailable
 from hub.domain.principal import Principal
-from hub.gateway.credentials import origin, origin_allowed, shown_credential
+from hub.gateway.credentials import Shown, origin, origin_allowed, shown_credential
+from hub.gateway.incoming import End
 from hub.gateway.options import GatewayOptions
 from hub.gateway.parse import BadFrame, parse_command
+from hub.gateway.transport import HubWebSocket
 from hub.protocol.close import Close
 from hub.protocol.commands import Auth
-from hub.protocol.problem import problem, problem_headers
 
 AUTHENTICATE_S = 10.0
 AT_ONCE = 8  # the others wait without a connection to PostgreSQL, which those who are in need, too
@@ -42,29 +43,32 @@ class Entry:
         self._turn = asyncio.Semaphore(AT_ONCE)
         self._log = structlog.get_logger("hub.gateway")
 
-    async def principal(self, scope: WebSocketScope, sockets: int) -> Principal | None:
-        """Who shows a credential with the handshake; None when none was shown. `sockets` counts this one too.
+    def shown(self, request: WebSocketScope, sockets: int) -> Shown:
+        """What is shown with a handshake that is good so far. `sockets` counts this one too.
 
         Raises `HubError`: the handshake is to be refused.
         """
-        if (client := scope["client"]) is not None:  # first: also who is refused for other reasons asks often
+        if (client := request["client"]) is not None:  # first: also who is refused for other reasons asks often
             check(self._limits.from_address(client[0]))
-        self._hosts.check([value for name, value in scope["headers"] if name == b"host"])
-        found = origin(scope)
-        if not origin_allowed(scope, found, self._options.allowed_origins):
+        self._hosts.check([value for name, value in request["headers"] if name == b"host"])
+        if not origin_allowed(request, origin(request), self._options.allowed_origins):
             raise Forbidden("this origin is not allowed: list it in HUB_ALLOWED_ORIGINS")
         if sockets > self._options.connections:  # before any hash is computed
             raise Unavailable("too many connections", retry_after=RETRY_AFTER_S)
-        shown = shown_credential(scope)
-        if shown.token is not None and (known := self._authenticator.known(shown.token)) is not None:
-            return known
+        return shown_credential(request)
+
+    def known(self, shown: Shown) -> Principal | None:
+        """Who shows this, if that need not be asked."""
+        return self._authenticator.known(shown.token) if shown.token is not None else None
+
+    async def principal(self, shown: Shown, origin: str | None) -> Principal:
+        """Who shows this credential, by what the database says now. Raises `HubError`, as `shown`."""
         try:
             async with asyncio.timeout(AUTHENTICATE_S), self._turn:
                 if shown.token is not None:
                     return await self._authenticator.bearer(shown.token)
-                if shown.ticket is not None:
-                    return await self._authenticator.ticket(shown.ticket, found)
-                return None
+                assert shown.ticket is not None, "something was shown"
+                return await self._authenticator.ticket(shown.ticket, origin)
         except TimeoutError:
             raise Unavailable("the hub did not answer in time", retry_after=RETRY_AFTER_S) from None
         except HubError:
@@ -73,15 +77,15 @@ class Entry:
             self._log.exception("authentication failed")
             raise Internal("internal error") from None
 
-    async def first_frame(self, receive: ASGIReceiveCallable) -> tuple[Auth, Principal]:
+    async def first_frame(self, peer: HubWebSocket) -> tuple[Auth, Principal]:
         """The `auth` command that a connection without a credential must begin with, and who it is.
 
         Raises `TurnedAway`.
         """
         try:
             async with asyncio.timeout(self._options.first_frame_s):
-                message = await receive()
-            command = parse_command(message.get("text")) if message["type"] == "websocket.receive" else None
+                message = await _Listening(peer).first()
+            command = parse_command(message) if isinstance(message, str) else None
         except (TimeoutError, BadFrame):
             command = None
         if not isinstance(command, Auth):
@@ -95,9 +99,26 @@ class Entry:
             raise TurnedAway(Close.OVERLOADED, "nobody can tell now who this is") from None
 
 
-async def refuse(send: ASGISendCallable, error: HubError) -> None:
-    """Answer the handshake with an HTTP error instead of an upgrade."""
-    body = problem(error)
-    headers = [(k.encode(), v.encode("latin-1", "replace")) for k, v in problem_headers(error).items()]
-    await send({"type": "websocket.http.response.start", "status": body.status, "headers": headers})
-    await send({"type": "websocket.http.response.body", "body": body.model_dump_json().encode(), "more_body": False})
+class _Listening:
+    """Owns a connection until its first message has come; nothing is written meanwhile."""
+
+    def __init__(self, peer: HubWebSocket) -> None:
+        self._peer = peer
+        self._told = asyncio.Event()
+        peer.open(self, stall_s=AUTHENTICATE_S)
+
+    async def first(self) -> str | bytes | End | None:
+        await self._told.wait()
+        return self._peer.take()
+
+    def arrived(self) -> None:
+        self._told.set()
+
+    def hold(self) -> None:
+        pass
+
+    def resume(self) -> None:
+        pass
+
+    def stalled(self) -> None:
+        self._peer.drop()

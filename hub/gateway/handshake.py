@@ -7,15 +7,27 @@ bound.
 
 import asyncio
 from functools import partial
+from typing import Protocol
+from urllib.parse import unquote
 
+from uvicorn._types import WebSocketScope
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from hub.gateway.transport import HubWebSocket
+from hub.gateway.upgrade import NoUpgrade, accept_key
 from hub.protocol.http import BODY_TIME
 
 MAX_HEADER_BYTES = 32_768
 
 UPLOADS = "/attachments"  # where a body may be given more time
 _GONE = "HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+
+
+class Door(Protocol):
+    """Where those come who ask for a WebSocket: the application, beside what it is for ASGI."""
+
+    def arrive(self, request: WebSocketScope, key: bytes, peer: HubWebSocket) -> None:
+        """Lets the peer in, or refuses it, now or soon. `key` is the answer to its own. Never raises."""
 
 
 class HubHttp(HttpToolsProtocol):
@@ -69,9 +81,40 @@ class HubHttp(HttpToolsProtocol):
         super().on_message_complete()
 
     def handle_websocket_upgrade(self) -> None:
+        """Hand the peer over. Nothing of ASGI is made for it: no task, no queue, no scope that lives on."""
         self._cancel_unread()
-        super().handle_websocket_upgrade()
+        self.connections.discard(self)
+        peer = self.ws_protocol_class(self.transport, self.server_state)  # type: ignore[misc,call-arg]  # a HubWebSocket
+        assert isinstance(peer, HubWebSocket)
+        self.transport.set_protocol(peer)
         self.parser = None  # type: ignore[assignment]  # it and this object hold each other; the connection lives on
+        door: Door = self.config.app  # type: ignore[assignment]  # what uvicorn was given, without what it wraps it in
+        try:
+            key = accept_key(self.scope["method"].encode(), self.url, self.headers)
+        except NoUpgrade as refused:
+            peer.refuse(refused.answer)
+        else:
+            door.arrive(self._request(), key, peer)
+
+    def _request(self) -> WebSocketScope:
+        raw_path, _, query = self.url.partition(b"?")
+        offered = [value.decode("latin-1") for name, value in self.headers if name == b"sec-websocket-protocol"]
+        return {
+            "type": "websocket",
+            "asgi": {"version": self.asgi_version, "spec_version": "2.4"},
+            "http_version": "1.1",
+            "scheme": "wss" if self.scheme == "https" else "ws",
+            "server": self.server,
+            "client": self.client,
+            "root_path": self.root_path,
+            "path": self.root_path + unquote(raw_path.decode("ascii")),
+            "raw_path": raw_path,
+            "query_string": query,
+            "headers": self.headers,
+            "subprotocols": [protocol.strip() for value in offered for protocol in value.split(",")],
+            "state": {},
+            "extensions": {},
+        }
 
     def _body_within(self, cycle: RequestResponseCycle, seconds: float) -> None:
         """The rest of this request's body must arrive so soon, if there is any left."""

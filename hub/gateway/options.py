@@ -14,6 +14,7 @@ class GatewayOptions:
 
     allowed_origins: tuple[str, ...] = ()
     allowed_hosts: tuple[str, ...] = ()
+    trusted_proxies: tuple[str, ...] = ()
     heartbeat_s: int = 25
     commands_per_minute: int = 120
     command_burst: int = 20

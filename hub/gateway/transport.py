@@ -1,147 +1,206 @@
-"""uvicorn's WebSocket protocol class, hardened: caps on what a peer may send, deadlines on what it must take.
+"""One peer's WebSocket connection, hardened: caps on what a peer may send, deadlines on what it must take.
 
-The application gets it as `scope["state"]["transport"]`. Handshake and first accept go through ASGI; from then on the
-connection writes finished frames to `transport` and ends with `end`, both without waiting.
+The gateway lets the peer in with `accept`, or refuses it; from then on the connection writes finished frames to
+`transport`, takes messages with `take`, and ends with `end`, all without waiting. There is nothing else per connection:
+no task, no queue, no state of a parser while nothing is under way.
 
-Facts about uvicorn 0.54 and websockets 17 that this class answers: a peer that stops reading is never dropped,
-fragments are not counted, pongs are queued without bound, a request line over 8 KiB is never answered, a close frame
-after a protocol error is lost to a TCP reset while the peer is still sending, handshakes are logged with their query
-string, and refused ones as errors of the application.
+It stands in uvicorn's place for a WebSocket protocol class, which makes it from its upgrade request on. What uvicorn's
+own would let happen: a peer that stops reading is never dropped, fragments are not counted, pongs are queued without
+bound, a close frame after a protocol error is lost to a TCP reset while the peer is still sending.
 """
 
 import asyncio
 import fcntl
-import logging
-import socket
+import struct
 import sys
 import termios
-from asyncio.transports import BaseTransport
-from collections.abc import Callable
-from typing import Any
+from collections import deque
+from collections.abc import Coroutine
+from typing import Protocol
 
-from uvicorn._types import ASGIReceiveEvent, ASGISendEvent
-from uvicorn.config import Config
-from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
-from websockets.frames import Frame
+from websockets.frames import CloseCode
 
+from hub.gateway.incoming import BINARY, CLOSE, CONT, PING, TEXT, End, Incoming, Violation, end_of, next_frame
+from hub.gateway.upgrade import refusal
 from hub.protocol.close import Close
 from hub.protocol.frames import MAX_FRAME_BYTES
 
 MAX_FRAGMENTS = 64
 MAX_CONTROL_FRAMES = 512  # pings and pongs between two heartbeats
 READ_SLICE = 8_192  # parsed at once: at most some 1,300 frames before others get their turn
+EARLY_BYTES = 65_536  # that may come before the peer is let in; more stays in the kernel
 AFTERWARDS_S = 0.25  # between two slices of what comes after our close frame: a flood may be long
-SEND_BUFFER = 262_144  # of the kernel; by itself it takes about 4 MB before a stalled peer is noticed
+
+_PING = b"\x89\x00"
+_CLOSE_HEAD, _PONG_HEAD = 0x88, 0x8A
 
 
-class _QuietHandshakes(logging.LoggerAdapter[logging.Logger]):
-    """Drops uvicorn's lines about handshakes: they hold the query string, and so a ticket."""
+class Owner(Protocol):
+    """Who is told what happens to a connection."""
 
-    level = logging.WARNING
+    def arrived(self) -> None:
+        """There is something to `take`."""
 
-    def isEnabledFor(self, level: int) -> bool:  # noqa: N802  # named by logging
-        return level >= self.level and super().isEnabledFor(level)
+    def hold(self) -> None:
+        """Nothing may be written until `resume` comes, which never does when the connection ends."""
+
+    def resume(self) -> None:
+        """It may be written again."""
+
+    def stalled(self) -> None:
+        """The peer takes nothing any more; it is to be sent away."""
 
 
-class HubWebSocket(WebSocketsSansIOProtocol):
+class HubWebSocket(asyncio.Protocol):
     """One peer's WebSocket connection, from its upgrade request on."""
 
-    stall_s = 15.0  # a peer that takes nothing for so long is dropped
+    __slots__ = (
+        "_abort_timer",
+        "_accepted",
+        "_control_frames",
+        "_discarding",
+        "_ended",
+        "_heard",
+        "_inbox",
+        "_is_text",
+        "_loop",
+        "_owner",
+        "_parse_scheduled",
+        "_part_bytes",
+        "_parts",
+        "_read_paused",
+        "_server",
+        "_stall_s",
+        "_stall_timer",
+        "_unparsed",
+        "_writable",
+        "close_sent",
+        "disconnected",
+        "transport",
+    )
+
     goodbye_s = 5.0  # for the peer to take the close frame
     stalled_goodbye_s = 2.0  # the same, for a peer that did not read what came before it
-    _quiet = _QuietHandshakes(logging.getLogger("uvicorn.error"))
 
-    def __init__(
-        self,
-        config: Config,
-        server_state: ServerState,
-        app_state: dict[str, Any],
-        _loop: asyncio.AbstractEventLoop | None = None,
-    ) -> None:
-        super().__init__(config, server_state, {**app_state, "transport": self}, _loop)
-        self.logger = self._quiet  # type: ignore[assignment]  # used for its methods only
-        self.conn.logger = self.logger
-        self.conn.debug = False  # it would log Authorization headers
-        self.conn.max_message_size = MAX_FRAME_BYTES
-        self.on_full: Callable[[], None] | None = None
-        self.on_writable: Callable[[], None] | None = None
-        self.on_stalled: Callable[[], None] | None = None
+    def __init__(self, transport: asyncio.Transport, server: ServerState) -> None:
+        """Takes the transport over. uvicorn's `server` is told of it, and of the tasks that are begun for it."""
+        self.transport = transport
+        self.close_sent = False
+        self.disconnected = False
+        self._server = server
+        self._loop = asyncio.get_running_loop()
+        self._owner: Owner | None = None
+        self._stall_s = 15.0  # a peer that takes nothing for so long is dropped
+        self._accepted = False
+        self._inbox: deque[str | bytes | End] | None = None  # None when empty
         self._unparsed = b""
+        self._parts: list[bytes] | None = None  # of a message in fragments
+        self._part_bytes = 0
+        self._is_text = False
         self._parse_scheduled = False
+        self._read_paused = False
         self._discarding = False
+        self._ended = False  # an `End` has been said: there is one
         self._heard = True
         self._control_frames = 0
+        self._writable = True
         self._stall_timer: asyncio.TimerHandle | None = None
         self._abort_timer: asyncio.TimerHandle | None = None
+        server.connections.add(self)  # type: ignore[arg-type]  # it wants `shutdown` of it, no more
 
-    def open(
-        self,
-        *,
-        stall_s: float,
-        on_full: Callable[[], None],
-        on_writable: Callable[[], None],
-        on_stalled: Callable[[], None],
-    ) -> None:
-        """From here on the connection writes by itself; what only the handshake needed is let go.
+    # ---- coming in
 
-        After `on_full` nothing may be written until `on_writable` comes, which never does when the connection ends.
-        """
-        self.stall_s = stall_s
-        self.on_full = on_full
-        self.on_writable = on_writable
-        self.on_stalled = on_stalled
-        del self.request, self.response
+    @property
+    def is_gone(self) -> bool:
+        """Whether nobody is there any more to be let in."""
+        return self.disconnected or self.transport.is_closing()
+
+    @property
+    def default_headers(self) -> list[tuple[bytes, bytes]]:
+        """What the server says with every answer: the date."""
+        return self._server.default_headers
+
+    def accept(self, answer: bytes) -> None:
+        """Let the peer in: `answer` is what makes the connection a WebSocket, with what is said right behind it."""
+        self._accepted = True
+        self.transport.write(answer)
+        if self._unparsed:
+            self._schedule_parse()
+
+    def refuse(self, answer: bytes) -> None:
+        """Answer the request with this instead, and close."""
+        self._discarding = self.close_sent = True
+        if not self.is_gone:
+            self.transport.write(answer)
+            self.transport.close()
+
+    def open(self, owner: Owner, *, stall_s: float) -> None:
+        """From here on the owner is told; at once, of what came before."""
+        self._owner = owner
+        self._stall_s = stall_s
+        if self._inbox is not None:
+            owner.arrived()
+
+    def spawn(self, work: Coroutine[object, object, None]) -> None:
+        """Have this done for the connection; the server waits for it when it stops, and cancels it in the end."""
+        task = self._loop.create_task(work)
+        self._server.tasks.add(task)
+        task.add_done_callback(self._server.tasks.discard)
 
     # ---- the way out
 
-    async def send(self, message: ASGISendEvent) -> None:
-        await super().send(message)
-        if message["type"] == "websocket.http.response.body" and not message.get("more_body"):
-            # Else every handshake that the application refuses is logged as its error: anybody could fill the log.
-            self.handshake_complete = True
-
     def end(self, code: Close, reason: str = "") -> None:
         """Close with this code. What was written before goes out first, if the peer takes it soon."""
-        if self.close_sent or self.disconnected or self.transport.is_closing():
+        if self.close_sent or self.is_gone:
             return
-        self.queue.put_nowait({"type": "websocket.disconnect", "code": code, "reason": reason})
-        self.conn.send_close(code, reason)
-        self.transport.write(b"".join(self.conn.data_to_send()))
+        self._inbox = None  # nobody wants it any more
+        self._deliver(End(code, reason))
+        self._send_close(code, reason)
+        self._hold()
+        self._say_goodbye(self.goodbye_s if self._writable else self.stalled_goodbye_s)
+        self._resume_reading()  # to see the peer's own close frame
+        if self._unparsed:
+            self._schedule_parse()
+        self._loop.call_soon(self._tell)
+
+    def drop(self) -> None:
+        """End at once, without a word: nobody is there to hear it."""
+        self._deliver(End(CloseCode.ABNORMAL_CLOSURE))
+        self._hold()
+        self.transport.abort()
+        self._loop.call_soon(self._tell)
+
+    def _send_close(self, code: int, reason: str) -> None:
+        payload = struct.pack("!H", code) + reason.encode()
+        self.transport.write(bytes((_CLOSE_HEAD, len(payload))) + payload)
         self.close_sent = True
-        self._write_no_more()
-        self._say_goodbye(self.goodbye_s if self.writable.is_set() else self.stalled_goodbye_s)
-        if self.read_paused:  # to see the peer's own close frame
-            self.read_paused = False
-            self.transport.resume_reading()
-            if self._unparsed:
-                self._schedule_parse()
 
     def pause_writing(self) -> None:
-        super().pause_writing()
-        self._write_no_more()
+        self._writable = False
+        self._hold()
         self._watch_progress(self._untaken())
 
     def resume_writing(self) -> None:
         self._cancel_stall_timer()
-        super().resume_writing()
-        if self.on_writable is not None and not self.close_sent:
-            self.on_writable()
+        self._writable = True
+        if self._owner is not None and not self.close_sent:
+            self._owner.resume()
 
-    def _write_no_more(self) -> None:
-        if self.on_full is not None:
-            self.on_full()
+    def _hold(self) -> None:
+        if self._owner is not None:
+            self._owner.hold()
 
     def _watch_progress(self, untaken: int) -> None:
         self._cancel_stall_timer()
-        self._stall_timer = self.loop.call_later(self.stall_s, self._check_progress, untaken)
+        self._stall_timer = self._loop.call_later(self._stall_s, self._check_progress, untaken)
 
     def _check_progress(self, before: int) -> None:
         untaken = self._untaken()
         if untaken < before:
             self._watch_progress(untaken)
-        elif self.on_stalled is not None:
-            self.on_stalled()
+        elif self._owner is not None:
+            self._owner.stalled()
         else:
             self.transport.abort()
 
@@ -157,149 +216,221 @@ class HubWebSocket(WebSocketsSansIOProtocol):
 
     # ---- the way in
 
-    def data_received(self, data: bytes) -> None:
-        self._heard = True
-        if not self._discarding:
-            self._unparsed += data
-            self._parse()
-
-    async def receive(self) -> ASGIReceiveEvent:
-        message = await self.queue.get()
-        if self.read_paused and self.queue.empty():
-            self.read_paused = False
+    def take(self) -> str | bytes | End | None:
+        """The next message, or why there will be no more; None when there is none now. When the last one was taken,
+        reading goes on."""
+        inbox = self._inbox
+        if inbox is None:
+            return None
+        message = inbox.popleft()
+        if not inbox:
+            self._inbox = None
             if self._unparsed:
                 self._schedule_parse()
-            elif not self.transport.is_closing():
-                self.transport.resume_reading()
+            else:
+                self._resume_reading()
         return message
 
+    @property
+    def waiting(self) -> int:
+        """How many messages have been parsed and not been taken."""
+        return len(self._inbox or ())
+
+    def _deliver(self, message: str | bytes | End) -> None:
+        if self._ended:
+            return
+        self._ended = isinstance(message, End)
+        if self._inbox is None:
+            self._inbox = deque()
+        self._inbox.append(message)
+
+    def _tell(self) -> None:
+        if self._inbox is not None and self._owner is not None:
+            self._owner.arrived()
+
+    def data_received(self, data: bytes) -> None:
+        self._heard = True
+        if self._discarding:
+            return
+        self._unparsed = self._unparsed + data if self._unparsed else data
+        if not self._accepted:
+            if len(self._unparsed) > EARLY_BYTES:
+                self._pause_reading()
+        elif not self._parse_scheduled:
+            self._parse()
+
     def _parse(self) -> None:
-        """Parse one slice; the rest follows when the application has taken what came of it."""
+        """Parse one slice; the rest follows when what came of it has been taken."""
         self._parse_scheduled = False
-        piece, self._unparsed = self._unparsed[:READ_SLICE], self._unparsed[READ_SLICE:]
         if self._discarding or self.transport.is_closing():
             self._unparsed = b""
+            self._resume_reading()
             return
-        super().data_received(piece)
-        self._send_pongs()
-        if not self.handshake_initiated and self.conn.handshake_exc is not None:
-            self._refuse_request()
-        elif self._control_frames > MAX_CONTROL_FRAMES:
+        data, at = self._unparsed, 0
+        pongs: list[bytes] = []
+        try:
+            while at < READ_SLICE and not self._discarding:
+                frame = next_frame(data, at, max_bytes=MAX_FRAME_BYTES - self._part_bytes)
+                if frame is None:
+                    break
+                at = frame.end
+                if frame.opcode == PING:
+                    pongs.append(bytes((_PONG_HEAD, len(frame.payload))) + frame.payload)
+                elif frame.opcode == CLOSE:
+                    self._send_pongs(pongs)
+                    pongs = []
+                self._take_frame(frame)
+        except Violation as violation:
+            self._send_pongs(pongs)
+            self._fail(violation)
+            self._tell()
+            return
+        self._unparsed = b"" if self._discarding else data[at:]
+        self._send_pongs(pongs)
+        if self._control_frames > MAX_CONTROL_FRAMES:
             self.end(Close.RATE_LIMITED, "too many control frames")
-        if self._unparsed and not self.read_paused:
-            self.transport.pause_reading()
+        self._tell()
+        self._go_on(may_have_more=at >= READ_SLICE)
+
+    def _go_on(self, *, may_have_more: bool) -> None:
+        """Read on when everything was taken, and parse on in a later pass when there may be something."""
+        if self._inbox is not None and not self.close_sent:
+            self._pause_reading()
+        elif self._unparsed and may_have_more:
+            self._pause_reading()
             self._schedule_parse()
-        elif not self._unparsed and not self.read_paused and not self.transport.is_closing():
-            self.transport.resume_reading()
+        else:
+            self._resume_reading()
 
     def _schedule_parse(self) -> None:
-        if self._parse_scheduled:
+        if self._parse_scheduled or not self._accepted:
             return
         self._parse_scheduled = True
         if self.close_sent:
-            self.loop.call_later(AFTERWARDS_S, self._parse)
+            self._loop.call_later(AFTERWARDS_S, self._parse)
         else:
-            self.loop.call_soon(self._parse)
+            self._loop.call_soon(self._parse)
 
-    def _refuse_request(self) -> None:
-        """Send the answer that websockets has prepared for a request it does not take."""
-        self.handshake_complete = self.close_sent = True
-        self.transport.write(b"".join(self.conn.data_to_send()))
+    def _pause_reading(self) -> None:
+        if not self._read_paused and not self.transport.is_closing():
+            self._read_paused = True
+            self.transport.pause_reading()
+
+    def _resume_reading(self) -> None:
+        if self._read_paused:
+            self._read_paused = False
+            if not self.transport.is_closing():
+                self.transport.resume_reading()
+
+    def _take_frame(self, frame: Incoming) -> None:
+        opcode, is_final, payload, _ = frame
+        if opcode in (TEXT, BINARY):
+            if self._parts is not None:
+                raise Violation(CloseCode.PROTOCOL_ERROR, "expected a continuation frame")
+            if is_final:
+                self._take_message(payload, is_text=opcode == TEXT)
+            else:
+                self._parts, self._part_bytes, self._is_text = [payload], len(payload), opcode == TEXT
+        elif opcode == CONT:
+            if self._parts is None:
+                raise Violation(CloseCode.PROTOCOL_ERROR, "unexpected continuation frame")
+            if len(self._parts) >= MAX_FRAGMENTS:
+                raise Violation(Close.POLICY, "too many fragments")
+            self._parts.append(payload)
+            self._part_bytes += len(payload)
+            if is_final:
+                whole, self._parts, self._part_bytes = b"".join(self._parts), None, 0
+                self._take_message(whole, is_text=self._is_text)
+        elif opcode == CLOSE:
+            self._take_close(payload)
+        else:  # that anything came is enough of an answer to a ping; pongs go out together with those of the slice
+            self._control_frames += 1
+
+    def _take_message(self, payload: bytes, *, is_text: bool) -> None:
+        if self.close_sent:
+            return
+        if not is_text:
+            self._deliver(payload)
+            return
+        try:
+            self._deliver(payload.decode())
+        except UnicodeDecodeError:
+            raise Violation(CloseCode.INVALID_DATA) from None
+
+    def _take_close(self, payload: bytes) -> None:
+        said = end_of(payload)
+        if self._parts is not None:
+            raise Violation(CloseCode.PROTOCOL_ERROR, "incomplete fragmented message")
+        self._discarding = True
+        if not self.close_sent:
+            self._deliver(said)
+            self.transport.write(bytes((_CLOSE_HEAD, len(payload))) + payload)
+            self.close_sent = True
         self.transport.close()
+        self._hold()
+        self._say_goodbye(self.goodbye_s)
 
-    def handle_cont(self, event: Frame) -> None:
-        if len(self.frames) >= MAX_FRAGMENTS:
-            self.frames = []
-            self.conn.fail(Close.POLICY, "too many fragments")
-            self.handle_parser_exception()
-        elif not self._discarding:
-            super().handle_cont(event)
-
-    def handle_ping(self) -> None:
-        self._control_frames += 1  # the answer goes out with those to the rest of the slice
-
-    def _send_pongs(self) -> None:
-        if not self.conn.writes or self.conn.parser_exc is not None:
-            return  # what a parser error has to say was sent where it was noticed
-        pongs = self.conn.data_to_send()
+    def _send_pongs(self, pongs: list[bytes]) -> None:
         # Otherwise dropped: a peer that does not read does not miss them.
-        if self.writable.is_set() and not self.transport.is_closing():
+        if pongs and self._writable and not self.close_sent and not self.transport.is_closing():
             self.transport.write(b"".join(pongs))
 
-    def handle_pong(self, event: Frame) -> None:
-        del event
-        self._control_frames += 1  # that anything came is enough of an answer
-
-    def handle_parser_exception(self) -> None:
-        if self._discarding:
-            return
+    def _fail(self, violation: Violation) -> None:
         self._discarding = True
-        sent = self.conn.close_sent
-        code, reason = (sent.code, sent.reason) if sent is not None else (Close.POLICY, "")
-        self.queue.put_nowait({"type": "websocket.disconnect", "code": code, "reason": reason})
-        self.transport.write(b"".join(self.conn.data_to_send()))
-        self.close_sent = True
-        self._write_no_more()
+        self._unparsed = b""
+        self._parts = None
+        self._deliver(End(violation.code, violation.reason))
+        if not self.close_sent:
+            self._send_close(violation.code, violation.reason)
+        self._hold()
         # Closing now, with unread input, would reset the connection, and the peer would never see the code.
         if self.transport.can_write_eof():
             self.transport.write_eof()
         self._say_goodbye(self.goodbye_s)
-
-    def handle_close(self, event: Frame) -> None:
-        super().handle_close(event)
-        self._write_no_more()
-        self._say_goodbye(self.goodbye_s)
+        self._resume_reading()
 
     # ---- liveness
 
     def ping(self) -> None:
         """Ask the peer for a sign of life; `is_silent` tells later whether one came."""
         self._control_frames = 0
-        if self.close_sent or self.transport.is_closing() or not self.writable.is_set():
+        if self.close_sent or self.transport.is_closing() or not self._writable:
             return  # a peer that takes nothing is watched for progress instead
         self._heard = False
-        self.conn.send_ping(b"")
-        self.transport.write(b"".join(self.conn.data_to_send()))
+        self.transport.write(_PING)
 
     @property
     def is_silent(self) -> bool:
         """Whether nothing came from the peer since the last ping."""
-        return not self._heard and not self.read_paused
+        return not self._heard and not self._read_paused
 
-    def drop(self) -> None:
-        """End at once, without a word: nobody is there to hear it."""
-        self.queue.put_nowait({"type": "websocket.disconnect", "code": 1006})
-        self._write_no_more()
-        self.transport.abort()
-
-    # ---- beginning and end
-
-    def connection_made(self, transport: BaseTransport) -> None:
-        super().connection_made(transport)
-        sock = transport.get_extra_info("socket")
-        if sock is not None:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+    # ---- the end
 
     def connection_lost(self, exc: Exception | None) -> None:
+        del exc
+        self.disconnected = True
         self._cancel_stall_timer()
         if self._abort_timer is not None:
             self._abort_timer.cancel()
+        self._server.connections.discard(self)
         self._unparsed = b""
-        self._write_no_more()
-        self.on_full = self.on_writable = self.on_stalled = None
-        super().connection_lost(exc)
+        self._hold()
+        self._deliver(End(CloseCode.NO_STATUS_RCVD if self._accepted else CloseCode.ABNORMAL_CLOSURE))
+        self._tell()
+        self._owner = None
 
     def shutdown(self) -> None:
-        super().shutdown()
-        self._write_no_more()
-        self._say_goodbye(self.goodbye_s)
+        """The server stops."""
+        if self._accepted:
+            self.end(Close.RESTARTING)
+            self.transport.close()
+        else:
+            self.refuse(refusal(500))
 
     def _say_goodbye(self, seconds: float) -> None:
         """Give the peer this long to take what is written; closing alone would wait for it for ever."""
         if self._abort_timer is None and not self.disconnected:
-            self._abort_timer = self.loop.call_later(seconds, self.transport.abort)
-            # uvicorn closes at once when the application returns, unless this is set.
-            self.close_timer = self.loop.call_later(seconds, self.transport.abort)
+            self._abort_timer = self._loop.call_later(seconds, self.transport.abort)
 
     def _cancel_stall_timer(self) -> None:
         if self._stall_timer is not None:

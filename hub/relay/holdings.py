@@ -3,7 +3,7 @@
 import asyncio
 import os
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -39,22 +39,31 @@ class Exceeded(Exception):
 class Held:
     """One thing that is held. `release` it once it is not; more often does no harm."""
 
-    __slots__ = ("_holdings", "_unanswered", "_verdict", "caps")
+    __slots__ = ("_exceeded", "_holdings", "_is_answered", "_then", "_timer", "_unanswered", "caps")
 
     def __init__(self, holdings: "Holdings", caps: Sequence[Cap]) -> None:
         self._holdings = holdings
         self.caps = caps  # none when it is not held any more
         self._unanswered = len(caps)
-        self._verdict: asyncio.Future[Cap | None] = asyncio.get_running_loop().create_future()
+        self._is_answered = False
+        self._exceeded: Cap | None = None
+        self._then: Callable[[Cap | None], None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    def when_answered(self, then: Callable[[Cap | None], None]) -> None:
+        """Calls `then` once, perhaps at once: with None when it counts at all workers, or when they could not be asked
+        within a second; with the cap of which it is one too many, and it is not held any more then."""
+        if self._is_answered:
+            then(self._exceeded)
+        else:
+            self._then = then
+            self._timer = asyncio.get_running_loop().call_later(ANSWER_S, self._decide, None)
 
     async def confirm(self) -> None:
-        """Returns when it counts at all workers, or when they could not be asked within a second. Raises `Exceeded`
-        when it is one too many; it is not held any more then."""
-        if not self._verdict.done():
-            await asyncio.wait((self._verdict,), timeout=ANSWER_S)
-        if not self._verdict.done():
-            self._verdict.set_result(None)
-        if (exceeded := self._verdict.result()) is not None:
+        """Returns when it counts, as `when_answered` says. Raises `Exceeded` when it is one too many."""
+        answer: asyncio.Future[Cap | None] = asyncio.get_running_loop().create_future()
+        self.when_answered(lambda exceeded: None if answer.done() else answer.set_result(exceeded))
+        if (exceeded := await answer) is not None:
             raise Exceeded(exceeded)
 
     def release(self) -> None:
@@ -65,15 +74,24 @@ class Held:
     def answered(self, exceeded: Cap | None) -> None:
         """What Redis says about one of the caps; too late once nobody waits for it."""
         self._unanswered -= 1
-        if self._verdict.done():
+        if self._is_answered:
             if exceeded is not None and self.caps:
                 self._holdings.stands(exceeded)
-            return
-        if exceeded is not None:
-            self._verdict.set_result(exceeded)
+        elif exceeded is not None:
             self.release()
+            self._decide(exceeded)
         elif not self._unanswered:
-            self._verdict.set_result(None)
+            self._decide(None)
+
+    def _decide(self, exceeded: Cap | None) -> None:
+        self._is_answered = True
+        self._exceeded = exceeded
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        then, self._then = self._then, None
+        if then is not None:
+            then(exceeded)
 
 
 @dataclass(slots=True)
@@ -114,12 +132,16 @@ class Holdings:
             here = self._here.get(cap.holder)
             if here is not None and here.count >= cap.most:
                 raise Exceeded(cap)
-        held = Held(self, caps)
+        found: list[_Here] = []
         for cap in caps:
-            here = self._here.setdefault(cap.holder, _Here(cap))
+            if (here := self._here.get(cap.holder)) is None:
+                here = self._here[cap.holder] = _Here(cap)
+            found.append(here)
+        held = Held(self, tuple(here.cap for here in found))  # the same objects for all that is held of them
+        for here in found:
             here.count += 1
             here.new.append(held)
-            self._tell_soon(cap)
+            self._tell_soon(here.cap)
         return held
 
     def give_back(self, caps: Sequence[Cap]) -> None:

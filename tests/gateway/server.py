@@ -13,8 +13,15 @@ import uvicorn
 
 from hub.gateway.handshake import HubHttp
 from hub.gateway.transport import HubWebSocket
+from hub.gateway.upgrade import switching
+from hub.process.listen import SEND_BUFFER_BYTES
 
 DEADLINE_S = 30.0
+
+
+def let_in(key: bytes, peer: HubWebSocket) -> None:
+    """Make it a WebSocket."""
+    peer.accept(switching(key, None, ()))
 
 
 class _Server(uvicorn.Server):
@@ -25,9 +32,14 @@ class _Server(uvicorn.Server):
 
 @contextlib.asynccontextmanager
 async def serving(
-    app: Any, *, ws: type[HubWebSocket] = HubWebSocket, http: type[HubHttp] = HubHttp
+    app: Any,
+    *,
+    ws: type[HubWebSocket] = HubWebSocket,
+    http: type[HubHttp] = HubHttp,
+    send_buffer: int | None = SEND_BUFFER_BYTES,
 ) -> AsyncIterator[int]:
-    """Serve `app` on a free port, which is given."""
+    """Serve `app` on a free port, which is given: for HTTP by ASGI, for WebSockets by its `arrive`. The kernel's buffer
+    is as `hub serve` has it, unless the kernel is to choose."""
     config = uvicorn.Config(
         app,
         ws=ws,
@@ -40,6 +52,8 @@ async def serving(
         timeout_graceful_shutdown=1,
     )
     listening = socket.create_server(("127.0.0.1", 0))
+    if send_buffer is not None:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
     server = _Server(config)
     async with asyncio.TaskGroup() as tasks:
         running = tasks.create_task(server.serve(sockets=[listening]))

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from uvicorn._types import WebSocketScope
 
 from hub.domain.ids import UserId, new_id
 from hub.domain.principal import Principal
@@ -15,9 +16,10 @@ from hub.gateway.connection import MAX_QUEUED, Connection
 from hub.gateway.dispatch import Dispatch
 from hub.gateway.options import GatewayOptions
 from hub.gateway.services import GatewayServices
+from hub.gateway.transport import HubWebSocket
 from hub.protocol.commands import AnyCommand
 from hub.protocol.results import Empty
-from tests.gateway.server import Raw, eventually, frame, serving
+from tests.gateway.server import Raw, eventually, frame, let_in, serving
 
 SECRET = "/srv/secret of the hub"
 
@@ -33,15 +35,14 @@ class Bench:
         self.options = GatewayOptions(commands_per_minute=6_000, command_burst=1_000)
         self.ended = asyncio.Event()
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        await receive()
-        await send({"type": "websocket.accept"})
+    def arrive(self, request: WebSocketScope, key: bytes, peer: HubWebSocket) -> None:
+        del request
+        let_in(key, peer)
         ends = datetime.now(UTC) + timedelta(hours=1)
         principal = Principal(UserId(new_id()), "ada", False, 1, "token:x", ends)
-        connection = Connection(scope["state"]["transport"], principal, self.options, self.answer)
+        connection = Connection(peer, principal, self.options, self.answer, on_gone=lambda _: self.ended.set())
         self.connections.append(connection)
-        await connection.serve(receive)
-        self.ended.set()
+        connection.begin(stall_s=15)
 
     async def answer_when_told(self, connection: Connection, command: AnyCommand, arrived: float) -> None:
         self.begun.append(command.id)

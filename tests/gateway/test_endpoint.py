@@ -63,6 +63,27 @@ async def test_a_token_in_the_header(hub: Door) -> None:
     assert hello["expires_at"].endswith("Z")
 
 
+async def test_who_is_known_gets_the_answer_and_hello_in_one_piece(hub: Door) -> None:
+    token = await hub.register("ada")
+    async with await hub.enter(token):  # known now
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(hub.url.rsplit(":", 1)[1]))
+        lines = [
+            *("GET /v1/ws HTTP/1.1", f"Host: {hub.url[7:]}", "Upgrade: websocket", "Connection: Upgrade"),
+            *(
+                "Sec-WebSocket-Version: 13",
+                "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+                f"Authorization: Bearer {token}",
+            ),
+        ]
+        writer.write(("\r\n".join(lines) + "\r\n\r\n").encode())
+        async with asyncio.timeout(10):
+            head, _, frame = (await reader.read(65_536)).partition(b"\r\n\r\n")
+        writer.close()
+        assert head.startswith(b"HTTP/1.1 101 ")
+        assert b"sec-websocket-accept: s3pplmbitxaq9kygzzhzrbk+xoo=" in head.lower()
+        assert json.loads(frame[4:])["type"] == "hello"
+
+
 async def test_an_api_key_in_the_header(hub: Door) -> None:
     token = await hub.register("ada")
     async with hub.rest(token) as rest:

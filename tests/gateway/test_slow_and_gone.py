@@ -5,6 +5,7 @@ import contextlib
 import json
 
 import pytest
+from uvicorn._types import WebSocketScope
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
@@ -12,7 +13,7 @@ from hub.gateway.heartbeat import Heartbeat
 from hub.gateway.transport import HubWebSocket
 from tests.conftest import running_worker, settings_for
 from tests.driver import Door, Person, seqs
-from tests.gateway.server import Raw, eventually, frame, serving
+from tests.gateway.server import Raw, eventually, frame, let_in, serving
 
 
 async def raw_member(hub: Door, token: str, session: str, receive_buffer: int) -> Raw:
@@ -74,17 +75,11 @@ class Silence:
         self.transports: list[HubWebSocket] = []
         self.slots: list[int] = []
 
-    async def __call__(self, scope: object, receive: object, send: object) -> None:
-        assert isinstance(scope, dict)
-        assert callable(receive)
-        assert callable(send)
-        await receive()
-        await send({"type": "websocket.accept"})
-        transport: HubWebSocket = scope["state"]["transport"]
-        self.slots.append(self.heartbeat.add(transport))
-        self.transports.append(transport)
-        while (await receive())["type"] == "websocket.receive":
-            pass
+    def arrive(self, request: WebSocketScope, key: bytes, peer: HubWebSocket) -> None:
+        del request
+        let_in(key, peer)
+        self.slots.append(self.heartbeat.add(peer))
+        self.transports.append(peer)
 
 
 async def test_the_heartbeat_finds_the_dead_and_spares_the_living() -> None:

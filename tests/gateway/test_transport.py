@@ -4,33 +4,44 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator
-from typing import Any
 
 import pytest
+from uvicorn._types import WebSocketScope
 
+from hub.gateway.incoming import End
 from hub.gateway.text_frame import text_frame
 from hub.gateway.transport import MAX_CONTROL_FRAMES, MAX_FRAGMENTS, HubWebSocket
+from hub.gateway.upgrade import refusal
 from hub.protocol.close import Close
-from tests.gateway.server import Raw, eventually, frame, serving
+from tests.gateway.server import Raw, eventually, frame, let_in, serving
 
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
 STALL_S = 1.0
 
 
 class Peer:
-    """What the application sees of one connection."""
+    """What the application sees of one connection: it records all, and answers `echo …`."""
 
-    def __init__(self, transport: HubWebSocket) -> None:
+    def __init__(self, transport: HubWebSocket, app: "App") -> None:
         self.transport = transport
-        self.received: list[Any] = []
+        self.app = app
+        self.received: list[str | bytes | End] = []
         self.writable = 0
         self.full = False
         self.ended = asyncio.Event()
 
-    def may_not_write(self) -> None:
+    def arrived(self) -> None:
+        while self.app.reading and (message := self.transport.take()) is not None:
+            self.received.append(message)
+            if isinstance(message, End):
+                self.ended.set()
+            elif isinstance(message, str) and message.startswith("echo "):
+                self.send(message[5:].encode())
+
+    def hold(self) -> None:
         self.full = True
 
-    def may_write(self) -> None:
+    def resume(self) -> None:
         self.writable += 1
         self.full = False
 
@@ -42,30 +53,29 @@ class Peer:
     def stalled(self) -> None:
         self.transport.end(Close.SLOW_CONSUMER, "slow consumer")
 
+    @property
+    def end_code(self) -> int | None:
+        last = self.received[-1]
+        return last.code if isinstance(last, End) else None
+
 
 class App:
-    """Accepts everything, records it, and answers `echo …`."""
+    """Lets everybody in."""
 
     def __init__(self) -> None:
         self.peers: list[Peer] = []
-        self.reading = asyncio.Event()
-        self.reading.set()
+        self.reading = True
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        await receive()
-        await send({"type": "websocket.accept"})
-        peer = Peer(scope["state"]["transport"])
-        peer.transport.open(
-            stall_s=STALL_S, on_full=peer.may_not_write, on_writable=peer.may_write, on_stalled=peer.stalled
-        )
-        self.peers.append(peer)
-        while (message := await receive())["type"] == "websocket.receive":
-            peer.received.append(message.get("text", message.get("bytes")))
-            await self.reading.wait()
-            if str(message.get("text")).startswith("echo "):
-                peer.send(message["text"][5:].encode())
-        peer.received.append(message)
-        peer.ended.set()
+    def arrive(self, request: WebSocketScope, key: bytes, peer: HubWebSocket) -> None:
+        del request
+        let_in(key, peer)
+        self.peers.append(Peer(peer, self))
+        peer.open(self.peers[-1], stall_s=STALL_S)
+
+    def read_on(self) -> None:
+        self.reading = True
+        for peer in self.peers:
+            peer.arrived()
 
     @property
     def peer(self) -> Peer:
@@ -209,14 +219,14 @@ async def test_pongs_are_not_queued_for_a_peer_that_does_not_read(port: int, app
 
 
 async def test_a_flood_of_messages_waits_in_the_kernel_while_the_application_is_busy(raw: Raw, app: App) -> None:
-    app.reading.clear()
+    app.reading = False
     for _ in range(50):
         raw.send(frame(b"x" * 20) * 2_000)
-    await eventually(lambda: len(app.peer.received) == 1)
+    await eventually(lambda: app.peer.transport.waiting > 0)
     for _ in range(100):  # as many passes of the loop as reading it all would take
         await asyncio.sleep(0)
-    assert app.peer.transport.queue.qsize() < 1_000
-    app.reading.set()
+    assert app.peer.transport.waiting < 1_000
+    app.read_on()
     await eventually(lambda: len(app.peer.received) == 100_000, 30)
 
 
@@ -227,7 +237,7 @@ async def test_a_peer_that_takes_nothing_is_dropped_and_told_why(port: int, app:
     began = asyncio.get_running_loop().time()
     await fill(peer)
     await asyncio.wait_for(peer.ended.wait(), 30)
-    assert peer.received[-1]["code"] == Close.SLOW_CONSUMER
+    assert peer.end_code == Close.SLOW_CONSUMER
     assert asyncio.get_running_loop().time() - began >= STALL_S
     await eventually(lambda: peer.transport.disconnected)  # aborted: closing alone would wait for the peer
     await deaf.leave()
@@ -281,7 +291,7 @@ async def test_a_close_frame_is_answered(raw: Raw, app: App) -> None:
     assert await raw.close_code() == 1000
     await app.peer.ended.wait()
     assert app.peer.full
-    assert app.peer.received[-1]["code"] == 1000
+    assert app.peer.end_code == 1000
 
 
 async def test_a_ping_makes_a_peer_silent_until_anything_comes(raw: Raw, app: App) -> None:
@@ -327,14 +337,14 @@ async def test_no_log_line_holds_the_query_string(port: int, app: App, caplog: p
 
 
 async def test_a_refused_handshake_is_no_error_of_ours(caplog: pytest.LogCaptureFixture) -> None:
-    async def refuse(scope: Any, receive: Any, send: Any) -> None:
-        await receive()
-        await send({"type": "websocket.http.response.start", "status": 401, "headers": []})
-        await send({"type": "websocket.http.response.body", "body": b"no"})
+    class Nobody(App):
+        def arrive(self, request: WebSocketScope, key: bytes, peer: HubWebSocket) -> None:
+            peer.refuse(refusal(401, body=b"no"))
 
-    async with serving(refuse) as port:
+    async with serving(Nobody()) as port:
         client = await Raw.connect(port)
         assert await client.upgrade() == 401
+        assert await client.reader.read() == b"no"
         await client.leave()
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
