@@ -6,6 +6,7 @@ from typing import Any
 from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute
 from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp
 
 import hub
 from hub.api import errors, openapi, rate_limit
@@ -15,6 +16,7 @@ from hub.api.deadline import RequestDeadline
 from hub.api.headers import SecurityHeaders
 from hub.api.host import HostCheck
 from hub.api.rate_limit import AddressCount, AddressLimit
+from hub.api.reads import Reads
 from hub.api.routes import (
     admin,
     api_keys,
@@ -50,7 +52,7 @@ from hub.auth.policy import route_rule
 STATIC = Path(hub.__file__).parent / "static"
 
 
-def build(services: Services, *, static: Path = STATIC) -> FastAPI:
+def build(services: Services, *, static: Path = STATIC) -> ASGIApp:
     """The app. `static` is the folder with the chat page (`web`) and the assets of /docs (`swagger`)."""
     app = _App(
         title="Agent Hub",
@@ -63,36 +65,40 @@ def build(services: Services, *, static: Path = STATIC) -> FastAPI:
     app.state.services = services
     app.state.stream_slots = StreamSlots(services.max_streams, services.streams)
     errors.install(app)
-    include(app, docs.router(app, static / "swagger"))  # first: its `schema.json` is no team's name
-    for routes in (
-        auth,
-        oidc,
-        me,
-        api_keys,
-        sessions,
-        members,
-        organisations,
-        invites,
-        messages,
-        attachments,
-        events,
-        transcript,
-        exports,
-        search,
-        usage,
-        budgets,
-        teams,
-        runs,
-        calls,
-        inputs,
-        admin,
-        health,
-        well_known,
-    ):
-        include(app, routes.router())
+    routers = [docs.router(app, static / "swagger")]  # first: its `schema.json` is no team's name
+    routers += [
+        routes.router()
+        for routes in (
+            auth,
+            oidc,
+            me,
+            api_keys,
+            sessions,
+            members,
+            organisations,
+            invites,
+            messages,
+            attachments,
+            events,
+            transcript,
+            exports,
+            search,
+            usage,
+            budgets,
+            teams,
+            runs,
+            calls,
+            inputs,
+            admin,
+            health,
+            well_known,
+        )
+    ]
+    for router in routers:
+        include(app, router)
     app.include_router(web.router(app, static / "web"))
-    _wrap(app, services)
-    return app
+    app.add_middleware(RequestBoundary)  # what escapes further has had an answer of Starlette's
+    return _wrapped(Reads(app, services, routers), services)
 
 
 def include(app: FastAPI, router: APIRouter) -> None:
@@ -109,23 +115,23 @@ class _App(FastAPI):
         return openapi.describe(self)
 
 
-def _wrap(app: FastAPI, services: Services) -> None:
+def _wrapped(app: ASGIApp, services: Services) -> ASGIApp:
     """Innermost first."""
-    app.add_middleware(RequestDeadline)  # from when the body is there
-    app.add_middleware(BodyLimit)
-    app.add_middleware(RequestBoundary)  # here, for its answers are limited and read by pages like all others …
-    app.add_middleware(AddressLimit)
+    app = RequestDeadline(app)  # from when the body is there
+    app = BodyLimit(app)
+    app = RequestBoundary(app)  # here, for its answers are limited and read by pages like all others …
+    app = AddressLimit(app)
     if services.allowed_origins:
-        app.add_middleware(
-            CORSMiddleware,
+        app = CORSMiddleware(
+            app,
             allow_origins=list(services.allowed_origins),
             allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
             allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID", "X-Request-ID"],
             expose_headers=["Retry-After", "X-Request-ID", *rate_limit.HEADERS],
             max_age=600,
         )
-    app.add_middleware(HostCheck, hosts=Hosts(services.allowed_hosts))
-    app.add_middleware(AddressCount, limits=services.rate_limits)
-    app.add_middleware(RequestBoundary)  # … and here for what those between refuse
-    app.add_middleware(SecurityHeaders)
-    app.add_middleware(RequestIds)
+    app = HostCheck(app, hosts=Hosts(services.allowed_hosts))
+    app = AddressCount(app, limits=services.rate_limits)
+    app = RequestBoundary(app)  # … and here for what those between refuse
+    app = SecurityHeaders(app)
+    return RequestIds(app)

@@ -5,6 +5,7 @@ from typing import Annotated, cast
 
 from fastapi import Depends, Request, Security
 from fastapi.security import HTTPBearer, OAuth2PasswordBearer
+from starlette.types import Scope
 
 from hub.api.rate_limit import stand
 from hub.api.services import Services
@@ -37,32 +38,42 @@ async def services(request: Request) -> Services:
 Wired = Annotated[Services, Depends(services)]
 
 
+async def identified(scope: Scope, wired: Services, method: str, pattern: str) -> Principal:
+    """Who asks this of a route. Raises `Unauthenticated` when nobody can tell, `RateLimited` when they ask too often,
+    `Forbidden` when the credential is not for this."""
+    token = bearer_token([value.decode("latin-1") for name, value in scope["headers"] if name == b"authorization"])
+    if token is None:
+        raise Unauthenticated("this needs an Authorization header: Bearer <access token or API key>")
+    principal = await wired.authenticator.bearer(token)
+    standing = wired.rate_limits.request(principal, f"{method} {pattern}")
+    stand(scope["state"], standing)
+    check(standing)
+    require_credential(principal, route_rule(method, pattern))
+    return replace(principal, address=peer(scope))
+
+
 async def caller(
     request: Request,
     wired: Wired,
     _signed_in: Annotated[object, Security(_SIGN_IN)],
     _bearer: Annotated[object, Security(_BEARER)],
 ) -> Principal:
-    """Who calls. Raises `Unauthenticated` when nobody can tell, `RateLimited` when they ask too often, `Forbidden` when
-    the credential is not for this."""
-    token = bearer_token(request.headers.getlist("authorization"))
-    if token is None:
-        raise Unauthenticated("this needs an Authorization header: Bearer <access token or API key>")
-    principal = await wired.authenticator.bearer(token)
-    pattern = request.scope["route"].path
-    standing = wired.rate_limits.request(principal, f"{request.method} {pattern}")
-    stand(request.scope["state"], standing)
-    check(standing)
-    require_credential(principal, route_rule(request.method, pattern))
-    return replace(principal, address=await address(request))
+    """Who calls, as in `identified`."""
+    return await identified(request.scope, wired, request.method, request.scope["route"].path)
 
 
 Caller = Annotated[Principal, Depends(caller)]
 
 
+def peer(scope: Scope) -> str | None:
+    """Where a request comes from: the peer's address, or what a trusted proxy says."""
+    client = scope.get("client")
+    return client[0] if client is not None else None
+
+
 async def address(request: Request) -> str | None:
-    """Where the call comes from: the peer's address, or what a trusted proxy says."""
-    return request.client.host if request.client is not None else None
+    """As `peer`."""
+    return peer(request.scope)
 
 
 Address = Annotated[str | None, Depends(address)]

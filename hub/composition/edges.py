@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from hub.api.app import build
 from hub.api.services import Readiness, Services
@@ -72,7 +72,7 @@ def rest(
     readiness: Callable[[], Awaitable[Readiness]],
     metrics: Callable[[], Awaitable[bytes]],
     stopping: asyncio.Event,
-) -> FastAPI:
+) -> ASGIApp:
     """The REST edge; the last three are as in `Services`."""
     return build(
         Services(

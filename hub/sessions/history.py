@@ -16,6 +16,7 @@ from hub.relay.subscriber import Subscriber
 from hub.sessions.access import reach, session_id, stay
 from hub.store import log, messages, search, tool_results
 from hub.store.database import Store
+from hub.store.messages import TranscriptRow
 from hub.store.search import Hit
 from hub.store.tool_results import LargeResult
 
@@ -94,8 +95,9 @@ class History:
         async with self._store.transaction(person=principal.user) as db:
             return await search.search(db, principal.user, query, limit=limit, cursor=cursor)
 
-    async def transcript(self, principal: Principal, session: str) -> AsyncGenerator[TranscriptMessage]:
-        """All messages of the session, oldest first, read page by page; access and credential are checked with each."""
+    async def transcript(self, principal: Principal, session: str) -> AsyncGenerator[list[TranscriptMessage]]:
+        """All messages of the session, oldest first, page by page; access and credential are checked with each page.
+        The first may be empty, the others are not."""
         id_ = session_id(session)
         after = 0
         while True:
@@ -104,20 +106,24 @@ class History:
                 if after:
                     await stay(db, principal)
                 rows = await messages.transcript(db, id_, after_seq=after, limit=PAGE)
-            for row in rows:
-                after = row.seq
-                yield TranscriptMessage(
-                    message=row.id,
-                    seq=row.seq,
-                    run=row.run,
-                    author=row.author,
-                    text=row.text,
-                    parts=row.parts if any(part["type"] == "attachment" for part in row.parts) else None,
-                    status=row.status,
-                    created_at=timestamp(row.created_at),
-                )
+            if rows or not after:
+                yield [_message(row) for row in rows]
             if len(rows) < PAGE:
                 return
+            after = rows[-1].seq
+
+
+def _message(row: TranscriptRow) -> TranscriptMessage:
+    return TranscriptMessage(
+        message=row.id,
+        seq=row.seq,
+        run=row.run,
+        author=row.author,
+        text=row.text,
+        parts=row.parts if any(part["type"] == "attachment" for part in row.parts) else None,
+        status=row.status,
+        created_at=timestamp(row.created_at),
+    )
 
 
 def _check_position(session: Session, after_seq: int) -> None:

@@ -12,21 +12,18 @@ from typing import NoReturn, TypeAlias
 import asyncpg
 from sqlalchemy import URL, TextClause, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.ext.asyncio import create_async_engine
 
 from hub.domain.errors import Conflict, Unavailable
 from hub.domain.ids import OrganisationId, SessionId, UserId
+from hub.store.pool import Pool
 from hub.store.transaction import Compiled, Transaction
 
 Db: TypeAlias = Transaction
 """A transaction in progress."""
 
-CONNECT_TIMEOUT_S = 3.0
 POOL_TIMEOUT_S = 3.0
 IDLE_IN_TRANSACTION_MS = 10_000
 SCOPE = "app.org"  # whose rows are seen, as the policies of the tables have it
-STATEMENT_CACHE = 256  # prepared statements per connection: more than the store has
 
 # Classes and codes of SQLSTATE that are the database's trouble, not ours: connection, credentials, no such database,
 # rolled back by a conflict between transactions, out of resources, operator, system.
@@ -71,25 +68,18 @@ class Store:
     ) -> None:
         self._compiled: dict[TextClause, Compiled] = {}  # bounded by the store's own statements
         self._pool_timeout_s = pool_timeout_s
-        self._engine = create_async_engine(
+        self._pool = Pool(
             driver_url(dsn),
-            pool_size=pool_size,
-            max_overflow=0,
-            pool_timeout=pool_timeout_s,
-            pool_recycle=1800,
-            pool_use_lifo=True,
-            connect_args={
-                "timeout": CONNECT_TIMEOUT_S,
-                "command_timeout": command_timeout_s,
-                "prepared_statement_cache_size": STATEMENT_CACHE,
-                "server_settings": {
-                    "application_name": "agent-hub",
-                    "statement_timeout": str(int(command_timeout_s * 800)),
-                    "lock_timeout": str(int(command_timeout_s * 600)),
-                    "idle_in_transaction_session_timeout": str(IDLE_IN_TRANSACTION_MS),
-                    "jit": "off",
-                    SCOPE: "*",  # until a transaction is for somebody
-                },
+            size=pool_size,
+            wait_s=pool_timeout_s,
+            command_timeout_s=command_timeout_s,
+            settings={
+                "application_name": "agent-hub",
+                "statement_timeout": str(int(command_timeout_s * 800)),
+                "lock_timeout": str(int(command_timeout_s * 600)),
+                "idle_in_transaction_session_timeout": str(IDLE_IN_TRANSACTION_MS),
+                "jit": "off",
+                SCOPE: "*",  # until a transaction is for somebody
             },
         )
 
@@ -158,25 +148,20 @@ class Store:
 
     @asynccontextmanager
     async def _connection(self) -> AsyncGenerator[Db]:
-        connected = False
         try:
             with translated():
-                async with self._engine.connect() as pooled:
-                    connected = True
-                    connection = (await pooled.get_raw_connection()).driver_connection
-                    db = Transaction(connection, self._compiled)
-                    try:
-                        yield db
-                    except (TimeoutError, asyncio.CancelledError):
-                        db.abandon()
-                        raise
-                    finally:
-                        if db.connection.is_closed() or db.connection.is_in_transaction():
-                            await pooled.invalidate()
+                connection = await self._pool.take()
         except Unavailable as e:
-            if connected:
-                raise
             raise NotBegun(e.message, retry_after=1) from e
+        db = Transaction(connection, self._compiled)
+        with translated():
+            try:
+                yield db
+            except (TimeoutError, asyncio.CancelledError):
+                db.abandon()
+                raise
+            finally:
+                self._pool.give_back(connection)
 
     async def ping(self, timeout_s: float = 2) -> None:
         """Ask the database for a sign of life. Raises `Unavailable` when there is none within `timeout_s` seconds."""
@@ -199,12 +184,11 @@ class Store:
     @property
     def pool_in_use(self) -> int:
         """How many connections are taken out of the pool."""
-        in_use: int = self._engine.pool.checkedout()  # type: ignore[attr-defined]
-        return in_use
+        return self._pool.taken
 
     async def close(self) -> None:
         """Close all connections."""
-        await self._engine.dispose()
+        await self._pool.close()
 
 
 @contextmanager
@@ -217,8 +201,6 @@ def translated() -> Generator[None]:
         _raise_translated(e, getattr(e.orig, "sqlstate", None), lost=e.connection_invalidated)
     except asyncpg.PostgresError as e:
         _raise_translated(e, e.sqlstate, lost=False)
-    except PoolTimeout as e:
-        raise Unavailable("the database is overloaded", retry_after=1) from e
     except (TimeoutError, OSError, asyncpg.InterfaceError, asyncpg.InternalClientError) as e:
         raise Unavailable("the database does not answer") from e
 

@@ -1,7 +1,7 @@
 """A transaction in progress: statements go to the driver as they are.
 
-SQLAlchemy keeps the pool, the schema and the migrations; its execution layer costs several times what the driver needs
-for a statement, and the store writes its SQL by hand anyway.
+SQLAlchemy keeps the schema and the migrations; its execution layer costs several times what the driver needs for a
+statement, and the store writes its SQL by hand anyway.
 """
 
 import re

@@ -12,6 +12,7 @@ from hub.api.openapi import problems
 from hub.api.shapes import SessionPath
 from hub.protocol.pieces import Wire
 from hub.protocol.results import TranscriptMessage
+from hub.sessions.access import session_id
 
 
 class Format(StrEnum):
@@ -37,43 +38,62 @@ async def transcript(
     form: Annotated[Format, Query(alias="format", description="How to write it.")] = Format.JSON,
 ) -> Response:
     """Everything that was said, oldest first, each message once."""
+    pages = wired.history.transcript(caller, session)
     # Refused before the answer begins, while there still is a status code to say so.
-    found = await wired.sessions.get(caller, session)
-    messages = wired.history.transcript(caller, found.id)
+    first, second = await anext(pages), await anext(pages, None)
+    id_ = session_id(session)
+    head = {"cache-control": "no-store"}
+    if second is None:
+        whole = _opening(form, id_) + _page(form, first) + _ending(form)
+        return Response(whole, media_type=MEDIA_TYPES[form], headers=head)
+    body = _streamed(form, id_, first, second, pages)
+    return StreamingResponse(body, media_type=MEDIA_TYPES[form], headers=head)
+
+
+async def _streamed(
+    form: Format,
+    session: str,
+    first: list[TranscriptMessage],
+    second: list[TranscriptMessage],
+    more: AsyncGenerator[list[TranscriptMessage]],
+) -> AsyncGenerator[str]:
+    between = "," if form is Format.JSON else ""
+    yield _opening(form, session) + _page(form, first)
+    yield between + _page(form, second)
+    async for page in more:
+        yield between + _page(form, page)
+    yield _ending(form)
+
+
+def _opening(form: Format, session: str) -> str:
+    return f'{{"session":"{session}","messages":[' if form is Format.JSON else ""
+
+
+def _ending(form: Format) -> str:
+    return "]}" if form is Format.JSON else ""
+
+
+def _page(form: Format, messages: list[TranscriptMessage]) -> str:
     match form:
         case Format.JSON:
-            body = _json(found.id, messages)
+            return ",".join(message.model_dump_json() for message in messages)
         case Format.JSONL:
-            body = _jsonl(messages)
+            return "".join(f"{message.model_dump_json()}\n" for message in messages)
         case Format.MARKDOWN:
-            body = _markdown(messages)
+            return "".join(map(_in_markdown, messages))
         case _:
             assert_never(form)
-    return StreamingResponse(body, media_type=MEDIA_TYPES[form], headers={"cache-control": "no-store"})
 
 
-async def _json(session: str, messages: AsyncGenerator[TranscriptMessage]) -> AsyncGenerator[str]:
-    yield f'{{"session":"{session}","messages":['
-    separator = ""
-    async for message in messages:
-        yield separator + message.model_dump_json()
-        separator = ","
-    yield "]}"
-
-
-async def _jsonl(messages: AsyncGenerator[TranscriptMessage]) -> AsyncGenerator[str]:
-    async for message in messages:
-        yield message.model_dump_json() + "\n"
-
-
-async def _markdown(messages: AsyncGenerator[TranscriptMessage]) -> AsyncGenerator[str]:
-    async for message in messages:
-        author = message.author.get("display_name") or message.author.get("name") or "?"
-        note = "" if message.status == "complete" else f" ({message.status})"
-        yield f"## {_heading(str(author))}{note}\n\n_{message.created_at}_\n\n{message.text}\n\n"
-        for part in message.parts or ():
-            if part["type"] == "attachment":
-                yield f"- {_heading(part['name'])} ({part['media_type']}, {part['size']:,} bytes)\n\n"
+def _in_markdown(message: TranscriptMessage) -> str:
+    author = message.author.get("display_name") or message.author.get("name") or "?"
+    note = "" if message.status == "complete" else f" ({message.status})"
+    attached = "".join(
+        f"- {_heading(part['name'])} ({part['media_type']}, {part['size']:,} bytes)\n\n"
+        for part in message.parts or ()
+        if part["type"] == "attachment"
+    )
+    return f"## {_heading(str(author))}{note}\n\n_{message.created_at}_\n\n{message.text}\n\n{attached}"
 
 
 def _heading(name: str) -> str:
