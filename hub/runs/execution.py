@@ -77,6 +77,7 @@ class Execution:
         self._usage = run.usage
         self._model = ""
         self._handover = False
+        self.gave_up = False  # the database did not take what there was to write: the next try had better wait
         self._log = structlog.get_logger("hub.runs").bind(run=run.lease.run, session=run.lease.session)
 
     def hand_over(self) -> None:
@@ -92,6 +93,7 @@ class Execution:
         except Unavailable as e:
             # The outcome of the last write is unknown: only a new attempt, from the last checkpoint, is safe.
             self._log.warning("run_abandoned", reason=e.message)
+            self.gave_up = True
             await self.release(clean=False)
         except Exception:  # noqa: BLE001 - boundary: a fault of ours ends the run, not the worker
             self._log.exception("run_crashed")

@@ -170,6 +170,7 @@ class Executor:
             self._keeper.let_go(held)
             del self._executions[claimed.lease]
             self._look_idle()
-            self.wake()  # the next run of this session may be waiting for this one
+            if not execution.gave_up:
+                self.wake()  # the next run of this session may be waiting for this one
 
         tasks.create_task(execute(), name=f"run {claimed.lease.run}")

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -41,12 +41,12 @@ class Bot(Client):
         history: History,
         doors: Sequence[str],
         user: str,
-        token: str,
+        tokens: Mapping[str, str],
         rng: random.Random,
         *,
         lapses: float = 0.25,
     ) -> None:
-        super().__init__(history, doors, user, token, rng)
+        super().__init__(history, doors, user, tokens, rng)
         self._lapses = lapses
         self._lost: dict[str, str] = {}  # offers that were taken back, and why
         self._tasks: set[asyncio.Task[None]] = set()

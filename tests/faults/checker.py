@@ -22,6 +22,7 @@ RUNNER_ONLY = {
 }
 # What tells, with the end of a run, what becomes of what had waited for it.
 AFTER_THE_END = {"message.steered"}
+ENDED_S = 7.0  # after which a right that has ended acts on nothing: the 5 s that are promised, and the way
 _SCRIPT = re.compile(r"/script(?P<words>( \w+=[\w.-]*)*)$")
 
 
@@ -39,6 +40,7 @@ class _Op:
     """A message somebody wants in the log, however often it was tried. Its `client_id` is nobody else's."""
 
     session: str
+    user: str
     client_id: str
     text: str
     began: float
@@ -85,6 +87,7 @@ class _Checker:
         self._attempts: dict[str, int] = {}
         self._run_of: dict[str, str] = {}  # session → the run it was last told of
         self._offers = Offers(self.report)
+        self._ended: dict[str, float] = {}  # user → when it was known that they are nobody any more
         self._handlers: dict[str, Callable[[Record], None]] = {
             "try": self._try,
             "ok": self._ok,
@@ -99,6 +102,8 @@ class _Checker:
             "said": self._offers.said,
             "read": self._read,
             "read.ok": self._read_ok,
+            "ended": self._rights_end,
+            "restored": self._rights_begin,
             "member": self._member,
             "log": self._log,
             "transcript": self._transcript,
@@ -122,7 +127,7 @@ class _Checker:
         self._tried[r["op"]] = r["t"]
         if r["op"] not in self._ops:
             self.report.ledger["sent"] += 1
-            op = _Op(r["session"], r["client_id"], r["text"], r["t"], self._acked[r["session"]])
+            op = _Op(r["session"], r["user"], r["client_id"], r["text"], r["t"], self._acked[r["session"]])
             self._ops[r["op"]] = op
 
     def _ok(self, r: Record) -> None:
@@ -136,6 +141,7 @@ class _Checker:
         if op.seq is not None and (op.seq, op.message) != (r["seq"], r["message"]):
             self._wrong("duplicate", f"{op.client_id} was acknowledged at {op.seq} and at {r['seq']}")
         op.seq, op.message = r["seq"], r["message"]
+        self._may(op.user, r["t"], f"{op.client_id} was acknowledged")
         if r["seq"] <= op.acked_before:
             self._wrong("ack-inversion", f"{op.client_id} got {r['seq']}, begun after an ack of {op.acked_before}")
         self._acked[op.session] = max(self._acked[op.session], r["seq"])
@@ -161,6 +167,7 @@ class _Checker:
 
     def _open(self, r: Record) -> None:
         self._users[r["c"]] = r["user"]
+        self._may(r["user"], r["t"], "somebody came in")
         self.report.ledger["connections"] += 1
 
     def _gone(self, r: Record) -> None:
@@ -184,6 +191,7 @@ class _Checker:
         if session is None:
             return
         self._followed.add((self._users[r["c"]], session))
+        self._may(self._users[r["c"]], r["t"], f"{frame['type']} of {session} was shown")
         view = self._views.get((r["c"], session))
         if view is None:
             self._wrong("cross-tenant", f"{frame['type']} of {session} on {r['c']}, which does not follow it")
@@ -194,6 +202,16 @@ class _Checker:
         elif "run" in frame:
             self._run_seen[frame["run"]] = r["t"]
         view.see(frame)
+
+    def _rights_end(self, r: Record) -> None:
+        self._ended[r["user"]] = r["t"]
+
+    def _rights_begin(self, r: Record) -> None:
+        del self._ended[r["user"]]
+
+    def _may(self, user: str, now: float, what: str) -> None:
+        if (ended := self._ended.get(user)) is not None and now - ended > ENDED_S:
+            self._wrong("late-right", f"{what} {now - ended:.1f} s after {user} was suspended")
 
     def _takeover(self, frame: Record, now: float) -> None:
         run = frame.get("run")

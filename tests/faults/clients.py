@@ -6,7 +6,7 @@ import json
 import random
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import httpx2
@@ -31,6 +31,7 @@ class Client:
     """One user who stays connected, by whichever door works. `sessions` are followed from their beginning.
 
     `cursors` holds the last durable event seen of each; they outlive connections. `on_event` is told everything.
+    `tokens` has the user's as it is now.
     """
 
     _numbers = itertools.count(1)
@@ -40,7 +41,7 @@ class Client:
         history: History,
         doors: Sequence[str],
         user: str,
-        token: str,
+        tokens: Mapping[str, str],
         rng: random.Random,
         *,
         sessions: Sequence[str] = (),
@@ -49,7 +50,7 @@ class Client:
         self.history = history
         self.doors = list(doors)
         self.user = user
-        self.token = token
+        self._tokens = tokens
         self.cursors = dict.fromkeys(sessions, 0)
         self.connected = asyncio.Event()
         self.node = ""
@@ -84,7 +85,7 @@ class Client:
                 async with asyncio.timeout(OPEN_S):
                     socket = await connect(
                         door.replace("http", "ws", 1) + "/v1/ws",
-                        additional_headers={"Authorization": f"Bearer {self.token}"},
+                        additional_headers={"Authorization": f"Bearer {self._tokens[self.user]}"},
                         subprotocols=["hub.v1"],  # type: ignore[list-item]
                         proxy=None,
                         compression=None,
@@ -261,20 +262,24 @@ class Client:
 class RestReader:
     """Reads logs by REST, from whichever door works."""
 
-    def __init__(self, history: History, doors: Sequence[str], token: str, rng: random.Random) -> None:
+    def __init__(
+        self, history: History, doors: Sequence[str], user: str, tokens: Mapping[str, str], rng: random.Random
+    ) -> None:
         self._history = history
         self._doors = list(doors)
-        self._headers = {"Authorization": f"Bearer {token}"}
+        self._user = user
+        self._tokens = tokens
         self._rng = rng
         self.times: list[float] = []  # that the hub took for each answer, or that were waited in vain
 
     async def read(self, session: str) -> int | None:
         """Read the end of the log; its last seq. None when the hub could not answer."""
         op = uuid.UUID(int=self._rng.getrandbits(128)).hex
+        headers = {"Authorization": f"Bearer {self._tokens[self._user]}"}
         self._history.add("read", op=op, session=session)
         try:
             async with httpx2.AsyncClient(
-                base_url=self._rng.choice(self._doors), verify=NO_TLS, headers=self._headers, timeout=ANSWER_S
+                base_url=self._rng.choice(self._doors), verify=NO_TLS, headers=headers, timeout=ANSWER_S
             ) as rest:
                 answer = await self._get(rest, session, after_seq=0, limit=1)
                 if answer.status_code != httpx2.codes.OK:

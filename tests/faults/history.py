@@ -13,6 +13,7 @@ open gone      a connection: c, user, node | c, code
 read           a REST reader asks: op, session
 read.ok        its answer: op, last_seq, items (events)
 fault heal     what was done to the hub
+ended restored somebody was suspended, or is themselves again: user
 member         user may see session
 log            the final log: session, items · transcript: session, items · run: id, status
 effect         key, value: how often the tool took effect

@@ -21,6 +21,7 @@ from tests.faults.pressure import (
     storm_of_sign_ins,
 )
 from tests.faults.rig import Node, Rig
+from tests.faults.rights import suspend_somebody
 
 Fault = Callable[[Rig, random.Random], Awaitable[None]]
 
@@ -304,5 +305,6 @@ NEMESIS: dict[str, Fault] = {
         storm_of_sign_ins,
         flood,
         drain_without_database,
+        suspend_somebody,
     )
 }

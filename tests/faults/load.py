@@ -63,7 +63,6 @@ class Load:
         self._cancels = cancels
         self._watch = watch
         self._doors = list(doors) or rig.doors
-        self.tokens: dict[str, str] = {}
         self.owners: dict[str, str] = {}
         self.clients: list[Client] = []
         self.bots: list[Bot] = []
@@ -82,7 +81,7 @@ class Load:
         """Register, make rooms, connect everybody; then everybody begins to talk."""
         names = [f"u{number}-{self._rng.randrange(10**6)}" for number in range(self._users)]
         for name in names:
-            self.tokens[name] = await self.rig.register(name)
+            await self.rig.register(name)
         programs = await self._make_bots() if bots.TEAMS.keys() & teams else []
         followed: dict[str, list[str]] = {name: [] for name in names}
         for number in range(self._sessions):
@@ -90,7 +89,7 @@ class Load:
             team = teams[number % len(teams)]
             members = [guest] if guest != owner else []
             session = await self.rig.make_session(
-                self.tokens[owner], team, [*members, *programs] if team in bots.TEAMS else members
+                self.rig.tokens[owner], team, [*members, *programs] if team in bots.TEAMS else members
             )
             self.owners[session] = owner
             for name in {owner, guest}:
@@ -119,9 +118,9 @@ class Load:
     async def _make_bots(self) -> list[str]:
         names = [f"b{number}-{self._rng.randrange(10**6)}" for number in range(BOTS)]
         for name in names:
-            token = await self.rig.register(name)
+            await self.rig.register(name)
             rng = random.Random(self._rng.random())
-            self.bots.append(Bot(self.history, self._doors, name, token, rng))
+            self.bots.append(Bot(self.history, self._doors, name, self.rig.tokens, rng))
         return names
 
     def _client(self, name: str, sessions: list[str]) -> Client:
@@ -129,7 +128,7 @@ class Load:
             self.history,
             self._doors,
             name,
-            self.tokens[name],
+            self.rig.tokens,
             random.Random(self._rng.random()),
             sessions=sessions,
             on_event=self._on_event,
@@ -227,7 +226,7 @@ class Load:
                     self._asked.pop(request, None)
 
     async def _read(self, session: str, owner: str) -> None:
-        reader = RestReader(self.history, self._doors, self.tokens[owner], random.Random(self._rng.random()))
+        reader = RestReader(self.history, self._doors, owner, self.rig.tokens, random.Random(self._rng.random()))
         reader.times = self.rest_times
         while self._writing:
             await reader.read(session)
@@ -266,7 +265,7 @@ class Load:
     async def read_all(self) -> None:
         """The final log by REST of every node, as a stream, as a transcript; runs, effects and PostgreSQL's audit."""
         for session, owner in self.owners.items():
-            await self.read_finally(session, self.tokens[owner])
+            await self.read_finally(session, self.rig.tokens[owner])
         for row in await self.rig.sql("SELECT id::text, status FROM runs"):
             self.history.add("run", id=row["id"], status=row["status"])
         for row in await self.rig.sql("SELECT key, value FROM counters"):

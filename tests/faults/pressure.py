@@ -147,7 +147,7 @@ async def flood(rig: Rig, rng: random.Random) -> None:
     """F20, F26: three members say what is no command, as fast as they can; in frames too large, in bytes, in pings."""
     node = rng.choice(rig.nodes)
     async with asyncio.TaskGroup() as group:
-        for token in rng.sample(rig.tokens, min(3, len(rig.tokens))):
+        for token in rng.sample(list(rig.tokens.values()), min(3, len(rig.tokens))):
             group.create_task(_flood(node, token, random.Random(rng.random())))
 
 

@@ -201,7 +201,7 @@ class Rig:
         self.valkey = EmbeddedValkey(home / "kv")
         self.dsn = ""
         self.nodes = [Node(self, number) for number in range(1, nodes + 1)]
-        self.tokens: list[str] = []
+        self.tokens: dict[str, str] = {}  # of people, by name; whoever signs in again has another one
         self.rss_peak = 0.0
         self._socket = ""
         self._valkey_socket = ""
@@ -325,8 +325,8 @@ class Rig:
 
     async def register(self, name: str) -> str:
         """A new user; an access token."""
-        self.tokens.append(await Door(self.nodes[0].url).register(name))
-        return self.tokens[-1]
+        self.tokens[name] = await Door(self.nodes[0].url).register(name)
+        return self.tokens[name]
 
     @property
     def doors(self) -> list[str]:

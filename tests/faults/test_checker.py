@@ -339,6 +339,18 @@ def half_a_turn(h: list[Record]) -> None:
     spoken(h, "t0.0~a1 ")
 
 
+# ---- people who were suspended
+
+
+def suspended(h: list[Record]) -> None:
+    say(h, {"k": "ended", "user": "ada", "t": -8.0}, before="try")
+
+
+def suspended_and_let_in(h: list[Record]) -> None:
+    say(h, {"k": "ended", "user": "ada", "t": -8.0}, before="read")
+    say(h, {"k": "open", "c": "c", "user": "ada", "node": "n1"}, before="read")
+
+
 PLANTED: list[tuple[str, Callable[[list[Record]], None]]] = [
     ("lost-acked", lost_acked),
     ("duplicate", duplicate),
@@ -382,6 +394,8 @@ PLANTED: list[tuple[str, Callable[[list[Record]], None]]] = [
     ("late-words", words_that_came_late),
     ("zombie-write", words_of_an_old_attempt),
     ("phantom", words_of_nobody),
+    ("late-right", suspended),
+    ("late-right", suspended_and_let_in),
 ]
 
 
@@ -391,6 +405,13 @@ def test_a_planted_anomaly_is_found(kind: str, plant: Callable[[list[Record]], N
     plant(history)
     report = check(history)
     assert report.anomalies[kind] > 0, report.anomalies
+
+
+def test_who_is_themselves_again_may_do_everything() -> None:
+    history = good()
+    suspended(history)
+    say(history, {"k": "restored", "user": "ada"}, before="try")
+    assert check(history).anomalies == {}
 
 
 def test_a_declared_resync_is_none() -> None:

@@ -110,7 +110,7 @@ async def _serves(url: str) -> bool:
 
 async def _sloth(hub: Rig, load: Load) -> ClientConnection:
     """A client that takes next to nothing and reads nothing."""
-    name, token = next(iter(load.tokens.items()))
+    name, token = next(iter(hub.tokens.items()))
     parts = urlsplit(hub.nodes[1].url)
     sock = socket.socket()
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)

@@ -310,6 +310,19 @@ async def test_a_substitute_speaks_for_a_bot_that_is_not_there_or_falls_silent(p
         assert not [f for f in frames if f["type"] == "turn.superseded"]
 
 
+async def test_who_stands_in_for_a_bot_has_the_turn_to_its_end(pair: tuple[Door, Door]) -> None:
+    async with AsyncExitStack() as stack:
+        ada, session, bot = await desk(stack, pair, bots=1, team="covered")
+        sent = await ada.say(session, "/script turns=1 tokens=2 tool=counter key=nobodys")
+        offer = await bot.offered()
+        await bot.person.ask("turn.decline", offer=offer["offer"])
+        frames = await finish(ada, sent["run"])
+        assert completed(frames) == [("writer", "t0.0 t0.1 ")]
+        [called] = [f["data"] for f in frames if f["type"] == "tool.returned"]
+        assert called["is_error"], "it has no tools, but models ask for what there is not"
+        assert len(await asked(bot.person)) == 1
+
+
 async def test_what_is_wrong_with_a_piece_is_said_and_costs_nothing(pair: tuple[Door, Door]) -> None:
     async with AsyncExitStack() as stack:
         ada, session, *bots = await desk(stack, pair)

@@ -2,7 +2,7 @@
 
 import asyncio
 from abc import abstractmethod
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence, Set
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
@@ -47,6 +47,8 @@ class SeatClient(StreamingClient):
         self._models_for = models_for
         self._message = new_id()
         self._shown = False
+        self._stands_in: AgentSpec | None = None  # from then on to the end of the turn
+        self._calls = set[str]()  # that who stands in has asked for
 
     @abstractmethod
     def _spoken(self, messages: Sequence[LLMMessage]) -> AsyncGenerator[CreateResult, None]:
@@ -58,24 +60,27 @@ class SeatClient(StreamingClient):
         task = asyncio.current_task()
         if cancellation_token is not None and task is not None:
             cancellation_token.link_future(task)
-        try:
-            async with aclosing(self._spoken(messages)) as pieces:
-                async for piece in pieces:
-                    yield piece
-        except ModelError as e:
-            substitute = self._substitute()
-            if substitute is None:
-                self._telling.fault = self._telling.fault or e
-                raise
-        else:
-            return
-        await self._begin_anew(substitute)
-        client = SpeakingClient(self._models_for(substitute), self._telling, substitute)
-        told = _instructed(messages, substitute)
+        if self._stands_in is None:
+            try:
+                async with aclosing(self._spoken(messages)) as pieces:
+                    async for piece in pieces:
+                        yield piece
+            except ModelError as e:
+                self._stands_in = self._substitute()
+                if self._stands_in is None:
+                    self._telling.fault = self._telling.fault or e
+                    raise
+            else:
+                return
+            await self._begin_anew(self._stands_in)
+        client = SpeakingClient(self._models_for(self._stands_in), self._telling, self._stands_in)
+        told = _instructed(messages, self._stands_in, self._calls)
         if self._agent.seat is not None and self._agent.seat.kind is SeatKind.HUMAN:
             options["tools"] = ()  # the one that asks for a person
         async with aclosing(client.create_stream(told, cancellation_token=cancellation_token, **options)) as answer:
             async for part in answer:
+                if isinstance(part, CreateResult) and not isinstance(part.content, str):
+                    self._calls.update(call.id for call in part.content)
                 yield part
 
     async def _piece(self, text: str) -> None:
@@ -115,12 +120,20 @@ def result(content: str | list[FunctionCall], thought: str | None = None) -> Cre
     return CreateResult(finish_reason=finish, content=content, usage=usage, cached=False, thought=thought)
 
 
-def _instructed(messages: Sequence[LLMMessage], agent: AgentSpec) -> list[LLMMessage]:
-    """The same conversation under another agent's instructions, without what the seat was asked and has answered."""
-    said: list[LLMMessage] = [
-        message
-        for message in messages
-        if not isinstance(message, SystemMessage | FunctionExecutionResultMessage)
-        and not (isinstance(message, AssistantMessage) and not isinstance(message.content, str))
-    ]
+def _instructed(messages: Sequence[LLMMessage], agent: AgentSpec, calls: Set[str]) -> list[LLMMessage]:
+    """The same conversation under another agent's instructions, without what the seat was asked and has answered; of
+    calls and their results there are these."""
+    said = [message for message in messages if _is_said(message, calls)]
     return [SystemMessage(content=agent.instructions), *said] if agent.instructions else said
+
+
+def _is_said(message: LLMMessage, calls: Set[str]) -> bool:
+    match message:
+        case SystemMessage():
+            return False
+        case FunctionExecutionResultMessage(content=results):
+            return any(result.call_id in calls for result in results)
+        case AssistantMessage(content=list(asked)):
+            return any(call.id in calls for call in asked)
+        case _:
+            return True
