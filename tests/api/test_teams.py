@@ -16,7 +16,7 @@ from hub.store.database import Store
 from tests.api.people import fresh, open_session, problem
 from tests.driver import Door, Refused
 
-SEEN_S = 5.0
+SEEN_S = 20.0
 
 
 def team(name: str, agent: str = "solo", **more: Any) -> bytes:
@@ -58,7 +58,7 @@ async def test_a_run_keeps_its_version_whoever_goes_on_with_it(two_workers: tupl
         session = await open_session(rest, team=name)
         await ada.ask("session.join", session=session)
 
-        await ada.say(session, "/script turns=3 tokens=1")
+        await ada.say(session, "/script turns=3 tokens=20 rate=16")  # time to pause it
         started = await ada.expect("run.started")
         assert started["data"]["team_version"] == 1
         await ada.ask("run.pause", session=session)

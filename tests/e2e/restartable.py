@@ -18,8 +18,11 @@ class Restartable:
         self._stop = asyncio.Event()
         self._serving: asyncio.Task[None] | None = None
         self._starts = 0
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self._port: int = free.getsockname()[1]
+        # Bound for as long as this lives, without listening: nobody else on this machine is given the port meanwhile.
+        self._place = socket.socket()
+        self._place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._place.bind(("127.0.0.1", 0))
+        self._port: int = self._place.getsockname()[1]
         self.url = f"http://127.0.0.1:{self._port}"
 
     async def start(self) -> None:
@@ -40,6 +43,10 @@ class Restartable:
         async with asyncio.timeout(START_TIMEOUT_S):
             await self._serving
 
+    def close(self) -> None:
+        """Give the address back."""
+        self._place.close()
+
 
 @asynccontextmanager
 async def restartable(settings: Settings) -> AsyncGenerator[Restartable]:
@@ -50,3 +57,4 @@ async def restartable(settings: Settings) -> AsyncGenerator[Restartable]:
             yield hub
         finally:
             await hub.stop()
+            hub.close()

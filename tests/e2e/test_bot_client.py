@@ -160,7 +160,7 @@ async def test_the_example_runs_with_one_command(hub: Door) -> None:
         env={k: v for k, v in os.environ.items() if not k.startswith("HUB_")},
     )  # fmt: skip
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             out, err = await example.communicate()
     finally:
         if example.returncode is None:

@@ -26,7 +26,7 @@ from tests.driver import PASSWORD, Door
 from tests.e2e.restartable import restartable
 from tests.e2e.test_client import registered
 
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 _FORWARD = re.compile(r"\x1b\[(\d*)C")
 _PADDING = re.compile(r" +(?=\n)")
 _STYLING = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]|\x1b[()][A-B0-9]|\r")
@@ -262,7 +262,7 @@ async def test_a_fork_goes_on_from_what_was_said(hub: Door, places: Places) -> N
 async def test_agents_at_work_are_paused_and_steered(hub: Door, places: Places) -> None:
     async with at_terminal(options(hub.url, await registered(hub.url)), places) as (terminal, _):
         await terminal.shows("with scripted")
-        terminal.enter("/script turns=3 tokens=20 rate=20")
+        terminal.enter("/script turns=3 tokens=20 rate=10")
         await terminal.shows(r"t0\.0")
         terminal.enter("/pause")
         await terminal.shows("they pause after this turn")

@@ -25,7 +25,7 @@ from tests.conftest import running_worker, settings_for
 from tests.driver import PASSWORD, Door
 from tests.e2e.restartable import restartable
 
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 PIXEL = b"\x89PNG\r\n\x1a\n"
 
 
@@ -180,7 +180,7 @@ async def test_who_is_here_is_known_and_told(hub: Door) -> None:
 async def test_a_late_joiner_sees_the_open_message_from_its_beginning(hub: Door) -> None:
     async with await sign_in(hub) as client:
         session = await client.join((await client.create_session("scripted")).id, after_seq=0)
-        await session.send("/script turns=1 tokens=60 rate=40")
+        await session.send("/script turns=1 tokens=60 rate=20")
         async with asyncio.timeout(DEADLINE_S):
             async for event in session.events():
                 if isinstance(event, MessageDelta) and event.data.index > 10:
@@ -220,14 +220,14 @@ async def test_it_resumes_over_a_restart_of_the_hub(dsn: str, redis_url: str) ->
 
 
 async def test_a_sign_in_outlives_its_access_tokens_on_one_connection(dsn: str, redis_url: str) -> None:
-    async with running_worker(settings_for(dsn, redis_url, access_token_s=5)) as door:
+    async with running_worker(settings_for(dsn, redis_url, access_token_s=10)) as door:
         name = await registered(door.url)
         states: list[State] = []
         async with connect(
             door.url, name=name, password=PASSWORD, on_status=lambda status: states.append(status.state)
         ) as client:
             session = await client.join((await client.create_session("scripted")).id, after_seq=0)
-            await session.send("/script turns=1 tokens=60 rate=6")  # ten seconds: two tokens' lives
+            await session.send("/script turns=1 tokens=60 rate=4.5")  # longer than a token lives
             events = await until_finished(session)
             assert_contiguous(events)
             assert states == [State.CONNECTING, State.ONLINE]

@@ -1,6 +1,7 @@
 """What the scripted teams are told to say."""
 
 import asyncio
+import selectors
 
 import pytest
 
@@ -64,23 +65,37 @@ async def test_stalls_and_fails_in_the_first_turn_only() -> None:
     assert await _speak(plan("/script tokens=2 fail_at=0"), turn=1) == (["t1.0 ", "t1.1 "], None)
 
 
-async def test_rate_paces_by_an_absolute_schedule() -> None:
-    """Each token after its own delay would take 0.9 s every time; a machine that stands still does not each time."""
-    took = [await _paced()]
-    while took[-1] >= 0.8 and len(took) < 5:
-        took.append(await _paced())
-    assert 0.5 <= took[-1] < 0.8, took
+class _Clock(asyncio.SelectorEventLoop):
+    """A loop in which time passes when everybody waits for it, and not otherwise."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self._real = selectors.DefaultSelector()
+        self._real_select = self._real.select
+        self._real.select = self._pass  # type: ignore[method-assign]
+        super().__init__(self._real)
+
+    def time(self) -> float:
+        return self.now
+
+    def _pass(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        self.now += timeout or 0
+        return self._real_select(0)
 
 
-async def _paced() -> float:
-    loop = asyncio.get_running_loop()
-    start, said = loop.time(), 0
-    async for _ in plan("/script tokens=51 rate=100").speak(0, [], idle_s=0):
-        said += 1
-        if said == 5:
-            await asyncio.sleep(0.4)  # a slow listener: the tokens that are late by now follow at once
+def test_rate_paces_by_an_absolute_schedule() -> None:
+    async def listen() -> tuple[int, float]:
+        said: list[str] = []
+        async for piece in plan("/script tokens=51 rate=100").speak(0, [], idle_s=0):
+            said.append(piece)
+            if len(said) == 5:
+                await asyncio.sleep(0.4)  # a slow listener: the tokens that are late by now follow at once
+        return len(said), asyncio.get_running_loop().time()
+
+    with asyncio.Runner(loop_factory=_Clock) as runner:
+        said, seconds = runner.run(listen())
     assert said == 51
-    return loop.time() - start
+    assert seconds == pytest.approx(0.5)
 
 
 async def test_a_fast_script_lets_others_run() -> None:

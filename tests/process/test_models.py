@@ -70,10 +70,12 @@ def test_models_are_listed_and_asked(command: Command, models: Path) -> None:
     checked = command("model", "check", "--timeout", "0.3", "--json", **own)
     answers = {row["alias"]: row for row in map(json.loads, checked.stdout.splitlines())}
     assert (checked.returncode, len(answers)) == (1, 5)
-    assert [alias for alias, row in answers.items() if not row["answers"]] == ["mute", "unpaid"]
-    assert "HTTP 401" in answers["unpaid"]["error"]
+    # Who answers in a third of a second depends on the machine; who does not, not.
+    assert {"mute", "unpaid"} <= {alias for alias, row in answers.items() if not row["answers"]}
     assert "model_stalled" in answers["mute"]["error"]
-    assert CANARY not in checked.stdout + checked.stderr + listed
+    refused = command("model", "check", "unpaid", "--json", **own).stdout
+    assert "HTTP 401" in json.loads(refused)["error"]
+    assert CANARY not in checked.stdout + checked.stderr + listed + refused
     assert command("model", "check", "nobody", **own).returncode == 1
     assert json.loads(command("model", "schema").stdout)["title"] == "ModelsForm"
 

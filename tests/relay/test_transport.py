@@ -257,10 +257,11 @@ async def test_passwords_and_databases() -> None:
 
 async def test_over_tcp() -> None:
     with own_valkey() as valkey:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        await ask(valkey.url, "CONFIG", "SET", "port", port)
+        with socket.socket() as place:  # bound without listening: nobody else is given the port meanwhile
+            place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            place.bind(("127.0.0.1", 0))
+            port = place.getsockname()[1]
+            await ask(valkey.url, "CONFIG", "SET", "port", port)
         async with relay(f"redis://127.0.0.1:{port}") as one:
             session = new_session()
             listener = await ear(one, session)

@@ -598,7 +598,7 @@ async def noted(line: Any, type_: str, **fields: Any) -> Frame:
 async def whole(door: Door) -> None:
     """Wait until the worker has found its Redis again."""
     async with door.rest() as rest, asyncio.timeout(30):
-        while (await rest.get("/readyz")).json()["checks"]["redis"] != "ok":  # noqa: ASYNC110
+        while (await rest.get("/readyz")).json().get("checks", {}).get("redis") != "ok":  # noqa: ASYNC110
             await asyncio.sleep(0.05)
 
 

@@ -56,7 +56,7 @@ async def server() -> AsyncIterator[Server]:
 @pytest.fixture
 async def hasty(dsn: str) -> AsyncIterator[Store]:
     """A store with two connections and little patience."""
-    store = Store(dsn, pool_size=2, command_timeout_s=1, pool_timeout_s=0.2)
+    store = Store(dsn, pool_size=2, command_timeout_s=2, pool_timeout_s=1)
     yield store
     await store.close()
 
@@ -111,12 +111,17 @@ async def test_a_fault_of_ours_is_not_the_databases(store: Store) -> None:
 
 
 async def test_a_slow_statement_ends(hasty: Store) -> None:
+    """By the server: the connection is still there."""
+    backend = text("SELECT pg_backend_pid()")
     begun = time.monotonic()
+    async with hasty.transaction() as db:
+        before = (await db.execute(backend)).scalar_one()
     with pytest.raises(Unavailable):
         async with hasty.transaction() as db:
             await db.execute(text("SELECT pg_sleep(30)"))
-    assert time.monotonic() - begun < 1
-    await hasty.ping()
+    assert time.monotonic() - begun < 20
+    async with hasty.transaction() as db:
+        assert (await db.execute(backend)).scalar_one() == before
 
 
 async def test_a_lock_is_not_waited_for_without_end(hasty: Store, session: SessionId) -> None:
@@ -133,7 +138,7 @@ async def test_a_full_pool_is_not_waited_for_without_end(hasty: Store) -> None:
         with pytest.raises(NotBegun):
             async with hasty.transaction():
                 raise AssertionError("there is no third connection")
-        assert time.monotonic() - begun < 1.2
+        assert time.monotonic() - begun < 15
 
 
 async def test_a_killed_connection_costs_one_transaction(store: Store, cluster: Cluster, dsn: str) -> None:
@@ -208,7 +213,7 @@ async def test_a_stopped_server_is_unavailable_and_comes_back(server: Server) ->
 
 
 async def test_a_frozen_server_is_unavailable_in_time(server: Server) -> None:
-    store = Store(server.dsn, command_timeout_s=1)
+    store = Store(server.dsn, command_timeout_s=3)
     try:
         await store.ping()
         with server.frozen():
@@ -216,11 +221,11 @@ async def test_a_frozen_server_is_unavailable_in_time(server: Server) -> None:
             with pytest.raises(Unavailable):
                 async with store.transaction() as db:
                     await db.execute(text("SELECT 1"))
-            assert time.monotonic() - begun < 1 + 0.7  # nobody waits for a goodbye from a silent server
+            assert time.monotonic() - begun < 3 + 1.8  # nobody waits for a goodbye from a silent server: that takes 2 s
             begun = time.monotonic()
             with pytest.raises(Unavailable):
                 await store.ping(timeout_s=1)
-            assert time.monotonic() - begun < 1 + 0.7
+            assert time.monotonic() - begun < 1 + 1.8
         await store.ping()
         assert store.pool_in_use == 0
     finally:
@@ -254,7 +259,7 @@ async def test_a_transaction_is_left_at_once_when_its_server_has_fallen_silent(s
             begun = time.monotonic()
             with pytest.raises(TimeoutError):
                 await cut_off()
-            assert time.monotonic() - begun < 0.8
+            assert time.monotonic() - begun < 0.3 + 1.8
         assert store.pool_in_use == 0
         await store.ping()
     finally:
