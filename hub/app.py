@@ -41,6 +41,7 @@ from hub.settings import Settings
 from hub.store.database import Store
 from hub.telemetry import logs
 from hub.telemetry.host import HostMetrics
+from hub.telemetry.lateness import LoopLateness
 
 TEAMS_S = 2.0  # that a worker waits for a database which is not there before it listens
 TAKE_OVER_S = 2.0  # the same, for what a dead worker has left
@@ -71,8 +72,17 @@ class Worker:
         self.runs = RunsParts(settings, self.store, self.relay, node, tasks)
         self.sessions = SessionsParts(settings, self.store, self.relay, self.runs)
         self.edge = GatewayParts(settings, self.store, self.relay, self.auth, self.sessions, node, tasks)
+        self.lateness = LoopLateness()
         metrics = metrics_of(
-            node, self.store, self.relay, self.auth, self.runs, self.sessions, self.edge, log_lines_dropped
+            node,
+            self.store,
+            self.relay,
+            self.auth,
+            self.runs,
+            self.sessions,
+            self.edge,
+            self.lateness,
+            log_lines_dropped,
         )
         self.metrics = HostMetrics(node, metrics.text, shared)
         self.api = rest(
@@ -111,6 +121,7 @@ class Worker:
             "suspension": self.sessions.suspension.backlog.run(),
             "retention": self.sessions.retention.run(),
             "teams": self.runs.imported.run(),
+            "lateness": self.lateness.run(),
         }.items():
             self._tasks.create_task(run, name=name)
         if self._shared is not None:

@@ -7,7 +7,12 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-NAMES = {"hub_ack_seconds": "ack", "hub_engine_to_socket_seconds": "token"}
+NAMES = {
+    "hub_ack_seconds": "ack",
+    "hub_engine_to_socket_seconds": "token",
+    "hub_event_loop_late_seconds": "loop",
+    "hub_database_wait_seconds": "connection",
+}
 ATTEMPTS = 200  # the system chooses which worker takes a connection
 
 _BUCKET = re.compile(r'^(\w+)_bucket\{le="([^"]+)",node="([^"]+)"\} (\S+)$', re.MULTILINE)

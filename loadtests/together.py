@@ -3,10 +3,16 @@
     python -m loadtests.together                       # on a hub of its own, with limits out of the way
     python -m loadtests.together --url http://127.0.0.1:8000 --sessions 500 --messages 200 --tokens 50 --reads 100
 
-People in `--sessions` sessions say `--messages` messages a second, each of which is answered with `--tokens` tokens:
-as many messages times as many tokens are delivered a second. With `--steer` the same tokens are those of one long
-answer in each session, and the messages steer it: nothing but acks and tokens. Beside them `--reads` REST reads a
-second go round all that a person may read. Messages and reads come when they are due, whatever the hub does, and are
+People in `--sessions` sessions say `--messages` messages a second, and as many messages times `--tokens` tokens are
+delivered a second. What a message is, is the `--mode`:
+
+    runs    each begins a run, which answers it with `--tokens` tokens (the default)
+    steer   each steers a run that is under way: the tokens are those of one long answer in each session
+    people  each is kept for a team that is silent: the tokens are those of long answers in other sessions, and as many
+            sessions more have a run that was paused, which is told what people say when it goes on
+
+The protocol has no message that no team is ever told. Beside them `--reads` REST reads a second go round all that a
+person may read. Messages and reads come when they are due, whatever the hub does, and are
 timed from then. Each promise is told with its number; ends with 1 when one does not hold. A hub that runs already must
 allow one user so much (`PLENTY`).
 """
@@ -35,6 +41,7 @@ from loadtests.watcher import Watcher
 
 TOKEN_P50_S, TOKEN_P99_S, ACK_P95_S, READ_P95_S = 0.005, 0.05, 0.05, 0.05
 WARM_UP_S = 4.0
+BEGIN_S = 0.03  # that a long answer may take to begin
 END_S = 60.0
 PLENTY = ("COMMANDS", "USER_REQUESTS", "COSTLY_REQUESTS", "ADDRESS_REQUESTS")
 UNLIMITED = {
@@ -96,23 +103,37 @@ class Talk:
         self.acks.append(time.perf_counter() - due)
         if sent["run"]:
             self.runs.append((watcher, sent["run"]))
+            if on_busy == "steer":
+                self.wrong["there was no run to steer"] += 1
 
 
-async def talk(talk: Talk, sessions: list[str], asked: argparse.Namespace) -> None:
+async def begin(said: Talk, sessions: list[str], listeners: list[str], asked: argparse.Namespace) -> None:
+    """What goes on before the first message: long answers, and teams that listen."""
+    if asked.mode == "runs":
+        return
+    long = script(int(asked.rate * (WARM_UP_S + asked.seconds + 2 + len(sessions) * BEGIN_S)), asked.rate)
+    for watcher, session in zip(said.watchers, sessions, strict=True):
+        await said.say(watcher, session, long, time.perf_counter(), "queue")
+
+    async def silence(watcher: Watcher, session: str) -> None:
+        await watcher.ask("message.send", session=session, text=script(2, 1, turns=2), client_id=uuid.uuid4().hex)
+        await watcher.ask("run.pause", session=session)
+
+    await cases.gently([silence(*pair) for pair in zip(said.watchers, listeners, strict=False)], at_once=20)
+
+
+async def talk(said: Talk, sessions: list[str], asked: argparse.Namespace) -> None:
     """Messages at a steady rate, session after session."""
-    rate = asked.tokens * asked.messages / len(sessions)
-    on_busy, text = ("steer", script(1, 0)) if asked.steer else ("queue", script(asked.tokens, max(20.0, rate * 1.25)))
+    steers = asked.mode != "runs"
+    text = script(1, 0) if steers else script(asked.tokens, max(20.0, asked.rate * 1.25))
     async with asyncio.TaskGroup() as tasks:
-        if asked.steer:
-            long = script(int(rate * (WARM_UP_S + asked.seconds + 2)), rate)
-            for watcher, session in zip(talk.watchers, sessions, strict=True):
-                await talk.say(watcher, session, long, time.perf_counter(), "queue")
         started = time.perf_counter()
         for number in range(int(asked.messages * (WARM_UP_S + asked.seconds))):
             due = started + number / asked.messages
             await asyncio.sleep(max(0.0, due - time.perf_counter()))
             place = number % len(sessions)
-            tasks.create_task(talk.say(talk.watchers[place], sessions[place], text, due, on_busy))
+            on_busy = "steer" if steers else "queue"
+            tasks.create_task(said.say(said.watchers[place], sessions[place], text, due, on_busy))
 
 
 async def run(url: str, asked: argparse.Namespace) -> bool:
@@ -132,9 +153,12 @@ async def run(url: str, asked: argparse.Namespace) -> bool:
             "organisation": [account.get("/v1/organisations")["items"][0]["id"]],
             "run": [first],
         }
-        talking = tasks.create_task(talk(said, sessions, asked))
-        while len(said.acks) < (asked.steer and asked.sessions):  # noqa: ASYNC110 - a poll while it begins
-            await asyncio.sleep(0.1)
+        listeners = []
+        if asked.mode == "people":  # nobody watches them: there is nothing to see
+            opening = [watcher.ask("session.create", team="scripted") for watcher in watchers]
+            listeners = [opened["id"] for opened in await cases.gently(opening, at_once=20)]
+        await begin(said, sessions, listeners, asked)
+        talking = tasks.create_task(talk(said, listeners or sessions, asked))
         await asyncio.sleep(WARM_UP_S)
         said.begin()
         reading = tasks.create_task(reads.run(asked.reads, asked.seconds))
@@ -153,11 +177,16 @@ async def run(url: str, asked: argparse.Namespace) -> bool:
         lateness.cancel()
         ended = await cases.gently([w.finished(r, END_S) for w, r in said.runs], at_once=100)
         wrong = said.wrong + cases.wrong(watchers) + reads.wrong + Counter({"runs without an end": ended.count(False)})
-    print(f"{asked.sessions} sessions, {asked.messages:g} messages and {asked.reads:g} reads a second, {seconds:.0f} s")
+    print(
+        f"{asked.mode}: {asked.sessions} sessions, {asked.messages:g} messages and {asked.reads:g} reads a second, "
+        f"{seconds:.0f} s"
+    )
     used = {name: (spent[name] - cpu[name]) / seconds * 100 for name in cpu if name in spent}
     print("  processor, % of a core     " + "  ".join(f"{n} {share:.0f}" for n, share in used.items() if share >= 1))
     print(f"  messages a second          {len(said.acks) / seconds:.0f}")
     print(f"  generator late, ms         loop {milliseconds(late.samples)}  messages {milliseconds(said.late)}")
+    print(f"  event loops late, ms       {hub_times.at_most_ms(own['loop'])}")
+    print(f"  wait for connections, ms   {hub_times.at_most_ms(own['connection'])}")
     print(f"  token, by the hub, ms      {hub_times.at_most_ms(own['token'])}")
     print(f"  ack, by the hub, ms        {hub_times.at_most_ms(own['ack'])}")
     print(f"  token, at the client, ms   {milliseconds(lags)}")
@@ -165,7 +194,9 @@ async def run(url: str, asked: argparse.Namespace) -> bool:
     for path, took in sorted(reads.took.items(), key=lambda item: -percentile(item[1], 0.95)):
         print(f"  {path:<52} {milliseconds(took)}  of {len(took)}")
     slowest, worst = max(
-        ((path, percentile(took, 0.95)) for path, took in reads.took.items()), key=lambda item: item[1]
+        ((path, percentile(took, 0.95)) for path, took in reads.took.items()),
+        key=lambda item: item[1],
+        default=("none", 0),
     )
     acks = percentile(said.acks, 0.95)
     promises = [
@@ -197,12 +228,13 @@ def main() -> int:
     parser.add_argument("--sessions", type=int, default=500)
     parser.add_argument("--messages", type=float, default=200, help="a second (200)")
     parser.add_argument("--tokens", type=int, default=50, help="of each answer (50)")
-    parser.add_argument("--steer", action="store_true", help="messages steer long answers")
+    parser.add_argument("--mode", choices=("runs", "steer", "people"), default="runs", help="what messages are (runs)")
     parser.add_argument("--reads", type=float, default=100, help="a second (100)")
     parser.add_argument("--only", default="", help="only reads whose path contains this")
     parser.add_argument("--connections", type=int, default=16, help="of those who read (16)")
     parser.add_argument("--seconds", type=float, default=20, help="of the measurement (20)")
     asked = parser.parse_args()
+    asked.rate = asked.tokens * asked.messages / asked.sessions  # of one session's tokens, a second
     cases.allow_many_files()
     with contextlib.ExitStack() as stack:
         if asked.url is None:

@@ -10,6 +10,7 @@ from hub.composition.relay import RelayParts
 from hub.composition.runs import RunsParts
 from hub.composition.sessions import SessionsParts
 from hub.store.database import Store
+from hub.telemetry.lateness import LoopLateness
 from hub.telemetry.metrics import Metrics
 
 Readings: TypeAlias = Mapping[str, tuple[str, Callable[[], float]]]
@@ -23,6 +24,7 @@ def metrics_of(
     runs: RunsParts,
     sessions: SessionsParts,
     edge: GatewayParts,
+    lateness: LoopLateness,
     log_lines_dropped: Callable[[], int],
 ) -> Metrics:
     """The metrics of a worker of these parts."""
@@ -44,6 +46,8 @@ def metrics_of(
                 edge.rooms.token_times,
             ),
             "hub_tool_call_seconds": ("A call of a tool", host.times),
+            "hub_database_wait_seconds": ("For a free connection of this worker's pool", store.waits),
+            "hub_event_loop_late_seconds": ("How long after its time a task gets its turn", lateness.times),
         },
         labelled={
             "hub_tool_calls": ("Calls of tools by what came of them", ("tool", "outcome"), lambda: host.counts),

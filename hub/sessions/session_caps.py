@@ -14,7 +14,12 @@ class SessionCaps:
         self._per_organisation = per_organisation
 
     async def check(self, db: Db, user: UserId) -> None:
-        """In the transaction that opens a session, before it does. Raises `Conflict` when this user owns so many."""
+        """In the transaction that opens a session, before it does. Far from the limit nobody waits.
+
+        Raises `Conflict` when this user owns so many.
+        """
+        if await sessions.owned(db, user, most=self._per_user) + caps.NEAR <= self._per_user:
+            return
         await caps.lock(db, "sessions", user)
         if await sessions.owned(db, user, most=self._per_user) >= self._per_user:
             raise Conflict("you own too many sessions: delete one first", details={"limit": self._per_user})

@@ -5,6 +5,7 @@ with the database itself becomes `Unavailable`; the caller may try again.
 """
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
 from typing import NoReturn, TypeAlias
@@ -17,6 +18,7 @@ from hub.domain.errors import Conflict, Unavailable
 from hub.domain.ids import OrganisationId, SessionId, UserId
 from hub.store.pool import Pool
 from hub.store.transaction import Compiled, Transaction
+from hub.telemetry.times import Times
 
 Db: TypeAlias = Transaction
 """A transaction in progress."""
@@ -68,6 +70,7 @@ class Store:
     ) -> None:
         self._compiled: dict[TextClause, Compiled] = {}  # bounded by the store's own statements
         self._pool_timeout_s = pool_timeout_s
+        self.waits = Times()  # for a connection of the pool
         self._pool = Pool(
             driver_url(dsn),
             size=pool_size,
@@ -148,9 +151,11 @@ class Store:
 
     @asynccontextmanager
     async def _connection(self) -> AsyncGenerator[Db]:
+        began = time.monotonic()
         try:
             with translated():
                 connection = await self._pool.take()
+            self.waits.add(time.monotonic() - began)
         except Unavailable as e:
             raise NotBegun(e.message, retry_after=1) from e
         db = Transaction(connection, self._compiled)

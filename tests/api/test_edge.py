@@ -297,6 +297,9 @@ async def test_the_hub_tells_its_own_times(hub: Door) -> None:
         await ada.say(session, "/script turns=1 tokens=80 rate=200")
         await ada.until("run.finished")
         after = counted((await rest.get("/metrics")).text)
+        text = (await rest.get("/metrics")).text
+    assert re.search(r"hub_database_wait_seconds_count\{[^}]*\} [1-9]", text)
+    assert re.search(r"hub_event_loop_late_seconds_count\{[^}]*\} [1-9]", text)
     assert after["hub_ack_seconds"] == before["hub_ack_seconds"] + 1
     assert 2 <= after["hub_engine_to_socket_seconds"] - before["hub_engine_to_socket_seconds"] <= 5
 
