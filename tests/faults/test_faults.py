@@ -71,7 +71,10 @@ async def test_the_hub_is_exact_under_faults() -> None:
         await busy.start()
 
         async def enough() -> bool:
-            return [record["k"] for record in hub.history.records()].count("ok") > ENOUGH
+            done = list(hub.history.records())
+            return [record["k"] for record in done].count("ok") > ENOUGH and any(
+                record["k"] == "said" and record["command"] == "turn.complete" and record["ok"] for record in done
+            )
 
         await until(enough, "the load has done enough to prove something", 90)
         await judge(hub, load, verdict, baseline)
