@@ -17,6 +17,6 @@ def bearer_token(values: Sequence[str]) -> str | None:
         raise Unauthenticated("more than one Authorization header")
     scheme, _, token = values[0].strip().partition(" ")
     token = token.strip()
-    if scheme.lower() != "bearer" or not token or any(c.isspace() for c in token):
+    if scheme.lower() != "bearer" or len(token.split()) != 1:
         raise Unauthenticated("the Authorization header must be: Bearer <token>")
     return token

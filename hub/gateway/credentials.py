@@ -82,6 +82,8 @@ def subprotocol(scope: WebSocketScope) -> tuple[str | None, bool]:
 
 
 def _query(scope: WebSocketScope) -> list[tuple[str, str]]:
+    if not scope["query_string"]:
+        return []
     text = scope["query_string"].decode("ascii", "replace")
     try:
         return parse_qsl(text, keep_blank_values=True, max_num_fields=_MAX_FIELDS)
@@ -90,4 +92,5 @@ def _query(scope: WebSocketScope) -> list[tuple[str, str]]:
 
 
 def _headers(scope: WebSocketScope, name: bytes) -> list[str]:
-    return [value.decode("latin-1") for key, value in scope["headers"] if key.lower() == name]
+    """The names in a scope are in lower case, as ASGI has it."""
+    return [value.decode("latin-1") for key, value in scope["headers"] if key == name]

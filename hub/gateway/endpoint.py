@@ -15,10 +15,10 @@ from hub.domain.errors import HubError, Internal, RateLimited, Unavailable
 from hub.domain.principal import Principal
 from hub.gateway.access_watch import AccessWatch
 from hub.gateway.connection import Connection
-from hub.gateway.credentials import Shown, origin, subprotocol
+from hub.gateway.credentials import Shown, subprotocol
 from hub.gateway.dispatch import Dispatch
 from hub.gateway.entry import RETRY_AFTER_S, Entry, TurnedAway
-from hub.gateway.handlers.identity import auth_result, person
+from hub.gateway.handlers.identity import auth_result
 from hub.gateway.heartbeat import Heartbeat
 from hub.gateway.proxies import Proxies
 from hub.gateway.services import GatewayServices
@@ -27,7 +27,7 @@ from hub.gateway.transport import HubWebSocket
 from hub.gateway.upgrade import refusal, switching
 from hub.protocol.close import Close
 from hub.protocol.commands import Auth
-from hub.protocol.frames import MAX_FRAME_BYTES, Hello, HelloLimits, live_frame, timestamp
+from hub.protocol.frames import MAX_FRAME_BYTES, HelloFrames, HelloLimits, live_frame
 from hub.protocol.live import ServerDrainingData
 from hub.protocol.problem import problem, problem_headers
 from hub.relay.broadcast import Notice
@@ -69,8 +69,16 @@ class Gateway:
         self._limits = rate_limits
         self._presence = services.presence
         self._serving = services.serving
-        self._node = node
         self._options = options
+        self._hello = HelloFrames(
+            node,
+            options.heartbeat_s,
+            HelloLimits(
+                frame_bytes=MAX_FRAME_BYTES,
+                commands_per_minute=options.commands_per_minute,
+                sessions=options.sessions_per_connection,
+            ),
+        )
         self._dispatch = Dispatch(services)
         self._connections: set[Connection] = set()
         self._heartbeat = Heartbeat(options.heartbeat_s)
@@ -113,7 +121,7 @@ class Gateway:
             return
         self._sockets += 1
         try:
-            shown = self._shown(request)
+            shown, origin = self._shown(request)
             version, is_spoken = subprotocol(request)
             client = request["client"]
             arrival = _Arrival(
@@ -122,7 +130,7 @@ class Gateway:
                 is_spoken=is_spoken,
                 address=client[0] if client is not None else None,
                 shown=shown,
-                origin=origin(request),
+                origin=origin,
             )
             if (known := self._entry.known(shown)) is not None:
                 self._let_in(arrival, known)
@@ -134,7 +142,7 @@ class Gateway:
             self._log.exception("handshake failed")
             self._refuse(peer, Internal("internal error"))
 
-    def _shown(self, request: WebSocketScope) -> Shown:
+    def _shown(self, request: WebSocketScope) -> tuple[Shown, str | None]:
         if self._draining:
             raise Unavailable("the server is going away", retry_after=RETRY_AFTER_S)
         self._proxies.look_behind(request)
@@ -236,7 +244,7 @@ class Gateway:
         connection.place = place
         connection.slot = self._heartbeat.add(peer)
         self._connections.add(connection)
-        hello = self._hello(connection).model_dump_json().encode()
+        hello = self._hello.frame(connection.id, principal.user, principal.name, principal.expires_at)
         if first is None:  # all in one write: each one wakes the client
             arrival.is_accepted = True
             peer.accept(arrival.answer + text_frame(hello))
@@ -270,18 +278,3 @@ class Gateway:
         self._sockets -= 1
         body = problem(error)
         peer.refuse(refusal(body.status, problem_headers(error), body.model_dump_json().encode()))
-
-    def _hello(self, connection: Connection) -> Hello:
-        options = self._options
-        return Hello(
-            connection=connection.id,
-            user=person(connection.principal),
-            node=self._node,
-            expires_at=timestamp(connection.principal.expires_at),
-            heartbeat_s=options.heartbeat_s,
-            limits=HelloLimits(
-                frame_bytes=MAX_FRAME_BYTES,
-                commands_per_minute=options.commands_per_minute,
-                sessions=options.sessions_per_connection,
-            ),
-        )

@@ -43,19 +43,20 @@ class Entry:
         self._turn = asyncio.Semaphore(AT_ONCE)
         self._log = structlog.get_logger("hub.gateway")
 
-    def shown(self, request: WebSocketScope, sockets: int) -> Shown:
-        """What is shown with a handshake that is good so far. `sockets` counts this one too.
+    def shown(self, request: WebSocketScope, sockets: int) -> tuple[Shown, str | None]:
+        """What is shown with a handshake that is good so far, and its origin. `sockets` counts this one too.
 
         Raises `HubError`: the handshake is to be refused.
         """
         if (client := request["client"]) is not None:  # first: also who is refused for other reasons asks often
             check(self._limits.from_address(client[0]))
         self._hosts.check([value for name, value in request["headers"] if name == b"host"])
-        if not origin_allowed(request, origin(request), self._options.allowed_origins):
+        found = origin(request)
+        if not origin_allowed(request, found, self._options.allowed_origins):
             raise Forbidden("this origin is not allowed: list it in HUB_ALLOWED_ORIGINS")
         if sockets > self._options.connections:  # before any hash is computed
             raise Unavailable("too many connections", retry_after=RETRY_AFTER_S)
-        return shown_credential(request)
+        return shown_credential(request), found
 
     def known(self, shown: Shown) -> Principal | None:
         """Who shows this, if that need not be asked."""
@@ -65,6 +66,8 @@ class Entry:
         """Who shows this credential, by what the database says now. Raises `HubError`, as `shown`."""
         try:
             async with asyncio.timeout(AUTHENTICATE_S), self._turn:
+                if (known := self.known(shown)) is not None:  # somebody with the same had the turn before
+                    return known
                 if shown.token is not None:
                     return await self._authenticator.bearer(shown.token)
                 assert shown.ticket is not None, "something was shown"

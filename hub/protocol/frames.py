@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from hub.domain.ids import RunId, SessionId
+from hub.domain.ids import RunId, SessionId, UserId
 from hub.protocol.durable import DurableData
 from hub.protocol.events import AnyEvent
 from hub.protocol.live import LiveData
@@ -173,6 +173,29 @@ class Hello(Wire):
     expires_at: str
     heartbeat_s: int
     limits: HelloLimits
+
+
+class HelloFrames:
+    """Builds `Hello` for each connection of a node; what is the same for all is encoded once."""
+
+    def __init__(self, node: str, heartbeat_s: int, limits: HelloLimits) -> None:
+        self._node = b'},"node":%b,"expires_at":"' % orjson.dumps(node)
+        self._end = b'","heartbeat_s":%d,"limits":%b}' % (heartbeat_s, limits.model_dump_json().encode())
+
+    def frame(self, connection: str, user: UserId, name: str, expires_at: datetime) -> bytes:
+        """The object as it goes onto the wire."""
+        who = b'{"type":"hello","connection":"%b","user":{"id":"%b","name":%b' % (
+            connection.encode(),
+            user.encode(),
+            orjson.dumps(name),
+        )
+        return who + self._node + _until(expires_at) + self._end
+
+
+@lru_cache(maxsize=1_024)
+def _until(moment: datetime) -> bytes:
+    """Those who come back show the same credential."""
+    return timestamp(moment).encode()
 
 
 def ok(command_id: str, result: BaseModel | dict[str, Any]) -> bytes:

@@ -50,12 +50,23 @@ class _Count:
         self.refused_until = 0.0  # by the count of all workers
 
 
+class _New:
+    __slots__ = ("allowance", "asked_at", "count", "requests")
+
+    def __init__(self, allowance: Allowance, count: _Count) -> None:
+        self.allowance = allowance
+        self.count = count
+        self.requests = 0
+        self.asked_at = 0.0
+
+
 class Allowances:
     """The counts of this worker. Nothing here waits or raises."""
 
     def __init__(self, pipeline: Pipeline) -> None:
         self._pipeline = pipeline
-        self._script = scripts.load("limit")
+        self._script = scripts.load("allowance")
+        self._new: dict[tuple[str, str], _New] = {}  # that Redis has not been told of
         self._counts: OrderedDict[tuple[str, str], _Count] = OrderedDict()
 
     def take(self, allowance: Allowance, caller: str) -> Standing:
@@ -68,10 +79,25 @@ class Allowances:
         if not wait:
             used += interval
             count.unused_at = now + used
-            words = (b"%.0f" % (interval * 1e6), b"%d" % allowance.burst, b"1")
-            key = keys.limit(f"{allowance.name}:{caller}")
-            self._pipeline.script(self._script, (key,), words, partial(self._counted, count, now))
+            self._tell_soon(allowance, caller, count, now)
         return Standing(allowance, max(0, int(allowance.burst - used / interval + 1e-6)), used, wait)
+
+    def _tell_soon(self, allowance: Allowance, caller: str, count: _Count, now: float) -> None:
+        new = self._new.get((allowance.name, caller))
+        if new is None:
+            if not self._new:
+                self._pipeline.before_flush(self._tell)
+            new = self._new[allowance.name, caller] = _New(allowance, count)
+        new.requests += 1
+        new.asked_at = now
+
+    def _tell(self) -> None:
+        """All that came since the last time, a caller's requests together."""
+        told, self._new = self._new, {}
+        for (name, caller), new in told.items():
+            words = (b"%.0f" % (new.allowance.interval_s * 1e6), b"%d" % new.allowance.burst, b"%d" % new.requests)
+            on_reply = partial(self._counted, new.count, new.asked_at)
+            self._pipeline.script(self._script, (keys.limit(f"{name}:{caller}"),), words, on_reply)
 
     def _counted(self, count: _Count, asked_at: float, reply: Reply) -> None:
         """What all workers have counted, if Redis was there to tell. Redis counted somewhat later than it was asked: by

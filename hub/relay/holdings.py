@@ -39,7 +39,7 @@ class Exceeded(Exception):
 class Held:
     """One thing that is held. `release` it once it is not; more often does no harm."""
 
-    __slots__ = ("_exceeded", "_holdings", "_is_answered", "_then", "_timer", "_unanswered", "caps")
+    __slots__ = ("_exceeded", "_holdings", "_is_answered", "_then", "_unanswered", "caps")
 
     def __init__(self, holdings: "Holdings", caps: Sequence[Cap]) -> None:
         self._holdings = holdings
@@ -48,7 +48,6 @@ class Held:
         self._is_answered = False
         self._exceeded: Cap | None = None
         self._then: Callable[[Cap | None], None] | None = None
-        self._timer: asyncio.TimerHandle | None = None
 
     def when_answered(self, then: Callable[[Cap | None], None]) -> None:
         """Calls `then` once, perhaps at once: with None when it counts at all workers, or when they could not be asked
@@ -57,7 +56,7 @@ class Held:
             then(self._exceeded)
         else:
             self._then = then
-            self._timer = asyncio.get_running_loop().call_later(ANSWER_S, self._decide, None)
+            self._holdings.wait_for(self)
 
     async def confirm(self) -> None:
         """Returns when it counts, as `when_answered` says. Raises `Exceeded` when it is one too many."""
@@ -83,12 +82,14 @@ class Held:
         elif not self._unanswered:
             self._decide(None)
 
+    def give_up(self) -> None:
+        """They could not be asked in time."""
+        if not self._is_answered:
+            self._decide(None)
+
     def _decide(self, exceeded: Cap | None) -> None:
         self._is_answered = True
         self._exceeded = exceeded
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
         then, self._then = self._then, None
         if then is not None:
             then(exceeded)
@@ -123,6 +124,7 @@ class Holdings:
         self._script = scripts.load("held")
         self._here: dict[str, _Here] = {}
         self._changed: dict[str, Cap] = {}
+        self._waiting = deque[tuple[float, Held]]()  # for an answer, and until when
         self._is_unknown = False  # Redis has forgotten this worker, or what it was told is not known to have arrived
 
     def take(self, caps: Sequence[Cap]) -> Held:
@@ -152,6 +154,24 @@ class Holdings:
             if not here.count:
                 del self._here[cap.holder]
             self._tell_soon(cap)
+
+    def wait_for(self, held: Held) -> None:
+        """Give up waiting for what is said about this one after a second. One timer serves all."""
+        loop = asyncio.get_running_loop()
+        self._waiting.append((loop.time() + ANSWER_S, held))
+        if len(self._waiting) == 1:
+            loop.call_later(ANSWER_S, self._give_up)
+
+    def _give_up(self) -> None:
+        loop = asyncio.get_running_loop()
+        waiting, now = self._waiting, loop.time() + 0.001  # timers are as exact as that
+        due: list[Held] = []
+        while waiting and waiting[0][0] <= now:
+            due.append(waiting.popleft()[1])
+        if waiting:
+            loop.call_later(waiting[0][0] - now, self._give_up)
+        for held in due:
+            held.give_up()
 
     def stands(self, cap: Cap) -> None:
         """One that Redis did not count has been let in all the same: it is told again, with those it counts."""

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import orjson
 import pytest
 
-from hub.domain.ids import RunId, SessionId
+from hub.domain.ids import RunId, SessionId, UserId
 from hub.protocol import durable, events, frames, pieces
 from hub.protocol.frames import DeltaFrames, LoggedEvent, Reply, ReplyError, Unknown, parse_server_frame
 
@@ -16,6 +16,21 @@ MOMENT = datetime(2026, 11, 22, 20, 0, 0, 123_999, tzinfo=UTC)
 
 def test_times_are_utc_with_milliseconds() -> None:
     assert frames.timestamp(MOMENT) == "2026-11-22T20:00:00.123Z"
+
+
+def test_hello_is_what_its_model_says() -> None:
+    limits = frames.HelloLimits(frame_bytes=1, commands_per_minute=2, sessions=3)
+    for name in ("ann", 'a "quote" \\ and é 😀\n'):
+        made = frames.HelloFrames("host:1:a", 25, limits).frame("c-1", UserId("u-1"), name, MOMENT)
+        hello = frames.Hello(
+            connection="c-1",
+            user=pieces.Person(id="u-1", name=name),
+            node="host:1:a",
+            expires_at="2026-11-22T20:00:00.123Z",
+            heartbeat_s=25,
+            limits=limits,
+        )
+        assert made == hello.model_dump_json().encode()
 
 
 def test_a_durable_event_has_a_seq_and_keeps_its_data_byte_for_byte() -> None:

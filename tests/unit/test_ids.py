@@ -1,5 +1,7 @@
 """Ids are time-ordered, unique, and strict about what they accept."""
 
+import uuid
+
 import pytest
 
 from hub.domain.ids import new_id, parse_id, uuid7
@@ -15,7 +17,7 @@ def test_ids_grow_with_time_and_carry_version_and_variant() -> None:
 
 def test_an_id_of_ours_parses_to_itself() -> None:
     id_ = new_id()
-    assert parse_id(id_) == id_
+    assert parse_id(id_) == id_ == str(uuid.UUID(id_))
     assert parse_id(id_.upper()) == id_
 
 
