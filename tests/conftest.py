@@ -6,6 +6,7 @@
 import asyncio
 import itertools
 import logging
+import os
 import shutil
 import socket
 import tempfile
@@ -45,6 +46,13 @@ UNMEASURED = (
     "tests/web/",
 )
 _numbers = itertools.count(1)
+
+# Whatever is set for whoever runs the suite: the hubs of the tests have the settings that the tests give them, and no
+# proxy stands between a test and this machine.
+for _name in [name for name in os.environ if name.startswith("HUB_") and not name.startswith("HUB_TEST_")]:
+    del os.environ[_name]
+for _name in ("NO_PROXY", "no_proxy"):
+    os.environ[_name] = ",".join([*filter(None, [os.environ.get(_name)]), "127.0.0.1", "localhost"])
 
 # The same examples each time, however long one takes: whoever runs the suite looks for what they broke, not for luck.
 hypothesis.settings.register_profile(

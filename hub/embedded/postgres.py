@@ -58,7 +58,7 @@ class EmbeddedPostgres(EmbeddedServer):
         )
         return f"postgresql://hub@/hub?host={sockets}"
 
-    def wait_ready(self, timeout_s: float = 60) -> None:
+    def wait_ready(self, timeout_s: float = 180) -> None:
         """Wait until it takes connections (0.05 s; after a crash it recovers first). Raises EmbeddedError if not."""
         server = self._server
         assert server is not None, "launch it first"

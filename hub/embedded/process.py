@@ -126,7 +126,7 @@ def call_this_process(name: str) -> None:
         ctypes.CDLL(None).prctl(PR_SET_NAME, name.encode())
 
 
-def stop_leftover(pid_file: Path, program: str, sig: signal.Signals, timeout_s: float = 10) -> None:
+def stop_leftover(pid_file: Path, program: str, sig: signal.Signals, timeout_s: float = 30) -> None:
     """End the server that `pid_file` names if it still runs `program`, and remove the file.
 
     A hub that was killed leaves its servers shutting down (Linux) or running (elsewhere); the caller holds the

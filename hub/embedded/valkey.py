@@ -44,7 +44,7 @@ class EmbeddedValkey(EmbeddedServer):
         )
         return f"unix://{path}"
 
-    def wait_ready(self, timeout_s: float = 20) -> None:
+    def wait_ready(self, timeout_s: float = 60) -> None:
         """Wait until it answers (0.05 s). Raises EmbeddedError when it ends or time is up."""
         assert self._server is not None, "launch it first"
         self._server.wait_ready(lambda: _answers(self._path), timeout_s)
