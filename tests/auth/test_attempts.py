@@ -28,9 +28,12 @@ def attempts(limits: Limits) -> Attempts:
 
 
 async def allowed(once: Callable[[int], Awaitable[None]], tries: int) -> int:
+    at_once = asyncio.Semaphore(16)  # more would wait so long for Redis on a busy machine that it counts as away
+
     async def is_allowed(number: int) -> bool:
         try:
-            await once(number)
+            async with at_once:
+                await once(number)
         except RateLimited:
             return False
         return True
