@@ -90,7 +90,7 @@ class Interview:
                     case.path_parameters = {**case.path_parameters, **asker.ids_for(operation.label)}
                 token = asker.token_for(operation.label)
                 headers = {"Authorization": f"Bearer {token}"} if token else {}
-                response = case.call(base_url=self.url, session=http, headers=headers, timeout=20)
+                response = case.call(base_url=self.url, session=http, headers=headers, timeout=120)
                 self.answers.setdefault(f"{who} {operation.label}", set()).add(response.status_code)
                 try:
                     case.validate_response(response, checks=CHECKS)

@@ -12,7 +12,7 @@ from tests.driver import Door
 
 async def finished(rest: httpx2.AsyncClient, run: str) -> Json:
     """The run, once it has ended."""
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + 60
     while True:
         answer: Json = (await rest.get(f"/v1/runs/{run}")).json()
         if answer["status"] in ("completed", "failed", "cancelled"):

@@ -70,7 +70,7 @@ async def test_a_password_that_is_not_changed(auth: Auth, present: str, wanted: 
 async def test_guessing_the_present_password_is_throttled_as_signing_in_is(auth: Auth) -> None:
     ann = await auth.principal()
     outcomes = []
-    for _ in range(PAIR_BURST + 5):
+    for _ in range(PAIR_BURST + 25):  # on a busy machine some come back meanwhile
         try:
             await auth.accounts.change_password(ann, "wrong password", NEW_PASSWORD, address=HERE)
         except HubError as error:
