@@ -175,11 +175,9 @@ class Calls:
         self._known |= {call.slot: replace(call, status=CallStatus.ASKED) for call in lost}
         return True
 
-    async def forget(self, db: Db) -> None:
-        """A checkpoint that holds all results is being written."""
-        if self._known:
-            await calls.forget(db, self._run.lease.session)
-            self._known = {}
+    def forget(self) -> None:
+        """A checkpoint holds all results now."""
+        self._known = {}
 
     # ---- carrying out
 

@@ -18,7 +18,8 @@ from hub.protocol.frames import LoggedEvent, NewEvent
 from hub.relay.deltas import DeltaPublisher
 from hub.relay.open_messages import OpenMessages
 from hub.runs.budgeting import RunBudgets
-from hub.runs.calls import Calls, Step, paused
+from hub.runs.calls import Calls, Step
+from hub.runs.closing import Closing
 from hub.runs.ending import (
     End,
     budget_event,
@@ -35,12 +36,11 @@ from hub.runs.loading import Loaded, load, turn_request
 from hub.runs.steering import follow_up
 from hub.runs.teams import ImportedTeams
 from hub.runs.turn import Turn
-from hub.store import closing, messages, runs, steering, usage
+from hub.store import messages, runs, steering, usage
 from hub.store.closing import ClosedTurn, WentOn
 from hub.store.database import Db, Store
 from hub.store.log import LeaseLost
-from hub.store.messages import AgentMessage
-from hub.store.pending import PendingInput
+from hub.store.pending import Given, PendingInput
 
 
 class Execution:
@@ -55,6 +55,7 @@ class Execution:
         open_messages: OpenMessages,
         *,
         run: ClaimedRun,
+        begins: Given | None,
         held: HeldLease,
         journal: Journal,
         node: str,
@@ -68,6 +69,7 @@ class Execution:
         self._deltas = deltas
         self._open_messages = open_messages
         self._run = run
+        self._begins = begins
         self._held = held
         self._journal = journal
         self._node = node
@@ -88,8 +90,11 @@ class Execution:
         """Do the work. Never raises but for cancellation: whatever happens is recorded, or left to the next holder."""
         try:
             await self._execute()
-        except (LeaseLost, NotFound):
-            self._log.info("run_abandoned", reason="lease lost or session deleted")
+        except LeaseLost:
+            self._held.lose()  # also when the loss was seen here before the keeper looked
+            self._log.info("run_abandoned", reason="lease lost")
+        except NotFound:
+            self._log.info("run_abandoned", reason="session deleted")
         except Unavailable as e:
             # The outcome of the last write is unknown: only a new attempt, from the last checkpoint, is safe.
             self._log.warning("run_abandoned", reason=e.message)
@@ -100,7 +105,7 @@ class Execution:
             await self._crash()
 
     async def _execute(self) -> None:
-        loaded = await load(self._store, self._open_messages, self._run)
+        loaded = await load(self._store, self._open_messages, self._run, self._begins)
         team = await self._teams.of_run(self._run)
         begins = RunStartedData(
             team=self._run.team, attempt=self._run.attempt, node=self._node, team_version=self._run.team_version
@@ -245,39 +250,29 @@ class Execution:
     ) -> WentOn | None:
         """Commit the turn, or its part up to the calls of `step`, with its checkpoint. None: the run ends with it."""
         lease = self._run.lease
-        went_on: WentOn | None = None
-
-        async def write(db: Db, said: list[AgentMessage], logged: list[LoggedEvent]) -> Sequence[NewEvent]:
-            nonlocal went_on
-            closed = ClosedTurn(
-                lease=lease,
-                turns=number,
-                seq=logged[-1].seq if logged else self._journal.seq,
-                engine=self._run.team,
-                state=result.state,
-                said=said,
-                taken_in=[message.message for message in given] + turn.recorded,
-                books=books,
-                whole=step is None,
-            )
-            if step is None and result.state is not None:
-                await calls.forget(db)
-            if end is not None:
-                left = await closing.finish(db, closed, finished_run(end, turns=number, usage=self._usage))
-                return await follow_up(db, lease.session, lease.run, left)
-            went_on = await closing.go_on(db, closed, self._usage)
-            if step is not None:
-                return await calls.record(db, step)
-            return await paused(db, lease.session) if went_on.paused else ()
-
+        closed = ClosedTurn(
+            lease=lease,
+            turns=number,
+            seq=self._journal.seq,
+            engine=self._run.team,
+            state=result.state,
+            events=(),
+            said=(),
+            taken_in=[*(message.message for message in given), *turn.recorded],
+            books=books,
+            whole=step is None,
+        )
+        closing = Closing(closed, self._usage, end, calls, step)
         events = list(step.events) if step is not None else []
         if end is not None and end.reached is not None:
             events.append(budget_event(lease.run, end.reached))
         if end is not None:
             events.append(finished_event(self._run, end, turns=number, usage=self._usage))
         status = end.message_status if end is not None else MessageStatus.COMPLETE
-        await turn.end(status, events, write)
-        return went_on
+        await turn.end(status, events, closing)
+        if step is None and result.state is not None:
+            calls.forget()
+        return closing.went_on
 
     def _books(self, turn: Turn, result: TurnResult, began: float) -> TurnBooks:
         """What a turn that began at this monotonic time is put down as."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import structlog
 
@@ -17,8 +17,9 @@ from hub.runs.execution import Execution
 from hub.runs.journal import Journal
 from hub.runs.lease import LeaseKeeper
 from hub.runs.teams import ImportedTeams
-from hub.store import runs
+from hub.store import pending, runs
 from hub.store.database import Store
+from hub.store.pending import Given
 
 POLL_S = 1.0  # how late an abandoned run is found, and a queued one when every notice is lost
 BATCH = 16  # runs claimed at once, so that workers that wake together share the queue
@@ -97,8 +98,8 @@ class Executor:
                     continue
                 self._claiming = True  # a drain that begins now waits for what is being claimed
                 self._look_idle()
-                for claimed, at in await self._claim():
-                    self._start(claimed, at, tasks)
+                for claimed, begins, at in await self._claim():
+                    self._start(claimed, begins, at, tasks)
                 self._claiming = False
                 self._look_idle()
 
@@ -124,27 +125,34 @@ class Executor:
         else:
             self._idle.set()
 
-    async def _claim(self) -> list[tuple[ClaimedRun, float]]:
+    async def _claim(self) -> list[tuple[ClaimedRun, Given | None, float]]:
         room = min(self._capacity - self.active, BATCH)
         if room <= 0:
             return []
         at = time.monotonic()
+        claimed = list[ClaimedRun]()
+        begins: Mapping[Lease, Given] = {}
         try:
             async with self._store.statements() as db:
                 claimed = await runs.claim(
                     db, node=self._node, limit=room, lease_s=self._lease_s, files=self._catalog.files()
                 )
+                if claimed:
+                    begins = await pending.given(db, [(run.lease, run.input_message) for run in claimed])
         except Conflict:  # another worker was faster in one of these sessions: look again at once
             self._wake.set()
             return []
         except Unavailable as e:
-            self._log.warning("claim_failed", error=e.message)
-            return []
+            self._log.warning("claim_failed", error=e.message, claimed=len(claimed))
+        except Exception:  # boundary: each run reads for itself then, and what is wrong with one ends that one
+            if not claimed:
+                raise
+            self._log.exception("claimed_not_read", claimed=len(claimed))
         if len(claimed) == room:
             self._wake.set()
-        return [(run, at) for run in claimed]
+        return [(run, begins.get(run.lease), at) for run in claimed]
 
-    def _start(self, claimed: ClaimedRun, at: float, tasks: asyncio.TaskGroup) -> None:
+    def _start(self, claimed: ClaimedRun, begins: Given | None, at: float, tasks: asyncio.TaskGroup) -> None:
         held = self._keeper.hold(claimed.lease, at)
         execution = Execution(
             self._store,
@@ -153,6 +161,7 @@ class Executor:
             self._deltas,
             self._open_messages,
             run=claimed,
+            begins=begins,
             held=held,
             journal=Journal(self._store, self._broadcast, held),
             node=self._node,

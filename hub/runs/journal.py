@@ -19,6 +19,13 @@ Also = Callable[[Db, list[LoggedEvent]], Awaitable[Sequence[NewEvent]]]
 """What else belongs into the transaction, given the events as they were logged. Gives what is to be logged after
 them."""
 
+Write = Callable[[Db, Sequence[NewEvent], int], Awaitable[list[LoggedEvent]]]
+"""Appends these events, and what belongs to them, in one statement: all of it or nothing. The number is that of events
+that come before those it knows of."""
+
+WriteAlone = Callable[[Db, Sequence[NewEvent], int], Awaitable[list[LoggedEvent] | None]]
+"""The same where the statement is all that is written. None: nothing was written, for it takes more than that."""
+
 
 class Journal:
     """Writes the durable events of one run under its lease."""
@@ -52,18 +59,26 @@ class Journal:
         events: Sequence[NewEvent],
         also: Also | None = None,
         before_publishing: Callable[[], Awaitable[None]] | None = None,
+        *,
+        write: Write | None = None,
+        alone: WriteAlone | None = None,
     ) -> list[LoggedEvent]:
-        """Commit these events (and what `also` writes, given these) in one transaction, then publish them.
+        """Commit these events in one transaction (with what `write` does where it is given, and then what `also` does,
+        given these), then publish them. `alone` is tried before, where it is given.
 
         `before_publishing` is awaited in between: what was shown before must be out before they are.
         """
         early = len(self._held_back)
         events = [*self._held_back, *events]
+        if also is None and alone is None:
+            alone = write or self._append
         pause_s = RETRY_S
         while True:
             self.check()
             try:
-                logged = await self._commit(events, early, also)
+                logged = await self._commit_alone(events, early, alone) if alone is not None else None
+                if logged is None:
+                    logged = await self._commit(events, early, write or self._append, also)
                 break
             except LeaseLost:
                 self.refuse()
@@ -80,9 +95,25 @@ class Journal:
         self._broadcast.events(logged, self._held.has_time)
         return logged
 
-    async def _commit(self, events: Sequence[NewEvent], early: int, also: Also | None) -> list[LoggedEvent]:
-        async with self._store.transaction() as db:
-            logged = await log.append(db, self.lease.session, events, lease=self.lease) if events else []
+    async def _append(self, db: Db, events: Sequence[NewEvent], _: int) -> list[LoggedEvent]:
+        return await log.append(db, self.lease.session, events, lease=self.lease) if events else []
+
+    async def _commit_alone(
+        self, events: Sequence[NewEvent], early: int, alone: WriteAlone
+    ) -> list[LoggedEvent] | None:
+        """One round trip instead of three. Not with a database that was silent for a while: of a statement without an
+        answer nobody knows what came of it, while a transaction that has not begun may begin later."""
+        if not self._store.answers:
+            return None
+        async with self._store.statements() as db:
+            return await alone(db, events, early) if not db.was_cut_off else None
+
+    async def _commit(
+        self, events: Sequence[NewEvent], early: int, write: Write, also: Also | None
+    ) -> list[LoggedEvent]:
+        # The lock: what `write` reads is as of after it.
+        async with self._store.transaction(lock=self.lease.session) as db:
+            logged = await write(db, events, early)
             if also is not None:
                 more = await also(db, logged[early:])
                 if more:  # the lease was checked above, and holds until the end of the transaction

@@ -15,7 +15,7 @@ from hub.engine.base import NOT_PEOPLE, CallResult, Input, TurnRequest
 from hub.relay.open_messages import OpenMessage, OpenMessages
 from hub.store import calls, messages, pending, turns
 from hub.store.database import Store
-from hub.store.pending import PendingInput
+from hub.store.pending import Given, PendingInput
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9_-]+")
 
@@ -50,19 +50,22 @@ class Loaded:
         return self.unfinished.open_calls if self.unfinished is not None and not self.goes_on else ()
 
 
-async def load(store: Store, open_messages: OpenMessages, run: ClaimedRun) -> Loaded:
-    """Read it from the store; what was shown and not finished, from Redis, as far as that remembers."""
+async def load(store: Store, open_messages: OpenMessages, run: ClaimedRun, begins: Given | None) -> Loaded:
+    """Read it from the store, but for what it `begins` with if that was read already; what was shown and not finished,
+    from Redis, as far as that remembers."""
     lease = run.lease
+    if begins is None:
+        async with store.statements() as db:
+            begins = (await pending.given(db, [(lease, run.input_message)]))[lease]
     known = list[Call]()
     begun = None
-    async with store.statements() as db:
-        begins = await pending.given(db, lease.session, run.input_message)
-        given = await pending.pending(db, lease.session, lease.run)
-        if begins.awaits_calls:
-            known = await calls.of_session(db, lease.session)
-        goes_on = any(call.run == lease.run and call.turn == run.turn for call in known)
-        if run.attempt > 1:
-            begun = await turns.unfinished(db, lease.session, lease.run, run.turn)
+    if begins.awaits_calls or run.attempt > 1:
+        async with store.statements() as db:
+            if begins.awaits_calls:
+                known = await calls.of_session(db, lease.session)
+            if run.attempt > 1:
+                begun = await turns.unfinished(db, lease.session, lease.run, run.turn)
+    goes_on = any(call.run == lease.run and call.turn == run.turn for call in known)
     unfinished = begun if _may_have_shown(run, known, goes_on=goes_on) else None
     completed = list[MessageId]()
     if unfinished is not None:
@@ -78,7 +81,7 @@ async def load(store: Store, open_messages: OpenMessages, run: ClaimedRun) -> Lo
         begins.prompt,
         begins.asker,
         begins.asker_name,
-        tuple(message for message in given if message.message not in completed),
+        tuple(message for message in begins.pending if message.message not in completed),
         tuple(known),
         goes_on,
         goes_on and begun is not None and unfinished is None,

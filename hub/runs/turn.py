@@ -1,9 +1,9 @@
 """One turn as it happens: what the engine tells becomes deltas, and durable events in the same order."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NoReturn, assert_never
+from typing import NoReturn, Protocol, assert_never
 
 import orjson
 
@@ -48,9 +48,21 @@ _PIECES = (TextDelta, ReasoningDelta)  # made once: a union would be made anew f
 DRAIN_S = 1.0  # how long an event waits for the deltas before it, should Redis be slow; they are void after it anyway
 
 
-Close = Callable[[Db, list[AgentMessage], list[LoggedEvent]], Awaitable[Sequence[NewEvent]]]
-"""Writes the end of a turn: what was said and is not written yet, given the events as they were logged. Gives events to
-be logged after them."""
+class TurnEnd(Protocol):
+    """Writes the end of a turn: its events, of which `early` come before those of what was said and is not written yet,
+    and all that belongs to it, in one statement."""
+
+    async def write(
+        self, db: Db, said: list[AgentMessage], events: Sequence[NewEvent], early: int
+    ) -> list[LoggedEvent]: ...
+
+    async def alone(
+        self, db: Db, said: list[AgentMessage], events: Sequence[NewEvent], early: int
+    ) -> list[LoggedEvent] | None:
+        """The same as a transaction of its own. None: nothing was written, for there is more to write in it."""
+
+    async def also(self, db: Db, _: list[LoggedEvent], /) -> Sequence[NewEvent]:
+        """What is to be written after `write`, and events to be logged then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,8 +177,8 @@ class Turn:
             case _:
                 assert_never(event)
 
-    async def end(self, status: MessageStatus, events: list[NewEvent], close: Close) -> None:
-        """Commit what is left of the turn, then `events`, with what `close` writes, in one transaction.
+    async def end(self, status: MessageStatus, events: list[NewEvent], end: TurnEnd) -> None:
+        """Commit what is left of the turn, then `events`, with what `end` writes, in one transaction.
 
         A message that was finished keeps its status; one that is still open is kept as far as it was shown, with
         `status`.
@@ -179,7 +191,7 @@ class Turn:
         self._ended = None
         for agent_name in self._statuses:
             self._journal.live(AgentStatusData(agent=agent_name, status="idle"))
-        await self._commit(left, events, close)
+        await self._commit(left, events, end)
 
     @property
     def _run(self) -> RunId:
@@ -221,12 +233,12 @@ class Turn:
             taken = [MessageSteeredData(message=m, outcome="consumed", turn=self._turn) for m in self._steering]
             events = (*(NewEvent(data, self._run) for data in taken), *events)
         if ended is not None or events:
-            await self._commit([ended] if ended else [], list(events), self._write)
+            await self._commit([ended] if ended else [], list(events), None)
 
-    async def _commit(self, finished: list[FinishedMessage], events: list[NewEvent], close: Close) -> None:
+    async def _commit(self, finished: list[FinishedMessage], events: list[NewEvent], end: TurnEnd | None) -> None:
         """To its end, also when the turn is stopped meanwhile: of a COMMIT that is cut off nobody knows what came of
         it, and what follows would tell the same again."""
-        committing = asyncio.create_task(self._do_commit(finished, events, close))  # noqa: TID251 - this waits for it
+        committing = asyncio.create_task(self._do_commit(finished, events, end))  # noqa: TID251 - this waits for it
         try:
             await asyncio.shield(committing)
         except asyncio.CancelledError:
@@ -234,14 +246,19 @@ class Turn:
             committing.result()
             raise
 
-    async def _do_commit(self, finished: list[FinishedMessage], events: list[NewEvent], close: Close) -> None:
-
-        async def write(db: Db, logged: list[LoggedEvent]) -> Sequence[NewEvent]:
-            said = [self._said(message, event.seq) for message, event in zip(finished, logged, strict=False)]
-            return await close(db, said, logged)
-
-        completed = [NewEvent(self._completed(message), self._run) for message in finished]
-        await self._journal.append([*completed, *events], write, before_publishing=self._drain)
+    async def _do_commit(self, finished: list[FinishedMessage], events: list[NewEvent], end: TurnEnd | None) -> None:
+        said = [self._said(message) for message in finished]
+        events = [*(NewEvent(self._completed(message), self._run) for message in finished), *events]
+        if end is None:
+            await self._append(said, events)
+        else:
+            await self._journal.append(
+                events,
+                end.also,
+                before_publishing=self._drain,
+                write=lambda db, events, early: end.write(db, said, events, early),
+                alone=lambda db, events, early: end.alone(db, said, events, early),
+            )
         self._steering.clear()
         self._large.clear()
         self.recorded += [message.id for message in finished]
@@ -249,8 +266,16 @@ class Turn:
             if (closed := self._streams.pop(message.id, None)) is not None:
                 closed[0].close()
 
-    async def _write(self, db: Db, said: list[AgentMessage], _: list[LoggedEvent]) -> Sequence[NewEvent]:
-        await messages.insert_agents(db, self._journal.lease.session, said)
+    async def _append(self, said: list[AgentMessage], events: list[NewEvent]) -> None:
+        """Commit something in the middle of the turn."""
+
+        async def write(db: Db, events: Sequence[NewEvent], early: int) -> list[LoggedEvent]:
+            return await messages.say(db, self._journal.lease, said, events, early=early)
+
+        also = self._also if self._steering or self._large else None
+        await self._journal.append(events, also, before_publishing=self._drain, write=write)
+
+    async def _also(self, db: Db, _: list[LoggedEvent]) -> Sequence[NewEvent]:
         if self._steering:
             await steering.consume(db, self._journal.lease.session, self._steering)
         for ended in self._large:
@@ -272,10 +297,9 @@ class Turn:
             usage=UsageData.of(message.usage),
         )
 
-    def _said(self, message: FinishedMessage, seq: int) -> AgentMessage:
+    def _said(self, message: FinishedMessage) -> AgentMessage:
         return AgentMessage(
             id=message.id,
-            seq=seq,
             author_id=message.agent.name,
             author_name=message.agent.display_name,
             text=message.text,

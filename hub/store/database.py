@@ -26,6 +26,7 @@ Db: TypeAlias = Transaction
 POOL_TIMEOUT_S = 3.0
 IDLE_IN_TRANSACTION_MS = 10_000
 SCOPE = "app.org"  # whose rows are seen, as the policies of the tables have it
+ANSWERS_S = 0.25  # how long ago a database that answers has answered something
 
 # Classes and codes of SQLSTATE that are the database's trouble, not ours: connection, credentials, no such database,
 # rolled back by a conflict between transactions, out of resources, operator, system.
@@ -71,6 +72,7 @@ class Store:
         self._compiled: dict[TextClause, Compiled] = {}  # bounded by the store's own statements
         self._pool_timeout_s = pool_timeout_s
         self.waits = Times()  # for a connection of the pool
+        self._answered_at = float("-inf")
         self._pool = Pool(
             driver_url(dsn),
             size=pool_size,
@@ -162,11 +164,17 @@ class Store:
         with translated():
             try:
                 yield db
+                self._answered_at = time.monotonic()
             except (TimeoutError, asyncio.CancelledError):
                 db.abandon()
                 raise
             finally:
                 self._pool.give_back(connection)
+
+    @property
+    def answers(self) -> bool:
+        """Whether the database has answered something just now. One that has not may be idle, or silent."""
+        return time.monotonic() - self._answered_at < ANSWERS_S
 
     async def ping(self, timeout_s: float = 2) -> None:
         """Ask the database for a sign of life. Raises `Unavailable` when there is none within `timeout_s` seconds."""

@@ -13,12 +13,11 @@ from hub.store.database import Db
 from hub.store.transaction import Row
 
 # Where a statement that writes events begins. The UPDATE takes the lock of the session's row, which orders the writers
-# of one session; the clock is read under it,
-# so times grow with seq.
-POSITION = """
+# of one session; the clock is read under it, so times grow with seq.
+_PLACED = """
     position AS (
         UPDATE sessions SET last_seq = last_seq + :n, updated_at = clock_timestamp()
-        WHERE id = CAST(:session AS uuid) AND deleted_at IS NULL
+        WHERE id = CAST(:session AS uuid) AND {who}
         RETURNING last_seq - :n AS before, updated_at AS ts),
     logged AS (
         INSERT INTO events (session_id, seq, type, run_id, ts, data)
@@ -26,20 +25,37 @@ POSITION = """
         FROM position, unnest(CAST(:types AS text[]), CAST(:runs AS uuid[]), CAST(:data AS text[]))
             WITH ORDINALITY AS e(type, run, data))
 """
+POSITION = _PLACED.format(who="deleted_at IS NULL")
 
-_APPEND = text(f"WITH {POSITION} SELECT before, ts, true AS held FROM position")
+_APPEND = text(f"WITH {POSITION} SELECT before, ts FROM position")
 
-# Locking the run's row makes PostgreSQL look at its newest version, not at the statement's snapshot, and keeps the
-# lease from being granted anew before this transaction ends. It reads `position`, hence comes after the session's lock.
-_APPEND_FENCED = text(f"""
-    WITH {POSITION},
+# The same under a lease. Locking a row makes PostgreSQL look at its newest version, not at the statement's snapshot,
+# and keeps the lease from being granted anew before this transaction ends. `held` reads `place`: the session is locked
+# first. Whatever else such a statement writes, it writes for what is in `held` or `position`, hence not at all without
+# the lease: it may be a transaction of its own.
+_FENCE = """
+    place AS (
+        SELECT id, org_id, last_seq FROM sessions WHERE id = CAST(:session AS uuid) AND deleted_at IS NULL
+        FOR NO KEY UPDATE),
     held AS (
-        SELECT r.id FROM position, runs r
-        WHERE r.id = CAST(:run AS uuid) AND r.session_id = CAST(:session AS uuid)
-          AND r.lease_epoch = :epoch AND r.status = 'running'
+        SELECT r.id, r.session_id, r.requested_by, place.org_id FROM place, runs r
+        WHERE r.id = CAST(:run AS uuid) AND r.session_id = place.id AND r.lease_epoch = :epoch AND r.status = 'running'
+          AND {held}
         FOR NO KEY UPDATE OF r)
-    SELECT before, ts, EXISTS (SELECT 1 FROM held) AS held FROM position
-""")
+"""
+
+
+def fenced(held: str = "true") -> str:
+    """`POSITION` under a lease, of which `held` must be true besides. What follows reads from `FENCED_POSITION`."""
+    return f"{_FENCE.format(held=held)}, {_PLACED.format(who='EXISTS (SELECT FROM held)')}"
+
+
+FENCED_POSITION = """
+    (SELECT EXISTS (SELECT FROM place) AS there) AS found LEFT JOIN position ON true
+"""
+"""One row: whether there is such a session, and `position`, whose `before` is null when nothing was written."""
+
+_APPEND_FENCED = text(f"WITH {fenced()} SELECT there, before, ts FROM {FENCED_POSITION}")
 
 _READ = text("""
     SELECT seq, type, run_id::text, ts, data::text FROM events
@@ -70,16 +86,28 @@ async def append(
     Raises `NotFound` when the session does not exist or is deleted, and `LeaseLost` when `lease` is given and old.
     """
     values = values_of(session, events)
-    if lease is None:
-        row = (await db.execute(_APPEND, values)).one_or_none()
+    if lease is not None:
+        row = (await db.execute(_APPEND_FENCED, {**values, **held_by(lease)})).one()
+        await check(db, row)
+    elif (row_or_none := (await db.execute(_APPEND, values)).one_or_none()) is not None:
+        row = row_or_none
     else:
-        row = (await db.execute(_APPEND_FENCED, {**values, "run": lease.run, "epoch": lease.epoch})).one_or_none()
-    if row is None:
         raise NotFound("no such session")
-    if not row.held:
-        await db.rollback()  # also for a caller that would catch the error inside its transaction
-        raise LeaseLost
     return logged(session, events, values["data"], row)
+
+
+async def check(db: Db, row: Row) -> None:
+    """Raises `NotFound` or `LeaseLost`, by a row of `FENCED_POSITION`, when nothing was written."""
+    if row.before is None:
+        await db.rollback()  # also for a caller that would catch the error inside its transaction
+        if not row.there:
+            raise NotFound("no such session")
+        raise LeaseLost
+
+
+def held_by(lease: Lease) -> dict[str, Any]:
+    """What `fenced` needs beside what `POSITION` needs."""
+    return {"run": lease.run, "epoch": lease.epoch}
 
 
 def values_of(session: SessionId, events: Sequence[NewEvent]) -> dict[str, Any]:

@@ -8,25 +8,30 @@ from typing import Any
 from sqlalchemy import text as sql
 
 from hub.domain.ids import MessageId, RunId, SessionId
-from hub.domain.run import MessageStatus, Usage
+from hub.domain.run import Lease, MessageStatus, Usage
+from hub.protocol.frames import LoggedEvent, NewEvent
+from hub.store import log
 from hub.store.database import Db
 
-# What agents said, for statements that write it; their values come from `values_of`. A message's time is that of its
-# event, to the microsecond: transcript and log agree.
+# What agents said, for statements that write its events under a lease (`log.fenced`); values come from `values_of`.
+# `{state_seq}` is the position of the checkpoint that holds it, if one does. A message's time is that of its event, to
+# the microsecond: transcript and log agree.
 INSERT_AGENTS = """
     INSERT INTO messages (id, session_id, seq, run_id, author_kind, author_id, author_name, text, reasoning, turn,
                           status, prompt_tokens, completion_tokens, in_state, state_seq, created_at)
-    SELECT m.id, e.session_id, e.seq, e.run_id, 'agent', m.author_id, m.author_name, m.text, m.reasoning, m.turn,
-           m.status, m.prompt_tokens, m.completion_tokens, CAST(:state_seq AS bigint) IS NOT NULL,
-           CAST(:state_seq AS bigint), e.ts
-    FROM unnest(CAST(:message_ids AS uuid[]), CAST(:seqs AS bigint[]), CAST(:author_ids AS text[]),
-                CAST(:author_names AS text[]), CAST(:texts AS text[]), CAST(:reasonings AS text[]),
-                CAST(:turns AS int[]), CAST(:statuses AS text[]), CAST(:prompts AS int[]),
-                CAST(:completions AS int[]))
-        AS m(id, seq, author_id, author_name, text, reasoning, turn, status, prompt_tokens, completion_tokens)
-    JOIN events e ON e.session_id = CAST(:session AS uuid) AND e.seq = m.seq
+    SELECT m.id, CAST(:session AS uuid), before + CAST(:early AS int) + m.number, CAST(:run AS uuid), 'agent',
+           m.author_id, m.author_name, m.text, m.reasoning, m.turn, m.status, m.prompt_tokens, m.completion_tokens,
+           {state_seq} IS NOT NULL, {state_seq}, ts
+    FROM position,
+         unnest(CAST(:message_ids AS uuid[]), CAST(:author_ids AS text[]), CAST(:author_names AS text[]),
+                CAST(:texts AS text[]), CAST(:reasonings AS text[]), CAST(:turns AS int[]), CAST(:statuses AS text[]),
+                CAST(:prompts AS int[]), CAST(:completions AS int[])) WITH ORDINALITY
+             AS m(id, author_id, author_name, text, reasoning, turn, status, prompt_tokens, completion_tokens, number)
 """
-_INSERT_AGENTS = sql(INSERT_AGENTS)
+_SAY = sql(f"""
+    WITH {log.fenced()}, said AS ({INSERT_AGENTS.format(state_seq="CAST(NULL AS bigint)")})
+    SELECT there, before, ts FROM {log.FENCED_POSITION}
+""")
 
 _TRANSCRIPT = sql("""
     SELECT id::text, seq, run_id::text, author_kind, author_id, author_name, text, parts, status, created_at
@@ -55,11 +60,9 @@ _RECORDED = sql("""
 
 @dataclass(frozen=True, slots=True)
 class AgentMessage:
-    """What an agent said; its event, which tells the run, is at `seq` already. `author_id` is the agent's name,
-    `author_name` the one that is shown."""
+    """What an agent said. `author_id` is the agent's name, `author_name` the one that is shown."""
 
     id: MessageId
-    seq: int
     author_id: str
     author_name: str
     text: str
@@ -83,18 +86,25 @@ class TranscriptRow:
     created_at: datetime
 
 
-async def insert_agents(db: Db, session: SessionId, said: Sequence[AgentMessage]) -> None:
-    """Record what agents said; the team's state does not hold it yet."""
-    if said:
-        await db.execute(_INSERT_AGENTS, values_of(session, said, state_seq=None))
+async def say(
+    db: Db, lease: Lease, said: Sequence[AgentMessage], events: Sequence[NewEvent], *, early: int = 0
+) -> list[LoggedEvent]:
+    """Append `events` to the log and record what agents said, which the team's state does not hold yet: the first
+    message's event is number `early` (from 0), those of the others follow it. All of it or nothing, also when the
+    statement is a transaction of its own. Raises as `log.append` does."""
+    if not said:
+        return await log.append(db, lease.session, events, lease=lease)
+    values = log.values_of(lease.session, events)
+    row = (await db.execute(_SAY, {**values, **log.held_by(lease), **values_of(said, early=early)})).one()
+    await log.check(db, row)
+    return log.logged(lease.session, events, values["data"], row)
 
 
-def values_of(session: SessionId, said: Sequence[AgentMessage], *, state_seq: int | None) -> dict[str, Any]:
-    """What `INSERT_AGENTS` needs. `state_seq` is the position of the checkpoint that holds them, if one does."""
+def values_of(said: Sequence[AgentMessage], *, early: int) -> dict[str, Any]:
+    """What `INSERT_AGENTS` needs beside what `log.fenced` does. The event of the first is number `early` (from 0)."""
     return {
-        "session": session,
+        "early": early,
         "message_ids": [message.id for message in said],
-        "seqs": [message.seq for message in said],
         "author_ids": [message.author_id for message in said],
         "author_names": [message.author_name for message in said],
         "texts": [message.text for message in said],
@@ -103,7 +113,6 @@ def values_of(session: SessionId, said: Sequence[AgentMessage], *, state_seq: in
         "statuses": [message.status.value for message in said],
         "prompts": [message.usage.prompt_tokens for message in said],
         "completions": [message.usage.completion_tokens for message in said],
-        "state_seq": state_seq,
     }
 
 

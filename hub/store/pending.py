@@ -13,31 +13,45 @@ from typing import Any
 from sqlalchemy import text
 
 from hub.domain.ids import MessageId, RunId, SessionId, UserId
+from hub.domain.run import Lease
 from hub.store.database import Db
 from hub.store.transaction import Row
 
 RETOLD = 400  # messages a team is told again, at most, when its state was taken back: as many as engines keep
 
-PENDING = """
+_PENDING = """
     SELECT m.id::text, m.seq, m.state_seq, m.author_kind, m.author_id, m.author_name, m.text, m.parts,
            m.steers IS NOT NULL AND m.steered IS NULL AS steering
     FROM messages m
-    WHERE m.session_id = CAST(:session AS uuid) AND NOT m.in_state AND m.voided_seq IS NULL
+    WHERE m.session_id = {session} AND NOT m.in_state AND m.voided_seq IS NULL
       AND m.status IN ('complete', 'interrupted')
       AND (m.author_kind = 'agent' OR NOT EXISTS (
             SELECT FROM runs r
-            WHERE r.session_id = m.session_id AND r.input_seq = m.seq AND r.id <> CAST(:run AS uuid)
+            WHERE r.session_id = m.session_id AND r.input_seq = m.seq AND r.id <> {run}
               AND r.status IN ('queued', 'running', 'waiting', 'paused')))
 """
-_PENDING = text(f"{PENDING} ORDER BY m.state_seq, m.seq")
+PENDING = _PENDING.format(session="CAST(:session AS uuid)", run="CAST(:run AS uuid)")
+"""What the next turn of this run must be given, for a statement that orders it by `state_seq`, `seq`."""
 
-_GIVEN = text("""
-    SELECT c.state, m.text AS prompt, m.author_id::text AS asker, m.author_name AS asker_name,
-           EXISTS (SELECT FROM tool_calls WHERE session_id = CAST(:session AS uuid)) AS awaits_calls
-    FROM (SELECT 1) AS always
+# SELECT keeps from the planner how many there are: it would plan anew each time, which takes longer than the statement.
+_CLAIMED = """
+    unnest((SELECT CAST(:sessions AS uuid[])), (SELECT CAST(:runs AS uuid[])), (SELECT CAST(:messages AS uuid[])))
+        AS claimed(session, run, message)
+"""
+
+_GIVEN = text(f"""
+    SELECT claimed.run::text, c.state, m.text AS prompt, m.author_id::text AS asker, m.author_name AS asker_name,
+           EXISTS (SELECT FROM tool_calls WHERE session_id = claimed.session) AS awaits_calls
+    FROM {_CLAIMED}
     LEFT JOIN LATERAL (
-        SELECT state FROM checkpoints WHERE session_id = CAST(:session AS uuid) ORDER BY seq DESC LIMIT 1) AS c ON true
-    LEFT JOIN messages m ON m.id = CAST(:message AS uuid) AND m.session_id = CAST(:session AS uuid)
+        SELECT state FROM checkpoints WHERE session_id = claimed.session ORDER BY seq DESC LIMIT 1) AS c ON true
+    LEFT JOIN messages m ON m.id = claimed.message AND m.session_id = claimed.session
+""")
+
+_PENDING_OF = text(f"""
+    SELECT claimed.run::text, pending.*
+    FROM {_CLAIMED}, LATERAL ({_PENDING.format(session="claimed.session", run="claimed.run")}) AS pending
+    ORDER BY pending.state_seq, pending.seq
 """)
 
 _SHOWN = text("""
@@ -63,11 +77,6 @@ class PendingInput:
     steering: bool
 
 
-async def pending(db: Db, session: SessionId, run: RunId) -> list[PendingInput]:
-    """What the next turn of this run must be given, oldest first."""
-    return pending_of(await db.execute(_PENDING, {"session": session, "run": run}))
-
-
 def pending_of(rows: Iterable[Row]) -> list[PendingInput]:
     """The messages in rows of `PENDING`."""
     return [
@@ -88,19 +97,39 @@ def pending_of(rows: Iterable[Row]) -> list[PendingInput]:
 @dataclass(frozen=True, slots=True)
 class Given:
     """What a run begins with: the team's state after the session's last finished turn (None: there was none), whether
-    that state awaits results of calls, the message that asked for the run, its author and their name."""
+    that state awaits results of calls, the message that asked for the run, its author and their name, and what its next
+    turn must be given, oldest first."""
 
     state: str | None
     awaits_calls: bool
     prompt: str
     asker: UserId | None
     asker_name: str
+    pending: tuple[PendingInput, ...]
 
 
-async def given(db: Db, session: SessionId, message: MessageId) -> Given:
-    """What a run begins with that answers this message."""
-    row = (await db.execute(_GIVEN, {"session": session, "message": message})).one()
-    return Given(row.state, row.awaits_calls, row.prompt or "", row.asker, row.asker_name or "")
+async def given(db: Db, claimed: Sequence[tuple[Lease, MessageId]]) -> dict[Lease, Given]:
+    """What each of these runs begins with, which answers this message. They are held meanwhile."""
+    values = {
+        "sessions": [lease.session for lease, _ in claimed],
+        "runs": [lease.run for lease, _ in claimed],
+        "messages": [message for _, message in claimed],
+    }
+    begins = {RunId(row.run): row for row in await db.execute(_GIVEN, values)}
+    waiting = dict[RunId, list[Row]]()
+    for row in await db.execute(_PENDING_OF, values):
+        waiting.setdefault(RunId(row.run), []).append(row)
+    return {
+        lease: Given(
+            begins[lease.run].state,
+            begins[lease.run].awaits_calls,
+            begins[lease.run].prompt or "",
+            begins[lease.run].asker,
+            begins[lease.run].asker_name or "",
+            tuple(pending_of(waiting.get(lease.run, ()))),
+        )
+        for lease, _ in claimed
+    }
 
 
 async def of_turn(db: Db, session: SessionId, run: RunId, turn: int) -> list[MessageId]:

@@ -59,16 +59,19 @@ _CLAIM = text(f"""
               {BUDGETED.format(run="r")} AS budgeted
 """)
 
-_RENEW = text("""
+# SELECT keeps from the planner how many there are: it would plan anew each time.
+_HELD = "unnest((SELECT CAST(:runs AS uuid[])), (SELECT CAST(:epochs AS bigint[])))"
+
+_RENEW = text(f"""
     UPDATE runs r SET lease_until = clock_timestamp() + make_interval(secs => :lease_s)
-    FROM unnest(CAST(:runs AS uuid[]), CAST(:epochs AS bigint[])) AS held(id, epoch)
+    FROM {_HELD} AS held(id, epoch)
     WHERE r.id = held.id AND r.lease_epoch = held.epoch AND r.status = 'running'
     RETURNING r.id::text, r.session_id::text, r.lease_epoch
 """)
 
-_STOPS = text("""
+_STOPS = text(f"""
     SELECT held.id::text, held.epoch, r.cancel_reason, r.id IS NULL AS lost
-    FROM unnest(CAST(:runs AS uuid[]), CAST(:epochs AS bigint[])) AS held(id, epoch)
+    FROM {_HELD} AS held(id, epoch)
     LEFT JOIN runs r ON r.id = held.id AND r.lease_epoch = held.epoch AND r.status = 'running'
     WHERE r.cancel_reason IS NOT NULL OR r.id IS NULL
 """)

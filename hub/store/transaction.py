@@ -5,6 +5,7 @@ statement, and the store writes its SQL by hand anyway.
 """
 
 import re
+import select
 from collections.abc import Iterator, Mapping
 from typing import Any
 from uuid import UUID
@@ -84,6 +85,7 @@ class Transaction:
         self.connection: asyncpg.Connection[asyncpg.Record] = connection
         self._compiled = compiled
         self._open = False
+        self._begun = False
 
     async def begin(
         self,
@@ -105,11 +107,23 @@ class Transaction:
             )
         else:
             await self.connection.execute("BEGIN")
-        self._open = True
+        self._open = self._begun = True
 
     def begin_nothing(self) -> None:
         """Every statement is to be a transaction of its own."""
         self._open = True
+
+    @property
+    def was_cut_off(self) -> bool:
+        """Whether the server has gone, or says goodbye, before it is asked anything: little else comes unasked."""
+        if self.connection.is_closed():
+            return True
+        socket = self.connection._transport.get_extra_info("socket")  # asyncpg has no other way to ask
+        if socket is None:
+            return True
+        idle = select.poll()
+        idle.register(socket.fileno(), select.POLLIN)
+        return bool(idle.poll(0))
 
     async def commit(self) -> None:
         """Raises RuntimeError when the transaction had failed before, and somebody hid it: nothing was written."""
@@ -118,9 +132,10 @@ class Transaction:
             raise RuntimeError("the transaction had failed and was rolled back")
 
     async def rollback(self) -> None:
-        """Undo everything; nothing may follow."""
+        """Undo everything, but for statements that were transactions of their own; nothing may follow."""
         self._open = False
-        await self.connection.execute("ROLLBACK")
+        if self._begun:
+            await self.connection.execute("ROLLBACK")
 
     def abandon(self) -> None:
         """Drop the connection without a word: a polite goodbye to a server that is silent takes seconds."""

@@ -12,22 +12,23 @@ from hub.domain.run import TurnBooks
 from hub.domain.usage import Spent
 from hub.store.database import Db
 
-# Who pays for the tokens is who asked for the run. Values come from `values_of`.
+# Who pays for the tokens is who asked for the run, which `{run}` gives. Values come from `values_of`.
 BOOKED = """
     INSERT INTO usage (session_id, run_id, user_id, org_id, turn, model, agent, prompt_tokens, completion_tokens,
                        cost_micros, finish, error, turns, tool_calls, duration_ms)
-    SELECT r.session_id, r.id, r.requested_by, s.org_id, CAST(:turn AS int), c.model, c.agent, c.prompt, c.completion,
+    SELECT r.session_id, r.id, r.requested_by, r.org_id, CAST(:turn AS int), c.model, c.agent, c.prompt, c.completion,
            c.cost, c.finish, c.error, CASE c.n WHEN 1 THEN CAST(:booked_turns AS int) ELSE 0 END,
            CASE c.n WHEN 1 THEN CAST(:booked_tool_calls AS int) ELSE 0 END,
            CASE c.n WHEN 1 THEN CAST(:booked_ms AS bigint) ELSE 0 END
-    FROM runs r JOIN sessions s ON s.id = r.session_id,
+    FROM {run} AS r,
          unnest(CAST(:booked_models AS text[]), CAST(:booked_agents AS text[]), CAST(:booked_prompts AS int[]),
                 CAST(:booked_completions AS int[]), CAST(:booked_costs AS bigint[]), CAST(:booked_finishes AS text[]),
                 CAST(:booked_errors AS text[])) WITH ORDINALITY
              AS c(model, agent, prompt, completion, cost, finish, error, n)
-    WHERE r.id = CAST(:run AS uuid)
 """
-_BOOK = text(BOOKED)
+_RUN = """(SELECT r.id, r.session_id, r.requested_by, s.org_id FROM runs r JOIN sessions s ON s.id = r.session_id
+           WHERE r.id = CAST(:run AS uuid))"""
+_BOOK = text(BOOKED.format(run=_RUN))
 
 # Sums of all columns that count something.
 SUMS = """coalesce(sum(prompt_tokens), 0)::bigint AS prompt_tokens,
@@ -71,7 +72,7 @@ async def of_user(db: Db, user: UserId, *, since: datetime, until: datetime) -> 
 
 
 def values_of(books: TurnBooks) -> Mapping[str, Any]:
-    """What `BOOKED` needs beside the run and the turn."""
+    """What `BOOKED` needs beside the turn."""
     calls = books.calls
     return {
         "booked_models": [call.model for call in calls],

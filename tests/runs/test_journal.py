@@ -125,7 +125,11 @@ async def test_it_outlives_a_database_that_is_started_anew(redis_url: str) -> No
         async with relay(redis_url) as one, asyncio.TaskGroup() as tasks:
             journal = Journal(store, Broadcast(one.publisher), HeldLease(lease, time.monotonic() + 60))
             await journal.append([event(run=lease.run)])
-            server.postgres.stop()
+            async with store.statements() as db:
+                assert not db.was_cut_off
+                server.postgres.stop()
+                assert db.was_cut_off  # before anything of that came through to here
+            assert store.answers  # just now it did: what is written next would not ask for long
             writing = tasks.create_task(journal.append([event(run=lease.run)]))
             assert await waits(writing)
             server.postgres.start()
@@ -144,16 +148,28 @@ CREATE CONSTRAINT TRIGGER slow_commit AFTER INSERT ON events DEFERRABLE INITIALL
     WHEN (NEW.type = 'turn.started') EXECUTE FUNCTION slow_commit();
 """
 FAST_COMMIT = "DROP TRIGGER slow_commit ON events; DROP FUNCTION slow_commit()"
-COMMITTING = "SELECT count(*) FROM pg_stat_activity WHERE query = 'COMMIT' AND state = 'active'"
+COMMITTING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND state = 'active'"
+
+
+class End:
+    """Of a turn that leaves nothing but events."""
+
+    def __init__(self, lease: Lease) -> None:
+        self._lease = lease
+
+    async def write(self, db: Db, _: list[AgentMessage], events: Sequence[NewEvent], __: int) -> list[LoggedEvent]:
+        return await log.append(db, self._lease.session, events, lease=self._lease)
+
+    alone = write
+
+    async def also(self, _: Db, __: list[LoggedEvent], /) -> Sequence[NewEvent]:
+        return ()
 
 
 async def test_a_stop_that_comes_while_a_turn_is_recorded_has_nothing_told_twice(
     store: Store, dsn: str, redis_url: str, lease: Lease
 ) -> None:
     """The COMMIT of the turn's beginning is under way when the turn is stopped."""
-
-    async def close(_: Db, __: list[AgentMessage], ___: list[LoggedEvent]) -> Sequence[NewEvent]:
-        return ()
 
     agent = AgentSpec(name="alpha", display_name="Alpha")
     database = await asyncpg.connect(dsn)
@@ -170,7 +186,7 @@ async def test_a_stop_that_comes_while_a_turn_is_recorded_has_nothing_told_twice
             beginning.cancel()
             await asyncio.wait({beginning})
             assert beginning.cancelled()
-            await turn.end(MessageStatus.INTERRUPTED, [event(2, lease.run)], close)
+            await turn.end(MessageStatus.INTERRUPTED, [event(2, lease.run)], End(lease))
         async with store.statements() as db:
             told = [logged.type for logged in await log.read(db, lease.session, after=0, limit=9)]
         assert told == ["run.queued", "turn.started", "run.queued"]

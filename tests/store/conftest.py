@@ -5,13 +5,14 @@ import asyncio
 import pytest
 from sqlalchemy import text
 
-from hub.domain.ids import RunId, SessionId, UserId, new_id
+from hub.domain.ids import MessageId, RunId, SessionId, UserId, new_id
 from hub.domain.run import Lease
 from hub.domain.session import OnBusy
 from hub.protocol.durable import RunQueuedData
 from hub.protocol.frames import NewEvent
-from hub.store import runs, sessions, users
+from hub.store import pending, runs, sessions, users
 from hub.store.database import Db, Store
+from hub.store.pending import PendingInput
 
 
 async def make_user(db: Db, name: str) -> UserId:
@@ -53,6 +54,12 @@ async def make_lease(store: Store, session: SessionId, user: UserId, seq: int = 
 
 def event(number: int = 1, run: RunId | None = None) -> NewEvent:
     return NewEvent(RunQueuedData(input_seq=number), run)
+
+
+async def given(db: Db, session: SessionId, run: RunId) -> list[PendingInput]:
+    """What the next turn of this run is given."""
+    lease = Lease(run, session, 0)
+    return list((await pending.given(db, [(lease, MessageId(new_id()))]))[lease].pending)
 
 
 async def somebody_waits(store: Store) -> None:

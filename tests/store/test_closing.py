@@ -1,5 +1,6 @@
 """The end of a turn: all of it is written, or nothing."""
 
+import asyncio
 from dataclasses import replace
 from datetime import timedelta
 
@@ -9,13 +10,13 @@ from sqlalchemy import text
 from hub.domain.ids import MessageId, RunId, SessionId, UserId, new_id
 from hub.domain.run import Lease, MessageStatus, ModelCall, RunStatus, TurnBooks, Usage
 from hub.domain.usage import Spent
-from hub.store import closing, log, messages, pending, runs, usage
+from hub.store import closing, log, messages, runs, usage
 from hub.store.closing import ClosedTurn
 from hub.store.database import Db, Store
 from hub.store.log import LeaseLost
 from hub.store.pending import PendingInput
 from hub.store.usage import ModelUsage
-from tests.store.conftest import event, make_lease, make_session
+from tests.store.conftest import event, given, make_lease, make_session, somebody_waits
 from tests.store.test_messages import answer, say, spoken
 from tests.store.test_runs import DONE
 
@@ -44,13 +45,14 @@ async def newest(db: Db, session: SessionId) -> tuple[object, ...] | None:
     return tuple(found) if found is not None else None
 
 
-def closed(lease: Lease, seq: int, state: str | None = "{}", turns: int = 1) -> ClosedTurn:
-    return ClosedTurn(lease, turns, seq, "duo", state, (), (), BOOKS)
+def closed(lease: Lease, state: str | None = "{}", turns: int = 1) -> ClosedTurn:
+    return ClosedTurn(lease, turns, 0, "duo", state, [event(run=lease.run)], (), (), BOOKS)
 
 
 async def close(store: Store, turn: ClosedTurn, total: Usage = NOTHING) -> list[PendingInput]:
-    async with store.transaction() as db:
+    async with store.transaction(lock=turn.lease.session) as db:
         went_on = await closing.go_on(db, turn, total)
+        assert went_on is not None
         assert not went_on.paused
         return list(went_on.pending)
 
@@ -62,12 +64,13 @@ async def test_a_finished_turn_is_recorded_whole(store: Store, session: SessionI
         own = await say(db, session, alice, "own", client_id="1", run=lease.run)
         earlier = await answer(db, session, lease.run, "before a tool was called")
         aside = await say(db, session, alice, "said meanwhile", client_id="2")
-        [logged] = await log.append(db, session, [event(run=lease.run)], lease=lease)
-        turn = replace(closed(lease, logged.seq), said=[spoken(message, logged.seq, "words")], taken_in=[own, earlier])
+        turn = replace(closed(lease), said=[spoken(message, "words")], taken_in=[own, earlier])
         # What the next turn is given: not what this one was given, or has said.
-        given = list((await closing.go_on(db, turn, Usage(11, 22, 33))).pending)
-        assert [m.message for m in given] == [aside]
-        assert given == await pending.pending(db, session, lease.run)
+        went_on = await closing.go_on(db, turn, Usage(11, 22, 33))
+        assert went_on is not None
+        [logged] = went_on.events
+        assert [m.message for m in went_on.pending] == [aside]
+        assert list(went_on.pending) == await given(db, session, lease.run)
     async with store.transaction() as db:
         assert await newest(db, session) == (logged.seq, lease.run, 0, "duo", "{}")
         run = await runs.get(db, lease.run)
@@ -101,13 +104,12 @@ async def test_a_turn_without_a_result_leaves_no_checkpoint(store: Store, sessio
     message = MessageId(new_id())
     async with store.transaction() as db:
         own = await say(db, session, alice, "own", client_id="1", run=lease.run)
-        [logged] = await log.append(db, session, [event(run=lease.run)], lease=lease)
-        said = replace(spoken(message, logged.seq, "wor"), status=MessageStatus.INTERRUPTED)
-        turn = replace(closed(lease, logged.seq, None, 0), said=[said], taken_in=[own])
+        said = replace(spoken(message, "wor"), status=MessageStatus.INTERRUPTED)
+        turn = replace(closed(lease, None, 0), said=[said], taken_in=[own])
         await closing.finish(db, turn, replace(DONE, status=RunStatus.CANCELLED, error='{"code":"x"}'))
         assert await newest(db, session) is None
         # The next run is given the message again, and the interrupted words.
-        assert [m.message for m in await pending.pending(db, session, RunId(new_id()))] == [own, message]
+        assert [m.message for m in await given(db, session, RunId(new_id()))] == [own, message]
         ended = await runs.get(db, lease.run)
         assert ended is not None
         assert (ended.status, ended.usage) == (RunStatus.CANCELLED, DONE.usage)
@@ -118,20 +120,21 @@ async def test_a_turn_without_a_result_leaves_no_checkpoint(store: Store, sessio
 async def test_nothing_is_written_under_an_old_lease(store: Store, session: SessionId, alice: UserId) -> None:
     lease = await make_lease(store, session, alice)
     old = replace(lease, epoch=lease.epoch - 1)
-    async with store.transaction() as db:
-        [logged] = await log.append(db, session, [event(run=lease.run)])
-    turn = replace(closed(old, logged.seq), said=[spoken(MessageId(new_id()), logged.seq, "late")])
+    turn = replace(closed(old), said=[spoken(MessageId(new_id()), "late")])
     with pytest.raises(LeaseLost):
         await close(store, turn)
     with pytest.raises(LeaseLost):
         async with store.transaction() as db:
             await closing.finish(db, turn, DONE)
-    async with store.transaction() as db:
-        await closing.finish(db, closed(lease, logged.seq, turns=DONE.turns), DONE)
+    async with store.statements() as db:
+        assert await closing.finish(db, turn, DONE, alone=True) is None
+        assert await closing.go_on(db, turn, NOTHING, alone=True) is None
+        assert await log.last_seq(db, session) == 0
+        assert await closing.finish(db, closed(lease, turns=DONE.turns), DONE, alone=True) is not None
     with pytest.raises(LeaseLost):  # it has ended
-        await close(store, closed(lease, logged.seq + 1))
+        await close(store, closed(lease))
     async with store.transaction() as db:
-        assert await newest(db, session) == (logged.seq, lease.run, 1, "duo", "{}")
+        assert await newest(db, session) == (1, lease.run, 1, "duo", "{}")
         assert await messages.transcript(db, session, after_seq=0, limit=10) == []
         assert (await db.execute(text("SELECT count(*) FROM usage"))).scalar_one() == 2
 
@@ -141,11 +144,77 @@ async def test_the_newest_checkpoints_are_kept(store: Store, session: SessionId,
         other = await make_session(db, alice)
         assert await newest(db, session) is None
     elsewhere, lease = await make_lease(store, other, alice), await make_lease(store, session, alice)
-    await close(store, closed(elsewhere, 10))
+    await close(store, closed(elsewhere))
     for n in range(1, 6):
-        assert await close(store, closed(lease, 10 * n, f'{{"n": {n}}}', turns=n + 1)) == []
-    await close(store, closed(lease, 60, None))  # prunes nothing
+        assert await close(store, closed(lease, f'{{"n": {n}}}', turns=n + 1)) == []
+    await close(store, closed(lease, None))  # prunes nothing
     async with store.transaction() as db:
-        assert await newest(db, session) == (50, lease.run, 5, "duo", '{"n": 5}')
+        assert await newest(db, session) == (5, lease.run, 5, "duo", '{"n": 5}')
         rows = await db.execute(text("SELECT seq FROM checkpoints ORDER BY session_id = :s, seq"), {"s": session})
-        assert [row.seq for row in rows] == [10, 30, 40, 50]
+        assert [row.seq for row in rows] == [1, 3, 4, 5]
+
+
+async def test_a_turn_without_events_stands_where_the_runs_last_event_does(
+    store: Store, session: SessionId, alice: UserId
+) -> None:
+    lease = await make_lease(store, session, alice)
+    async with store.transaction() as db:
+        [begun] = await log.append(db, session, [event(run=lease.run)], lease=lease)
+        await say(db, session, alice, "not taken in", client_id="1")
+    state = '{"said": "%s"}' % ("again " * 5_000)
+    await close(store, replace(closed(lease, state), seq=begun.seq, events=()))
+    async with store.transaction() as db:
+        assert await newest(db, session) == (begun.seq, lease.run, 0, "duo", state)
+        # Nobody waits for its compression.
+        assert (await db.execute(text("SELECT pg_column_size(state) FROM checkpoints"))).scalar_one() >= len(state)
+        assert await log.last_seq(db, session) == 2
+
+
+async def test_alone_it_does_not_miss_what_came_while_it_waited(
+    store: Store, session: SessionId, alice: UserId
+) -> None:
+    """It sees the session as it was before it waited for the lock: what was said meanwhile it would leave to nobody."""
+    lease = await make_lease(store, session, alice)
+
+    async def alone(*, end: bool) -> bool:
+        async with store.statements() as db:
+            if end:
+                return await closing.finish(db, closed(lease), DONE, alone=True) is not None
+            return await closing.go_on(db, closed(lease), NOTHING, alone=True) is not None
+
+    async with asyncio.TaskGroup() as tasks:
+        async with store.transaction(lock=session) as db:
+            waiting = tasks.create_task(alone(end=False))
+            await somebody_waits(store)
+            await say(db, session, alice, "said meanwhile", client_id="1")
+        assert not await waiting
+        async with store.transaction(lock=session) as db:
+            waiting = tasks.create_task(alone(end=True))
+            await somebody_waits(store)
+            await say(db, session, alice, "and again", client_id="2")
+        assert not await waiting
+        async with store.transaction(lock=session):
+            waiting = tasks.create_task(alone(end=False))
+            await somebody_waits(store)
+        assert await waiting  # nothing came
+    async with store.statements() as db:
+        assert await newest(db, session) == (3, lease.run, 0, "duo", "{}")
+
+
+async def test_alone_it_leaves_what_takes_more_than_one_statement(
+    store: Store, session: SessionId, alice: UserId
+) -> None:
+    lease = await make_lease(store, session, alice)
+    async with store.transaction() as db:
+        steering = await say(db, session, alice, "Shorter!", client_id="1")
+        await db.execute(text("UPDATE messages SET steers = CAST(:run AS uuid)"), {"run": lease.run})
+    async with store.statements() as db:
+        assert await closing.finish(db, closed(lease), DONE, alone=True) is None
+        await runs.pause(db, lease.run)
+        assert await closing.go_on(db, closed(lease), NOTHING, alone=True) is None
+        assert await newest(db, session) is None
+    async with store.transaction(lock=session) as db:
+        went_on = await closing.go_on(db, closed(lease), NOTHING)
+        assert went_on is not None
+        assert went_on.paused
+        assert [m.message for m in went_on.pending] == [steering]

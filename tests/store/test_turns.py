@@ -10,7 +10,7 @@ from hub.protocol.frames import NewEvent
 from hub.store import log, messages, pending, runs, turns
 from hub.store.database import Db, Store
 from hub.store.turns import UnfinishedTurn
-from tests.store.conftest import enqueue, make_lease
+from tests.store.conftest import enqueue, given, make_lease
 from tests.store.test_messages import answer, say
 from tests.store.test_runs import DONE
 
@@ -29,18 +29,18 @@ async def test_a_run_is_given_its_own_input_and_what_nobody_else_will_take(
         others = await say(db, session, alice, "for the next run", client_id="2", run=queued)
         aside = await say(db, session, alice, "for nobody", client_id="3")
         spoken = await answer(db, session, lease.run, "words")
-        given = await pending.pending(db, session, lease.run)
-        assert [(m.message, m.seq, m.is_agent, m.author_id, m.author_name, m.text) for m in given] == [
+        next_turn = await given(db, session, lease.run)
+        assert [(m.message, m.seq, m.is_agent, m.author_id, m.author_name, m.text) for m in next_turn] == [
             (own, 1, False, alice, "Alice", "own"),
             (aside, 3, False, alice, "Alice", "for nobody"),
             (spoken, 4, True, "writer", "Writer", "words"),
         ]
         await take_in(db, own, aside)
-        assert [m.message for m in await pending.pending(db, session, lease.run)] == [spoken]
+        assert [m.message for m in await given(db, session, lease.run)] == [spoken]
         # The next run finds its own message, and what a run that has ended did not take in.
         await runs.finish(db, lease, DONE)
         await runs.finish_idle(db, queued, "cancelled")
-        assert [m.message for m in await pending.pending(db, session, RunId(new_id()))] == [others, spoken]
+        assert [m.message for m in await given(db, session, RunId(new_id()))] == [others, spoken]
 
 
 async def test_only_the_unfinished_turn_is_void(store: Store, session: SessionId, alice: UserId) -> None:
@@ -53,7 +53,7 @@ async def test_only_the_unfinished_turn_is_void(store: Store, session: SessionId
         assert await pending.of_turn(db, session, lease.run, 1) == [cut]
         await messages.void(db, session, [(cut, 3)])
         assert await pending.of_turn(db, session, lease.run, 1) == []
-        assert await pending.pending(db, session, lease.run) == []
+        assert await given(db, session, lease.run) == []
 
 
 def started(turn: int, attempt: int = 1) -> DurableData:

@@ -73,8 +73,8 @@ class RunRow(Base):
 
 class CheckpointRow(Base):
     """An engine's state after a finished turn; `seq` is the log position it holds up to. `state` is the engine's own
-    JSON text and may be large. One that is not `whole` stands in the middle of a turn, which goes on after calls: it
-    serves as long as it is the newest."""
+    JSON text and may be large: it is not compressed, which takes five times as long as writing it. One that is not
+    `whole` stands in the middle of a turn, which goes on after calls: it serves as long as it is the newest."""
 
     __tablename__ = "checkpoints"
     session_id: Mapped[str] = mapped_column(UUID, ForeignKey("sessions.id", ondelete="CASCADE"), primary_key=True)
