@@ -222,19 +222,27 @@ async def blackhole_database(rig: Rig, rng: random.Random) -> None:
 
 
 async def blackhole_redis(rig: Rig, rng: random.Random) -> None:
-    """F16: the same for Redis."""
+    """F16: the same for Redis; clients leave meanwhile."""
     node = rng.choice(rig.nodes)
     node.to_redis.freeze()
-    await asyncio.sleep(rng.choice((1, 4, 9)))
+    await _go_away(node, rng, rng.choice((1, 4, 9)))
     node.to_redis.heal()
 
 
 async def cut_redis(rig: Rig, rng: random.Random) -> None:
-    """F16: one node cannot reach Redis."""
+    """F16: one node cannot reach Redis; clients leave meanwhile."""
     node = rng.choice(rig.nodes)
     node.to_redis.refuse()
-    await asyncio.sleep(rng.choice((0.1, 2, 6)))
+    await _go_away(node, rng, rng.choice((0.1, 2, 6)))
     node.to_redis.heal()
+
+
+async def _go_away(node: Node, rng: random.Random, during_s: float) -> None:
+    """Some clients of a node do, at some time; wherever they come back, the node has to say later that they went."""
+    at = rng.uniform(0.5, 1) * during_s
+    await asyncio.sleep(at)
+    node.from_clients.cut(rng.choice((0.0, 0.5, 1.0)))
+    await asyncio.sleep(during_s - at)
 
 
 async def half_close(rig: Rig, rng: random.Random) -> None:
