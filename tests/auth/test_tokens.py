@@ -59,7 +59,7 @@ def test_what_was_issued_is_accepted(tokens: Tokens) -> None:
     token = tokens.issue(user=USER, name="ann", is_admin=True, auth_version=3, grant=grant)
     said = tokens.verify(token)
     assert (said.user, said.auth_version, said.grant) == (USER, 3, grant)
-    assert abs(said.expires_at.timestamp() - time.time() - 900) < 2
+    assert abs(said.expires_at.timestamp() - time.time() - 900) < 15
 
 
 def test_the_wire_form_is_the_documented_one(tokens: Tokens) -> None:
