@@ -111,12 +111,12 @@ async def test_who_shrugs_off_all_of_it_is_left_behind() -> None:
     team = _team("/script tokens=3", telling)
     telling.team = team
     run = asyncio.create_task(_drain(team))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         await told.more.wait()
     assert isinstance(team._runtime, SingleThreadedAgentRuntime)
     assert team._runtime._run_context is not None
     loop = team._runtime._run_context._run_task
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(30):
         await kill(run, CancellationToken(), telling)
     assert loop.done()
     released.set()

@@ -76,7 +76,7 @@ async def test_who_is_known_gets_the_answer_and_hello_in_one_piece(hub: Door) ->
             ),
         ]
         writer.write(("\r\n".join(lines) + "\r\n\r\n").encode())
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             head, _, frame = (await reader.read(65_536)).partition(b"\r\n\r\n")
         writer.close()
         assert head.startswith(b"HTTP/1.1 101 ")
