@@ -72,7 +72,7 @@ class AccessWatch:
         if not principals:
             return
         ended = await self._authenticator.ended(list(principals.values()))
-        for connection in list(self._connections):
+        for connection in list(self._connections) if ended else ():
             if connection.principal.credential in ended:
                 connection.close(Close.REVOKED, "access revoked")
 
@@ -84,9 +84,10 @@ class AccessWatch:
             return
         async with self._store.statements() as db:
             ended = await members.ended(db, followed)
-        for connection in list(self._connections):
+        gone = ended & self._ending
+        for connection in list(self._connections) if gone else ():
             for session in list(connection.followers):
-                if (session, connection.principal.user) in ended & self._ending:
+                if (session, connection.principal.user) in gone:
                     connection.unfollow(session)
                     self._presence.leave(session, connection.principal.user, connection.id)
         self._serving.evict(ended)

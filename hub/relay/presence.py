@@ -23,6 +23,7 @@ JOIN_EVERY_S = 1.0  # when everybody comes back, each coming is told to everybod
 LEAVE_DELAY_S = 2.0  # a reload of the page is no leave
 TICK_S = 0.1
 PER_WRITE = 200  # connections per command
+SESSIONS_PER_PASS = 50  # of the loop, when all are written again
 
 Status = Literal["active", "idle", "typing"]
 
@@ -105,7 +106,7 @@ class Presence:
             self._tell_due(time.monotonic())
             if time.monotonic() >= refresh_at:
                 refresh_at = time.monotonic() + self._refresh_s
-                self._refresh()
+                await self._refresh()
 
     async def _wait_for_change(self, timeout_s: float) -> None:
         self._changed.clear()
@@ -129,10 +130,14 @@ class Presence:
         for session, users in due.items():
             self._run(session, b"tell", users, ignored)
 
-    def _refresh(self) -> None:
+    async def _refresh(self) -> None:
         self._told.clear()
-        for session, here in self._here.items():
-            fields = list(here)
+        for number, session in enumerate(list(self._here)):
+            if number % SESSIONS_PER_PASS == 0:
+                await asyncio.sleep(0)  # tokens have their turn
+            fields = list(self._here.get(session, ()))
+            if not fields:
+                continue
             for i in range(0, len(fields), PER_WRITE):
                 self._write(session, fields[i : i + PER_WRITE])
             self._run(session, b"tell", {field.split(b" ", 1)[0] for field in fields}, ignored)

@@ -66,7 +66,7 @@ _RENEW = text(f"""
     UPDATE runs r SET lease_until = clock_timestamp() + make_interval(secs => :lease_s)
     FROM {_HELD} AS held(id, epoch)
     WHERE r.id = held.id AND r.lease_epoch = held.epoch AND r.status = 'running'
-    RETURNING r.id::text, r.session_id::text, r.lease_epoch
+    RETURNING r.id::text, r.lease_epoch
 """)
 
 _STOPS = text(f"""
@@ -212,7 +212,8 @@ async def claim(db: Db, *, node: str, limit: int, lease_s: float, files: Collect
 async def renew(db: Db, leases: Sequence[Lease], lease_s: float) -> set[Lease]:
     """Extend these leases; those missing from the answer are lost."""
     rows = await db.execute(_RENEW, {**_held(leases), "lease_s": lease_s})
-    return {Lease(RunId(row.id), SessionId(row.session_id), row.lease_epoch) for row in rows}
+    kept = {(row.id, row.lease_epoch) for row in rows}
+    return {lease for lease in leases if (lease.run, lease.epoch) in kept}
 
 
 async def stops(db: Db, leases: Sequence[Lease]) -> dict[Lease, str | None]:
