@@ -43,8 +43,11 @@ class Known:
         key = _hash(token)
         self._answers[key] = (principal, asked_at)
         self._answers.move_to_end(key)
-        if len(self._answers) > self._most:
+        now = time.monotonic()
+        while len(self._answers) > self._most or now - next(iter(self._answers.values()))[1] > self._fresh_s:
             self._answers.popitem(last=False)
+            if not self._answers:  # this one took as long
+                return
 
     def forget(self, user: UserId) -> None:
         """Something of this user's has ended: what was asked before now, and what is being asked, does not count."""
