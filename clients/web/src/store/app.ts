@@ -137,7 +137,8 @@ export class Workspace {
     await this.sessions.remove(id);
     this.#open.get(id)?.leave();
     this.#open.delete(id);
-    this.#app.router.go({ kind: "new" });
+    this.#app.announcement.value = "The session is deleted.";
+    if (this.current.value?.id === id) this.#app.router.go({ kind: "new" });
   }
 
   #conversation(id: string, loading: Promise<void>): Conversation {

@@ -2,7 +2,7 @@ import type { ComponentChildren } from "preact";
 import { useEffect, useRef } from "preact/hooks";
 import { Close } from "./icons.tsx";
 
-/** A modal dialog; Escape, the button and a click beside it close it. */
+/** A modal dialog; Escape, the button and a click beside it close it. Then one is where one was before. */
 export function Dialog({
   title,
   class: extra = "",
@@ -15,7 +15,17 @@ export function Dialog({
   children: ComponentChildren;
 }) {
   const element = useRef<HTMLDialogElement>(null);
-  useEffect(() => element.current?.showModal(), []);
+  useEffect(() => {
+    const opener = document.activeElement;
+    const menu = opener?.closest(".menu");
+    element.current?.showModal();
+    return () => {
+      const back = opener?.isConnected
+        ? opener
+        : (menu?.querySelector("button") ?? document.querySelector(".new-session"));
+      if (back instanceof HTMLElement) back.focus();
+    };
+  }, []);
   return (
     <dialog
       ref={element}

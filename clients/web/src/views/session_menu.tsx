@@ -2,8 +2,8 @@ import { useSignal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 import type { Conversation } from "../store/conversation.ts";
 import { useApp, useWorkspace } from "./context.ts";
-import { Dialog } from "./dialog.tsx";
 import { Dots } from "./icons.tsx";
+import { DeleteDialog, RenameDialog } from "./session_dialogs.tsx";
 
 const FILES = {
   markdown: { ending: "md", type: "text/markdown" },
@@ -97,31 +97,8 @@ export function SessionMenu({ conversation, title }: { conversation: Conversatio
           )}
         </div>
       )}
-      {open.value === "rename" && (
-        <Dialog title="Rename" onClose={close}>
-          <form
-            class="row"
-            onSubmit={(event) => {
-              event.preventDefault();
-              const name = String(new FormData(event.currentTarget).get("title")).trim();
-              attempt(workspace.sessions.rename(conversation.id, name));
-            }}
-          >
-            <input name="title" aria-label="Title" defaultValue={title} maxLength={200} required autofocus />
-            <button type="submit" class="primary">
-              Rename
-            </button>
-          </form>
-        </Dialog>
-      )}
-      {open.value === "delete" && (
-        <Dialog title="Delete this session?" onClose={close}>
-          <p>“{title}” goes away for everybody who is a member of it. This cannot be undone.</p>
-          <button type="button" class="danger" onClick={() => attempt(workspace.remove(conversation.id))}>
-            Delete
-          </button>
-        </Dialog>
-      )}
+      {open.value === "rename" && <RenameDialog id={conversation.id} title={title} onClose={close} />}
+      {open.value === "delete" && <DeleteDialog id={conversation.id} title={title} onClose={close} />}
     </div>
   );
 }

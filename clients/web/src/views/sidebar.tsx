@@ -5,7 +5,8 @@ import { when } from "../text/time.ts";
 import { Avatar } from "./avatar.tsx";
 import { useApp, useWorkspace } from "./context.ts";
 import { SearchHits } from "./search_hits.tsx";
-import { Close, Half, Leave, Moon, Plus, Search, Sun } from "./icons.tsx";
+import { ManageDialog } from "./session_dialogs.tsx";
+import { Close, Dots, Half, Leave, Moon, Plus, Search, Sun } from "./icons.tsx";
 
 const THEMES = {
   system: { Icon: Half, word: "as the system" },
@@ -13,6 +14,7 @@ const THEMES = {
   dark: { Icon: Moon, word: "dark" },
 };
 
+const WRITERS: readonly string[] = ["editor", "owner"];
 const UNREAD = { class: "fresh", word: "unread" };
 const STATES = {
   running: { class: "pulse", word: "running" },
@@ -99,6 +101,9 @@ export function Sidebar({ onHelp, onDone }: { onHelp: () => void; onDone: () => 
 
 function SessionLink({ session, isCurrent, onPick }: { session: SessionData; isCurrent: boolean; onPick: () => void }) {
   const { sessions } = useWorkspace();
+  const isManaged = useSignal(false);
+  const title = session.title || "Untitled";
+  const mayRename = WRITERS.includes(session.role ?? "");
   const isUnread = !isCurrent && sessions.isUnread(session);
   const state = session.status === "idle" ? (isUnread ? UNREAD : null) : STATES[session.status];
   return (
@@ -109,11 +114,24 @@ function SessionLink({ session, isCurrent, onPick }: { session: SessionData; isC
         aria-current={isCurrent ? "page" : undefined}
         onClick={onPick}
       >
-        <span class="title">{session.title || "Untitled"}</span>
+        <span class="title">{title}</span>
         <time dateTime={session.updated_at}>{when(session.updated_at)}</time>
         <span class="team">{session.team}</span>
         {state && <span class={`mark ${state.class}`} role="img" aria-label={state.word} title={state.word} />}
       </a>
+      {mayRename && (
+        <button
+          type="button"
+          class="quiet manage"
+          aria-haspopup="dialog"
+          aria-label={`Manage “${title}”`}
+          title="Rename or delete"
+          onClick={() => (isManaged.value = true)}
+        >
+          <Dots />
+        </button>
+      )}
+      {isManaged.value && <ManageDialog session={session} onClose={() => (isManaged.value = false)} />}
     </li>
   );
 }
