@@ -21,9 +21,7 @@ def upgrade() -> None:
             seen record;
         BEGIN
             PERFORM hub_enter(person, NULL, session, true);
-            SELECT s.team, m.role, coalesce(policy, s.on_busy) AS policy,
-                EXISTS (SELECT FROM messages k WHERE k.session_id = session AND k.author_id = person::text
-                    AND k.client_id = client) AS known,
+            SELECT s.team, s.last_seq, m.role, coalesce(policy, s.on_busy) AS policy,
                 EXISTS (SELECT FROM budgets b WHERE b.subject IN (session, person, s.org_id)) AS budgeted,
                 (SELECT r.id FROM runs r WHERE r.session_id = session
                     AND r.status IN ('queued', 'running', 'waiting', 'paused')
@@ -31,7 +29,7 @@ def upgrade() -> None:
             INTO seen
             FROM sessions s JOIN members m ON m.session_id = s.id AND m.user_id = person
             WHERE s.id = session AND s.deleted_at IS NULL;
-            IF NOT FOUND OR seen.known OR seen.role <> ALL (roles)
+            IF NOT FOUND OR seen.role <> ALL (roles)
                 OR (seen.busy IS NOT NULL AND seen.policy <> ALL (patient)) THEN
                 RETURN;
             END IF;
@@ -44,11 +42,20 @@ def upgrade() -> None:
                         AND r.status IN ('queued', 'running', 'waiting', 'paused') LIMIT most_runs) AS few)) THEN
                 RETURN;
             END IF;
-            UPDATE sessions SET last_seq = last_seq + CASE WHEN steered_run IS NULL THEN 2 ELSE 1 END,
-                updated_at = clock_timestamp()
-            WHERE id = session
-            RETURNING last_seq - CASE WHEN steered_run IS NULL THEN 2 ELSE 1 END, updated_at
-            INTO before_seq, sent_at;
+            before_seq := seen.last_seq;
+            sent_at := clock_timestamp();
+            -- The index finds a client_id that was used before, however long the session is.
+            INSERT INTO messages (id, session_id, seq, author_kind, author_id, author_name, text, parts, client_id,
+                                  body_hash, queued_run, steers, status, created_at)
+            VALUES (message, session, before_seq + 1, 'user', person::text, person_name, said, said_parts, client, hash,
+                    CASE WHEN steered_run IS NULL THEN run END, steered_run, 'complete', sent_at)
+            ON CONFLICT (session_id, author_id, client_id) WHERE client_id IS NOT NULL DO NOTHING;
+            IF NOT FOUND THEN
+                RETURN;
+            END IF;
+            UPDATE sessions SET last_seq = before_seq + CASE WHEN steered_run IS NULL THEN 2 ELSE 1 END,
+                updated_at = sent_at
+            WHERE id = session;
             IF steered_run IS NULL THEN
                 INSERT INTO events (session_id, seq, type, run_id, ts, data) VALUES
                     (session, before_seq + 1, 'message.created', NULL, sent_at, (head || '}')::json),
@@ -61,10 +68,6 @@ def upgrade() -> None:
                     (session, before_seq + 1, 'message.created', sent_at,
                         format('%s,"steers":"%s"}', head, steered_run)::json);
             END IF;
-            INSERT INTO messages (id, session_id, seq, author_kind, author_id, author_name, text, parts, client_id,
-                                  body_hash, queued_run, steers, status, created_at)
-            VALUES (message, session, before_seq + 1, 'user', person::text, person_name, said, said_parts, client, hash,
-                    CASE WHEN steered_run IS NULL THEN run END, steered_run, 'complete', sent_at);
             RETURN NEXT;
         END
         $$
