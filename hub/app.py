@@ -45,6 +45,7 @@ from hub.telemetry.lateness import LoopLateness
 
 TEAMS_S = 2.0  # that a worker waits for a database which is not there before it listens
 TAKE_OVER_S = 2.0  # the same, for what a dead worker has left
+DATE_S = 1.0  # the date in answers is no older
 UVICORN_STOP_S = 5  # for open HTTP requests, after the sockets are drained
 
 
@@ -200,7 +201,23 @@ class Worker:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn without its signal handlers: the worker drains first, then tells it to stop."""
+    """uvicorn without its signal handlers: the worker drains first, then tells it to stop, for which it waits instead
+    of looking ten times a second."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._end = asyncio.Event()
+
+    def end(self) -> None:
+        """Take no more connections and return."""
+        self.should_exit = True
+        self._end.set()
+
+    async def main_loop(self) -> None:
+        while not await self.on_tick(0):  # which writes the date of answers, and sees that it is to end
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(DATE_S):
+                    await self._end.wait()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None]:
@@ -240,7 +257,7 @@ async def serve(
                 on_ready()
             await stop.wait()
             await worker.drain()
-            server.should_exit = True
+            server.end()
             await serving
             raise _Drained  # noqa: TRY301 - the way to end the endless tasks of the group
     except* _Drained:

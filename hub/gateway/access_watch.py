@@ -56,6 +56,8 @@ class AccessWatch:
             except TimeoutError:
                 pass
             self._noticed.clear()
+            if not self._connections:
+                continue
             await asyncio.sleep(PAUSE_S)
             try:
                 await self.look()

@@ -18,21 +18,27 @@ class Heartbeat:
         self._slots: list[set[HubWebSocket]] = [set() for _ in range(interval_s)]
         self._answer_ticks = max(1, interval_s * 3 // 5)
         self._now = 0
+        self._anybody = asyncio.Event()  # set while there may be connections
 
     def add(self, transport: HubWebSocket) -> int:
         """Watch a connection; returns its slot, for `remove`. The slot is random: crowds that arrive together part."""
         slot = random.randrange(len(self._slots))  # noqa: S311  # spreads load, protects nothing
         self._slots[slot].add(transport)
+        self._anybody.set()
         return slot
 
     def remove(self, transport: HubWebSocket, slot: int) -> None:
         self._slots[slot].discard(transport)
 
     async def run(self) -> None:
-        """Sweep for ever."""
+        """Sweep for ever; stand still while nobody is here."""
         loop = asyncio.get_running_loop()
         due = loop.time()
         while True:
+            if not any(self._slots):
+                self._anybody.clear()
+                await self._anybody.wait()
+                due = loop.time()
             due = max(due + TICK_S, loop.time())
             await asyncio.sleep(due - loop.time())
             self.tick()

@@ -62,6 +62,7 @@ class Rooms:
         self._tasks = tasks
         self._check_s = check_s
         self._entries: dict[SessionId, _Entry] = {}
+        self._any = asyncio.Event()  # set while there may be rooms
         self.healed = 0  # events that rooms did not get through Redis
         self.position_fixes = 0
         self._rejected = 0  # by rooms that are gone
@@ -119,6 +120,9 @@ class Rooms:
     async def run(self) -> None:
         """Finds what was lost without a trace: compares the position of every room with the log, for ever."""
         while True:
+            if not self._entries:
+                self._any.clear()
+                await self._any.wait()
             await asyncio.sleep(random.uniform(0.7, 1) * self._check_s)  # noqa: S311 (jitter)
             entries = iter([entry for entry in self._entries.values() if entry.room.started])
             while some := {entry.room.session: entry for entry in islice(entries, SESSIONS_PER_CHECK)}:
@@ -141,6 +145,7 @@ class Rooms:
         opened: asyncio.Future[HubError | None] = asyncio.get_running_loop().create_future()
         entry = _Entry(Room(session, lambda: self._need(entry), self._passing.add), opened)
         self._entries[session] = entry
+        self._any.set()
         self._tasks.create_task(self._open(entry))
         return entry
 

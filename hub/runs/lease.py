@@ -56,12 +56,14 @@ class LeaseKeeper:
         self.lost = 0
         self.refused = 0
         self._look = asyncio.Event()
+        self._holding = asyncio.Event()  # set while there may be leases
         self._log = structlog.get_logger("hub.runs")
 
     def hold(self, lease: Lease, claimed_at: float) -> HeldLease:
         """Keep this lease from now on. `claimed_at` is the monotonic time just before it was asked for."""
         held = HeldLease(lease, claimed_at + self._lease_s)
         self._held[lease] = held
+        self._holding.set()
         return held
 
     def let_go(self, held: HeldLease) -> None:
@@ -100,10 +102,15 @@ class LeaseKeeper:
         return stands and await self._fence.raise_to(lease.session, lease.epoch)
 
     async def run(self) -> None:
-        """Renew every third of a lease; look for stops every second. Ends only by cancellation."""
+        """Renew every third of a lease; look for stops every second. Without leases nothing is done. Ends only by
+        cancellation."""
         renewed = time.monotonic()
         every_s = min(STOP_CHECK_S, self._lease_s / 3)
         while True:
+            if not self._held:
+                self._holding.clear()
+                await self._holding.wait()
+                renewed = time.monotonic()
             try:
                 async with asyncio.timeout(every_s):
                     await self._look.wait()
@@ -111,7 +118,6 @@ class LeaseKeeper:
                 pass
             self._look.clear()
             if not self._held:
-                renewed = time.monotonic()
                 continue
             try:
                 # First: a database that is slow may leave no time for it after the other question.
