@@ -68,16 +68,17 @@ async def prepared(url: str) -> Hub:
 async def measure(urls: list[str], asked: argparse.Namespace) -> bool:
     """Measure and tell; whether every answer was right."""
     hubs = [await prepared(url) for url in urls]
-    connections = [await Connection.open(url) for url in urls]
     paths = [path for path in (READS if asked.all else USUAL) if asked.only in path]
     spent: defaultdict[tuple[str, int], list[dict[str, float]]] = defaultdict(list)
     wrong = 0
     for _ in range(asked.rounds):
         for path in paths:
             for place, hub in enumerate(hubs):
+                connection = await Connection.open(hub.url)
                 before = cpu_by_role(hub.workers)
                 for _ in range(asked.reads):
-                    wrong += await connections[place].get(hub.path(path), hub.token) != 200
+                    wrong += await connection.get(hub.path(path), hub.token) != 200
+                connection.close()
                 after = cpu_by_role(hub.workers)
                 spent[path, place].append({n: (after[n] - before.get(n, 0.0)) / asked.reads * 1e6 for n in after})
     for path in paths:
@@ -88,8 +89,6 @@ async def measure(urls: list[str], asked: argparse.Namespace) -> bool:
                 for name in sorted({name for one in rounds for name in one} - {"supervisor", "generator"})
             )
             print(f"{path:<48} {url if len(urls) > 1 else ''}  µs: {told}")
-    for connection in connections:
-        connection.close()
     if wrong:
         print(f"{wrong} answers were not 200")
     return not wrong

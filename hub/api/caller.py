@@ -38,13 +38,17 @@ async def services(request: Request) -> Services:
 Wired = Annotated[Services, Depends(services)]
 
 
-async def identified(scope: Scope, wired: Services, method: str, pattern: str) -> Principal:
-    """Who asks this of a route. Raises `Unauthenticated` when nobody can tell, `RateLimited` when they ask too often,
-    `Forbidden` when the credential is not for this."""
+async def identified(
+    scope: Scope, wired: Services, method: str, pattern: str, *, is_asked_again: bool = False
+) -> Principal:
+    """Who asks this of a route. With `is_asked_again` that may be an answer of a moment ago: for what asks itself
+    whether the credential still holds. Raises `Unauthenticated` when nobody can tell, `RateLimited` when they ask too
+    often, `Forbidden` when the credential is not for this."""
     token = bearer_token([value.decode("latin-1") for name, value in scope["headers"] if name == b"authorization"])
     if token is None:
         raise Unauthenticated("this needs an Authorization header: Bearer <access token or API key>")
-    principal = await wired.authenticator.bearer(token)
+    known = wired.authenticator.known(token) if is_asked_again else None
+    principal = known if known is not None else await wired.authenticator.bearer(token)
     standing = wired.rate_limits.request(principal, f"{method} {pattern}")
     stand(scope["state"], standing)
     check(standing)

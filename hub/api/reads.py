@@ -19,6 +19,25 @@ from hub.api.caller import address, caller, identified, peer, services
 from hub.api.errors import invalid
 from hub.api.services import Services
 
+ASKED_AGAIN = frozenset(
+    {
+        "/v1/me/usage",
+        "/v1/organisations",
+        "/v1/runs/{id}",
+        "/v1/search",
+        "/v1/sessions",
+        "/v1/sessions/{id}",
+        "/v1/sessions/{id}/budgets",
+        "/v1/sessions/{id}/calls/{call}",
+        "/v1/sessions/{id}/events",
+        "/v1/sessions/{id}/inputs",
+        "/v1/sessions/{id}/members",
+        "/v1/sessions/{id}/transcript",
+        "/v1/sessions/{id}/usage",
+    }
+)
+"""Reads of which every statement asks whether the credential still holds (`Store.reads`)."""
+
 _Node: TypeAlias = dict[str, Any]
 _HERE = ""  # no piece of a path that names something is empty
 _ANY = "{}"
@@ -61,6 +80,7 @@ class _Read:
         dependant = route.dependant
         self.route = route
         self._wired = wired
+        self._is_asked_again = route.path in ASKED_AGAIN
         self._call: Callable[..., Awaitable[object]] = dependant.call  # type: ignore[assignment]
         self._needs = {need.name: need.call for need in dependant.dependencies if need.name is not None}
         self._names = [piece[1:-1] for piece in route.path.split("/") if piece.startswith("{")]
@@ -72,7 +92,7 @@ class _Read:
     async def answer(self, scope: Scope, receive: Receive, send: Send, in_path: list[str]) -> None:
         """Answer the request. Raises the `HubError` that is the answer when it is no other."""
         scope["route"] = self.route
-        principal = await identified(scope, self._wired, "GET", self.route.path)
+        principal = await identified(scope, self._wired, "GET", self.route.path, is_asked_again=self._is_asked_again)
         values, faults = request_params_to_args(self._in_path, dict(zip(self._names, in_path, strict=True)))
         query = scope["query_string"]
         found, more = request_params_to_args(self._in_query, QueryParams(query)) if query else self._absent

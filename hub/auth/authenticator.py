@@ -29,7 +29,8 @@ class Authenticator:
 
     def known(self, token: str) -> Principal | None:
         """Who shows this access token or API key, by what the database said at most 2 s ago; None when it was not asked
-        since. For handshakes: an open socket is watched, and a request is not."""
+        since. For handshakes, because an open socket is watched, and for what asks again with what it reads
+        (`Store.reads`)."""
         return self._known.find(token)
 
     async def bearer(self, token: str) -> Principal:

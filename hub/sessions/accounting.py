@@ -24,7 +24,7 @@ class Accounting:
     async def of_session(self, principal: Principal, session: str) -> Sequence[ModelUsage]:
         """What a session has used in all its life, by model."""
         id_ = session_id(session)
-        async with self._store.transaction(person=principal.user, session=id_) as db:
+        async with self._store.reads(principal, id_) as db:
             await reach(db, principal, id_, Action.READ)
             return await usage.of_session(db, id_)
 
@@ -36,7 +36,7 @@ class Accounting:
         Raises `BadRequest` for a time that ends before it begins.
         """
         require_account(principal)
-        async with self._store.transaction(person=principal.user) as db:
+        async with self._store.reads(principal) as db:
             return await _of_user(db, principal.user, since, until)
 
     async def of_user(

@@ -39,7 +39,7 @@ class BudgetLimits:
     async def of_session(self, principal: Principal, session: str) -> list[BudgetState]:
         """The limits of a session and of each of its runs."""
         id_ = session_id(session)
-        async with self._store.transaction(person=principal.user, session=id_) as db:
+        async with self._store.reads(principal, id_) as db:
             return await self._of_session(db, await reach(db, principal, id_, Action.READ))
 
     async def set_for_session(

@@ -56,7 +56,7 @@ class Control:
     async def _reach_run(self, principal: Principal, run: str, action: Action) -> Run:
         """The run, if the caller may do this in its session: a run elsewhere is as unknown as one that never was."""
         require_scope(principal, action)
-        async with self._store.transaction(person=principal.user) as db:
+        async with self._store.reads(principal) as db:
             found = await runs.get(db, _run_id(run))
             if found is None:
                 raise NotFound("no such run")

@@ -13,7 +13,7 @@ from hub.protocol.frames import LoggedEvent, timestamp
 from hub.protocol.results import TranscriptMessage
 from hub.relay import envelope, keys
 from hub.relay.subscriber import Subscriber
-from hub.sessions.access import reach, session_id, stay
+from hub.sessions.access import reach, session_id
 from hub.store import log, messages, search, tool_results
 from hub.store.database import Store
 from hub.store.messages import TranscriptRow
@@ -41,7 +41,7 @@ class History:
         caller's bookkeeping, not an empty page.
         """
         id_ = session_id(session)
-        async with self._store.transaction(person=principal.user, session=id_) as db:
+        async with self._store.reads(principal, id_) as db:
             found = await reach(db, principal, id_, Action.READ)
             _check_position(found, after_seq)
             return await log.read(db, id_, after=after_seq, limit=limit), found.last_seq
@@ -80,7 +80,7 @@ class History:
     async def large_result(self, principal: Principal, session: str, call: str) -> LargeResult:
         """What a tool call of the session came to, when that is too large for its event. Raises `NotFound`."""
         id_, call_id = session_id(session), parse_id(call)
-        async with self._store.transaction(person=principal.user, session=id_) as db:
+        async with self._store.reads(principal, id_) as db:
             await reach(db, principal, id_, Action.READ)
             found = await tool_results.get(db, id_, CallId(call_id)) if call_id is not None else None
         if found is None:
@@ -92,7 +92,7 @@ class History:
     ) -> tuple[list[Hit], str | None]:
         """Messages of the caller's sessions with these words, the newest first, and the cursor of the next page."""
         require_scope(principal, Action.READ)
-        async with self._store.transaction(person=principal.user) as db:
+        async with self._store.reads(principal) as db:
             return await search.search(db, principal.user, query, limit=limit, cursor=cursor)
 
     async def transcript(self, principal: Principal, session: str) -> AsyncGenerator[list[TranscriptMessage]]:
@@ -101,10 +101,8 @@ class History:
         id_ = session_id(session)
         after = 0
         while True:
-            async with self._store.transaction(person=principal.user, session=id_) as db:
+            async with self._store.reads(principal, id_) as db:
                 await reach(db, principal, id_, Action.READ)
-                if after:
-                    await stay(db, principal)
                 rows = await messages.transcript(db, id_, after_seq=after, limit=PAGE)
             if rows or not after:
                 yield [_message(row) for row in rows]

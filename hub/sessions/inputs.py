@@ -34,7 +34,7 @@ class Inputs:
     ) -> tuple[list[tuple[InputRequest, list[Approval]]], str | None]:
         """What waits for an answer, oldest first, with the yeses it has, and the cursor of the next page."""
         id_ = session_id(session)
-        async with self._store.transaction(person=principal.user, session=id_) as db:
+        async with self._store.reads(principal, id_) as db:
             await reach(db, principal, id_, Action.READ)
             found, following = await input_requests.open_page(db, id_, limit=limit, cursor=cursor)
             yeses = await input_requests.approvals(db, found)

@@ -84,20 +84,20 @@ class Sessions:
         """The teams that the caller may open sessions with, by name."""
         if not self._catalog.has_tenants:
             return self._catalog.offered(())
-        async with self._store.transaction(person=principal.user) as db:
+        async with self._store.reads(principal) as db:
             mine = await organisations.of_user(db, principal.user)
         return self._catalog.offered([org.id for org in mine])
 
     async def get(self, principal: Principal, session: str) -> Session:
         """The session as the caller sees it."""
         id_ = session_id(session)
-        async with self._store.transaction(person=principal.user, session=id_) as db:
+        async with self._store.reads(principal, id_) as db:
             return await reach(db, principal, id_, Action.READ)
 
     async def page(self, principal: Principal, *, limit: int, cursor: str | None) -> tuple[list[Session], str | None]:
         """The caller's sessions, newest activity first, and the cursor of the next page."""
         require_scope(principal, Action.READ)
-        async with self._store.transaction(person=principal.user) as db:
+        async with self._store.reads(principal) as db:
             return await sessions.page(db, principal.user, limit=limit, cursor=cursor)
 
     async def update(

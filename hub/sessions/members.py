@@ -87,7 +87,7 @@ class Members:
     async def list(self, principal: Principal, session: str) -> Sequence[Member]:
         """Everybody in the session."""
         id_ = session_id(session)
-        async with self._store.transaction(person=principal.user, session=id_) as db:
+        async with self._store.reads(principal, id_) as db:
             await reach(db, principal, id_, Action.READ)
             return await members.list(db, id_)
 

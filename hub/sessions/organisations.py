@@ -48,7 +48,7 @@ class Organisations:
 
     async def mine(self, principal: Principal) -> list[Organisation]:
         """Where the caller belongs, by name."""
-        async with self._store.transaction(person=principal.user) as db:
+        async with self._store.reads(principal) as db:
             return await organisations.of_user(db, principal.user)
 
     async def page(self, *, limit: int, cursor: str | None) -> tuple[list[Organisation], str | None]:

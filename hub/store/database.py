@@ -8,16 +8,18 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
+from datetime import UTC, datetime
 from typing import NoReturn, TypeAlias
 
 import asyncpg
 from sqlalchemy import URL, TextClause, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
-from hub.domain.errors import Conflict, Unavailable
+from hub.domain.errors import Conflict, Unauthenticated, Unavailable
 from hub.domain.ids import OrganisationId, SessionId, UserId
+from hub.domain.principal import Principal
 from hub.store.pool import Pool
-from hub.store.transaction import Compiled, Transaction
+from hub.store.transaction import Compiled, Reader, Transaction
 from hub.telemetry.times import Times
 
 Db: TypeAlias = Transaction
@@ -131,6 +133,22 @@ class Store:
         """
         async with self._connection() as db:
             db.begin_nothing()
+            yield db
+
+    @asynccontextmanager
+    async def reads(self, principal: Principal, session: SessionId | None = None) -> AsyncGenerator[Db]:
+        """Each statement is a transaction of its own, in one round trip, for reads that need not fit together: for the
+        principal, like a `transaction` for a person, and about a `session`.
+
+        Each asks first whether the credential still holds, and raises `Unauthenticated` when it has ended; else it
+        raises as `transaction` does.
+        """
+        if principal.expires_at <= datetime.now(UTC):
+            raise Unauthenticated("the credential has ended")
+        key = principal.credential.removeprefix("key:") if principal.credential.startswith("key:") else None
+        version = principal.auth_version if key is None else None  # another password is none of a key's business
+        async with self._connection() as db:
+            db.begin_reading(Reader(principal.user, session, version, principal.grant, key))
             yield db
 
     async def _begin(

@@ -7,16 +7,30 @@ statement, and the store writes its SQL by hand anyway.
 import re
 import select
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 import asyncpg
 from sqlalchemy import TextClause
 
+from hub.domain.errors import Unauthenticated
 from hub.domain.ids import OrganisationId, SessionId, UserId
 
 _PARAMETER = re.compile(r"(?<![:\w]):([a-z_]\w*)")
 _NOTHING: Mapping[str, Any] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """For whom something is read, about which session, and what must hold for it: the user's `auth_version`, a sign-in
+    and an API key that have not ended; None: it does not matter."""
+
+    person: UserId
+    session: SessionId | None
+    version: int | None
+    sign_in: str | None
+    key: str | None
 
 
 class Row:
@@ -86,6 +100,7 @@ class Transaction:
         self._compiled = compiled
         self._open = False
         self._begun = False
+        self._reader: tuple[object, ...] | None = None
 
     async def begin(
         self,
@@ -125,6 +140,11 @@ class Transaction:
         idle.register(socket.fileno(), select.POLLIN)
         return bool(idle.poll(0))
 
+    def begin_reading(self, reader: Reader) -> None:
+        """Every statement is to be a transaction of its own, and a read for somebody."""
+        self._open = True
+        self._reader = (reader.person, reader.session, reader.version, reader.sign_in, reader.key)
+
     async def commit(self) -> None:
         """Raises RuntimeError when the transaction had failed before, and somebody hid it: nothing was written."""
         self._open = False
@@ -155,6 +175,12 @@ class Transaction:
         if compiled is None:
             compiled = self._compiled[statement] = Compiled(statement.text)
         arguments = [values[name] for name in compiled.names]
+        if self._reader is not None:
+            found = await self.connection.fetch(compiled.reading, *arguments, *self._reader)
+            if not found[0]["hub_holds"]:
+                raise Unauthenticated("the credential has ended")
+            records = found if found[0]["hub_there"] else []
+            return Rows(records, len(records))
         if compiled.returns_rows:
             records = await self.connection.fetch(compiled.sql, *arguments)
             return Rows(records, len(records))
@@ -168,9 +194,10 @@ def _id(id_: str | None) -> str:
 
 
 class Compiled:
-    """A statement as the driver takes it: numbered parameters, each once."""
+    """A statement as the driver takes it: numbered parameters, each once. `reading` is the same as part of one that
+    first enters for whom it reads: there is always a row, which says whether they may and whether anything is there."""
 
-    __slots__ = ("names", "returns_rows", "sql")
+    __slots__ = ("names", "reading", "returns_rows", "sql")
 
     def __init__(self, text: str) -> None:
         names: dict[str, int] = {}
@@ -180,4 +207,13 @@ class Compiled:
 
         self.sql = _PARAMETER.sub(number, text)
         self.names = tuple(names)
+        more = ", ".join(f"${len(names) + number}" for number in range(1, 6))
+        # Lateral, and behind OFFSET 0: nothing in it, nor in the policies of its tables, is looked at before it was
+        # entered. Columns of ours come last, for those who take the first.
+        self.reading = f"""
+            SELECT read.*, entered.holds AS hub_holds FROM hub_enter_reading({more}) AS entered (holds)
+            LEFT JOIN LATERAL (
+                SELECT wanted.*, true AS hub_there FROM ({self.sql}) AS wanted WHERE entered.holds OFFSET 0
+            ) AS read ON true
+        """
         self.returns_rows = text.lstrip().upper().startswith(("SELECT", "WITH")) or "RETURNING" in text

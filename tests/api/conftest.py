@@ -12,12 +12,18 @@ ALLOWED_ORIGIN = "https://allowed.example"
 
 
 @pytest.fixture(scope="module")
-async def hub(cluster: Cluster, valkey_server: str) -> AsyncIterator[Door]:
+async def hub_dsn(cluster: Cluster) -> AsyncIterator[str]:
+    """The database of `hub`."""
+    dsn = await cluster.clone()
+    yield dsn
+    await cluster.drop(dsn)
+
+
+@pytest.fixture(scope="module")
+async def hub(hub_dsn: str, valkey_server: str) -> AsyncIterator[Door]:
     """A whole hub that lets pages of `ALLOWED_ORIGIN` call it."""
     client = redis.asyncio.Redis.from_url(valkey_server)
     await client.flushall()
     await client.aclose()
-    dsn = await cluster.clone()
-    async with running_worker(settings_for(dsn, valkey_server, allowed_origins=ALLOWED_ORIGIN)) as door:
+    async with running_worker(settings_for(hub_dsn, valkey_server, allowed_origins=ALLOWED_ORIGIN)) as door:
         yield door
-    await cluster.drop(dsn)

@@ -7,6 +7,7 @@ import base64
 import itertools
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,9 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import JSON, JSONB
 
 import hub.sessions
+from hub.domain.errors import Unauthenticated
 from hub.domain.ids import MessageId, OrganisationId, RunId, SessionId, UserId, new_id
+from hub.domain.principal import Principal
 from hub.domain.session import Role
 from hub.store import organisations, roles, sending, users
 from hub.store.database import Store
@@ -342,3 +345,28 @@ def test_what_callers_ask_is_asked_for_them() -> None:
                     if is_transaction and "person" not in {keyword.arg for keyword in call.keywords}:
                         found.add((file.stem, function.name))
     assert found == OWN_WORK
+
+
+async def test_a_read_for_a_person_is_behind_the_wall_from_its_first_row(
+    dsn: str, ours: Tenant, theirs: Tenant
+) -> None:
+    """For whom it is stands in the same statement: that is entered before anything else of it is looked at."""
+    store = Store(roles.as_role(dsn, roles.APPLICATION), pool_size=1)
+    ends = datetime.now(UTC) + timedelta(hours=1)
+    ann, eve = (Principal(UserId(who), "ann", False, 1, "token:1", ends) for who in (ours.person, new_id()))
+    counts = [text(f"SELECT count(*) FROM {table.name}") for table in TABLES]
+    several = text(
+        "SELECT count(*) FROM runs r JOIN sessions s ON s.id = r.session_id JOIN members m USING (session_id)"
+    )
+    for session in (ours.session, theirs.session, None):
+        async with store.reads(ann, session) as db:
+            for _ in range(6):  # after five PostgreSQL may plan once for all
+                assert (await db.execute(several)).scalar_one() == 1
+            assert {(await db.execute(count)).scalar_one() for count in counts} == {1}
+            assert (await db.execute(text("SELECT id FROM sessions WHERE false"))).all() == []
+    async with store.statements() as db:
+        assert (await db.execute(_COUNT)).scalar_one() == 2, "it has left nothing behind"
+    with pytest.raises(Unauthenticated):
+        async with store.reads(eve) as db:
+            await db.execute(_COUNT)
+    await store.close()
