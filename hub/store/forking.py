@@ -83,7 +83,7 @@ _MESSAGES = text(f"""
     authors AS (
         INSERT INTO participations (user_id, session_id)
         SELECT DISTINCT u.id, CAST(:fork AS uuid) FROM source
-        JOIN users u ON u.id = CASE WHEN author_id ~ '^[0-9a-f-]{36}$' THEN CAST(author_id AS uuid) END
+        JOIN users u ON u.id = CASE WHEN author_id ~ '^[0-9a-f-]{{36}}$' THEN CAST(author_id AS uuid) END
         WHERE author_kind = 'user'
         ON CONFLICT DO NOTHING)
     SELECT max(seq) AS after, count(*) AS count FROM source
