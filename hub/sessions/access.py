@@ -10,6 +10,7 @@ from hub.domain.principal import Principal
 from hub.domain.session import Session
 from hub.store import organisations, sessions
 from hub.store.database import Db
+from hub.store.transaction import Seen
 
 
 def session_id(text: str) -> SessionId:
@@ -31,6 +32,16 @@ async def reach(db: Db, principal: Principal, session: SessionId, action: Action
         raise NotFound("no such session")
     require_role(found.role, action)
     return found
+
+
+def reached(db: Db, principal: Principal, action: Action) -> Seen:
+    """What the caller is in the session about which something was just read (`Store.reads`), if they may do this to it.
+    Raises as `reach` does, of which it saves the statement; until then nothing of what was read may be used."""
+    require_scope(principal, action)
+    if db.seen is None:
+        raise NotFound("no such session")
+    require_role(db.seen.role, action)
+    return db.seen
 
 
 async def stay(db: Db, principal: Principal) -> None:

@@ -7,7 +7,7 @@ from hub.auth.policy import Action, require_account, require_admin
 from hub.domain.errors import BadRequest
 from hub.domain.ids import UserId
 from hub.domain.principal import Principal
-from hub.sessions.access import reach, session_id
+from hub.sessions.access import reached, session_id
 from hub.store import usage, users
 from hub.store.database import Db, Store
 from hub.store.usage import ModelUsage
@@ -25,8 +25,9 @@ class Accounting:
         """What a session has used in all its life, by model."""
         id_ = session_id(session)
         async with self._store.reads(principal, id_) as db:
-            await reach(db, principal, id_, Action.READ)
-            return await usage.of_session(db, id_)
+            found = await usage.of_session(db, id_)
+            reached(db, principal, Action.READ)
+        return found
 
     async def own(
         self, principal: Principal, since: datetime | None, until: datetime | None

@@ -8,12 +8,11 @@ from hub.auth.policy import Action, require_scope
 from hub.domain.errors import BadRequest, NotFound
 from hub.domain.ids import CallId, parse_id
 from hub.domain.principal import Principal
-from hub.domain.session import Session
 from hub.protocol.frames import LoggedEvent, timestamp
 from hub.protocol.results import TranscriptMessage
 from hub.relay import envelope, keys
 from hub.relay.subscriber import Subscriber
-from hub.sessions.access import reach, session_id
+from hub.sessions.access import reach, reached, session_id
 from hub.store import log, messages, search, tool_results
 from hub.store.database import Store
 from hub.store.messages import TranscriptRow
@@ -42,9 +41,11 @@ class History:
         """
         id_ = session_id(session)
         async with self._store.reads(principal, id_) as db:
-            found = await reach(db, principal, id_, Action.READ)
-            _check_position(found, after_seq)
-            return await log.read(db, id_, after=after_seq, limit=limit), found.last_seq
+            found = await log.read(db, id_, after=after_seq, limit=limit)
+            last_seq = reached(db, principal, Action.READ).last_seq
+        if after_seq > last_seq:
+            raise BadRequest("after_seq is in the future", details={"last_seq": last_seq})
+        return found, last_seq
 
     async def follow(self, principal: Principal, session: str, *, after_seq: int) -> AsyncGenerator[LoggedEvent | None]:
         """Every event after `after_seq`, then each new one; None when nothing has happened for 15 s.
@@ -102,8 +103,8 @@ class History:
         after = 0
         while True:
             async with self._store.reads(principal, id_) as db:
-                await reach(db, principal, id_, Action.READ)
                 rows = await messages.transcript(db, id_, after_seq=after, limit=PAGE)
+                reached(db, principal, Action.READ)
             if rows or not after:
                 yield [_message(row) for row in rows]
             if len(rows) < PAGE:
@@ -122,11 +123,6 @@ def _message(row: TranscriptRow) -> TranscriptMessage:
         status=row.status,
         created_at=timestamp(row.created_at),
     )
-
-
-def _check_position(session: Session, after_seq: int) -> None:
-    if after_seq > session.last_seq:
-        raise BadRequest("after_seq is in the future", details={"last_seq": session.last_seq})
 
 
 async def _wait(event: asyncio.Event, timeout_s: float) -> None:

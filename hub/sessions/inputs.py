@@ -14,7 +14,7 @@ from hub.protocol.results import SeqResult
 from hub.relay.broadcast import Broadcast
 from hub.runs import answers
 from hub.runs.control import RunControl
-from hub.sessions.access import reach, session_id
+from hub.sessions.access import reach, reached, session_id
 from hub.store import input_requests
 from hub.store.database import Store
 
@@ -35,8 +35,8 @@ class Inputs:
         """What waits for an answer, oldest first, with the yeses it has, and the cursor of the next page."""
         id_ = session_id(session)
         async with self._store.reads(principal, id_) as db:
-            await reach(db, principal, id_, Action.READ)
             found, following = await input_requests.open_page(db, id_, limit=limit, cursor=cursor)
+            reached(db, principal, Action.READ)
             yeses = await input_requests.approvals(db, found)
             return [(request, yeses[request.id]) for request in found], following
 

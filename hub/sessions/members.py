@@ -11,7 +11,7 @@ from hub.domain.session import Member, Role
 from hub.protocol.durable import MemberAddedData, MemberRemovedData, MemberUpdatedData
 from hub.protocol.frames import NewEvent
 from hub.relay.broadcast import Broadcast
-from hub.sessions.access import reach, session_id
+from hub.sessions.access import reach, reached, session_id
 from hub.store import audit, invites, log, members, organisations, sessions, users
 from hub.store.database import Db, Store
 from hub.store.users import StoredUser
@@ -88,8 +88,9 @@ class Members:
         """Everybody in the session."""
         id_ = session_id(session)
         async with self._store.reads(principal, id_) as db:
-            await reach(db, principal, id_, Action.READ)
-            return await members.list(db, id_)
+            found = await members.list(db, id_)
+            reached(db, principal, Action.READ)
+        return found
 
 
 async def _admit(db: Db, session: SessionId, who: StoredUser, role: Role) -> None:

@@ -138,7 +138,8 @@ class Store:
     @asynccontextmanager
     async def reads(self, principal: Principal, session: SessionId | None = None) -> AsyncGenerator[Db]:
         """Each statement is a transaction of its own, in one round trip, for reads that need not fit together: for the
-        principal, like a `transaction` for a person, and about a `session`.
+        principal, like a `transaction` for a person, and about a `session`: if they are not in it, nothing is there.
+        `Db.seen` says what they are.
 
         Each asks first whether the credential still holds, and raises `Unauthenticated` when it has ended; else it
         raises as `transaction` does.

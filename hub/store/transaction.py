@@ -16,6 +16,7 @@ from sqlalchemy import TextClause
 
 from hub.domain.errors import Unauthenticated
 from hub.domain.ids import OrganisationId, SessionId, UserId
+from hub.domain.session import Role
 
 _PARAMETER = re.compile(r"(?<![:\w]):([a-z_]\w*)")
 _NOTHING: Mapping[str, Any] = {}
@@ -31,6 +32,14 @@ class Reader:
     version: int | None
     sign_in: str | None
     key: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What somebody is in the session that they read in, and the end of its log."""
+
+    role: Role
+    last_seq: int
 
 
 class Row:
@@ -101,6 +110,9 @@ class Transaction:
         self._open = False
         self._begun = False
         self._reader: tuple[object, ...] | None = None
+        self.seen: Seen | None = None
+        """What the newest statement of a read about a session has seen; None: they are not in it, or it is not there.
+        Such a statement has no rows."""
 
     async def begin(
         self,
@@ -177,9 +189,12 @@ class Transaction:
         arguments = [values[name] for name in compiled.names]
         if self._reader is not None:
             found = await self.connection.fetch(compiled.reading, *arguments, *self._reader)
-            if not found[0]["hub_holds"]:
+            first = found[0]
+            if not first["hub_holds"]:
                 raise Unauthenticated("the credential has ended")
-            records = found if found[0]["hub_there"] else []
+            role = first["hub_role"]
+            self.seen = Seen(Role(role), first["hub_seq"]) if role is not None else None
+            records = found if first["hub_there"] else []
             return Rows(records, len(records))
         if compiled.returns_rows:
             records = await self.connection.fetch(compiled.sql, *arguments)
@@ -211,9 +226,10 @@ class Compiled:
         # Lateral, and behind OFFSET 0: nothing in it, nor in the policies of its tables, is looked at before it was
         # entered. Columns of ours come last, for those who take the first.
         self.reading = f"""
-            SELECT read.*, entered.holds AS hub_holds FROM hub_enter_reading({more}) AS entered (holds)
+            SELECT read.*, entered.holds AS hub_holds, entered.seen_role AS hub_role, entered.seen_seq AS hub_seq
+            FROM hub_read_as({more}) AS entered
             LEFT JOIN LATERAL (
-                SELECT wanted.*, true AS hub_there FROM ({self.sql}) AS wanted WHERE entered.holds OFFSET 0
+                SELECT wanted.*, true AS hub_there FROM ({self.sql}) AS wanted WHERE entered.sees OFFSET 0
             ) AS read ON true
         """
         self.returns_rows = text.lstrip().upper().startswith(("SELECT", "WITH")) or "RETURNING" in text

@@ -22,11 +22,11 @@ ROUND_TRIPS = {
     "/v1/teams": 1,
     "/v1/sessions?limit=50": 1,
     "/v1/sessions/{session}": 1,
-    "/v1/sessions/{session}/members": 2,
-    "/v1/sessions/{session}/events?limit=100": 2,
-    "/v1/sessions/{session}/transcript": 2,
-    "/v1/sessions/{session}/inputs": 2,
-    "/v1/sessions/{session}/usage": 2,
+    "/v1/sessions/{session}/members": 1,
+    "/v1/sessions/{session}/events?limit=100": 1,
+    "/v1/sessions/{session}/transcript": 1,
+    "/v1/sessions/{session}/inputs": 1,
+    "/v1/sessions/{session}/usage": 1,
 }
 """With the question who asks, if that was not asked a moment ago."""
 

@@ -358,7 +358,10 @@ async def test_a_read_for_a_person_is_behind_the_wall_from_its_first_row(
     several = text(
         "SELECT count(*) FROM runs r JOIN sessions s ON s.id = r.session_id JOIN members m USING (session_id)"
     )
-    for session in (ours.session, theirs.session, None):
+    async with store.reads(ann, theirs.session) as db:
+        assert [row for count in counts for row in await db.execute(count)] == []
+        assert db.seen is None
+    for session in (ours.session, None):
         async with store.reads(ann, session) as db:
             for _ in range(6):  # after five PostgreSQL may plan once for all
                 assert (await db.execute(several)).scalar_one() == 1
