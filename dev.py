@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from difflib import get_close_matches
 
 from devtools import places
 from devtools.environment import in_venv, setup, setup_apart
@@ -52,8 +53,13 @@ def main() -> int:
     if command in commands:
         lock, act = commands[command]
         return setup(lock) or act()
-    print(__doc__)
-    return 0 if command in ("help", "--help", "-h") else 2
+    if command in ("help", "--help", "-h"):
+        print(__doc__)
+        return 0
+    near = get_close_matches(command, [*commands, "setup", "example"], 1)
+    asked = f"did you mean {near[0]!r}?" if near else "`python3 dev.py help` lists all"
+    print(f"dev.py: there is no command {command!r}: {asked}", file=sys.stderr)
+    return 2
 
 
 def faults(options: list[str]) -> int:
