@@ -130,7 +130,7 @@ async def test_the_stream_tells_what_happens_when_it_happens(hub: Door) -> None:
     """Not when the follower next looks by itself, every 2 s: that would take 50."""
     async with somebody(hub) as rest:
         session = await open_session(rest)
-        async with following(rest, session) as events, asyncio.timeout(90):
+        async with following(rest, session) as events, asyncio.timeout(40):
             await events.until("member.added")
             for number in range(25):
                 await rest.patch(f"/v1/sessions/{session}", json={"title": f"title {number}"})
