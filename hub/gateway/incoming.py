@@ -37,7 +37,7 @@ class Incoming(NamedTuple):
 
 def next_frame(data: bytes, at: int, *, max_bytes: int) -> Incoming | None:
     """The frame that begins at `at`; None while it is not whole. Raises `Violation`, also as soon as its beginning
-    tells that it cannot be taken: when it is larger than `max_bytes`, say."""
+    tells that it cannot be taken: when what it says is larger than `max_bytes`, say; a ping counts for nothing."""
     here = len(data) - at
     if here < 2:
         return None
@@ -53,8 +53,6 @@ def next_frame(data: bytes, at: int, *, max_bytes: int) -> Incoming | None:
         if here < head - 4:
             return None
         length = int.from_bytes(data[at + 2 : at + head - 4])
-    if length > max_bytes:
-        raise Violation(CloseCode.MESSAGE_TOO_BIG, f"frame with {length} bytes exceeds limit of {max_bytes} bytes")
     if first & _RESERVED:
         raise Violation(CloseCode.PROTOCOL_ERROR, "reserved bits must be 0")
     if opcode & _CONTROL:
@@ -62,6 +60,8 @@ def next_frame(data: bytes, at: int, *, max_bytes: int) -> Incoming | None:
             raise Violation(CloseCode.PROTOCOL_ERROR, "control frame too long")
         if not first & _FINAL:
             raise Violation(CloseCode.PROTOCOL_ERROR, "fragmented control frame")
+    elif length > max_bytes:
+        raise Violation(CloseCode.MESSAGE_TOO_BIG, f"frame with {length} bytes exceeds limit of {max_bytes} bytes")
     start = at + head
     end = start + length
     if end > len(data):

@@ -54,6 +54,13 @@ def test_what_cannot_be_taken_is_known_by_its_beginning(head: bytes, code: int) 
     assert broken.value.code == code
 
 
+def test_a_ping_in_the_middle_of_a_large_message_counts_for_nothing() -> None:
+    ping = Frame(Opcode.PING, b"x" * 125).serialize(mask=True)
+    assert next_frame(ping, 0, max_bytes=0) is not None
+    with pytest.raises(Violation):
+        next_frame(Frame(Opcode.CONT, b"x").serialize(mask=True), 0, max_bytes=0)
+
+
 def test_close_frames() -> None:
     assert (end_of(b"").code, end_of(b"\x03\xe8bye").code, end_of(b"\x03\xe8bye").reason) == (1005, 1000, "bye")
     for payload, code in ((b"\x03", 1002), (b"\x00\x01", 1002), (b"\x03\xe8\xff", 1007)):
