@@ -105,11 +105,11 @@ class Messages:
 
     async def _send_at_once(self, session: SessionId, message: NewMessage, on_busy: OnBusy | None) -> _Sent | None:
         """In one statement, if nothing about the message has to be looked at here."""
-        most_runs = self._caps.uncounted
-        if not most_runs or self._hub_limits or message.to is not None:
+        if self._caps.always_counts or self._hub_limits or message.to is not None:
             return None
         if any(part["type"] != "text" for part in message.parts):
             return None
+        most_runs = self._caps.bound(message.author)
         async with self._store.statements() as db:
             events = await sending.at_once(
                 db,
@@ -120,7 +120,12 @@ class Messages:
                 limited=self._catalog.limited,
                 most_runs=most_runs,
             )
-        return _Sent(events, message.run if len(events) > 1 else None, Stops()) if events is not None else None
+        if events is None:
+            return None
+        run = message.run if len(events) > 1 else None
+        if run is not None and most_runs is not None:
+            self._caps.is_below(message.author)
+        return _Sent(events, run, Stops())
 
     async def _look_closer(
         self, principal: Principal, session: SessionId, message: NewMessage, on_busy: OnBusy | None

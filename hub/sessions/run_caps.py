@@ -1,24 +1,51 @@
 """How many runs that have not ended one user and one organisation may have."""
 
+import time
+from collections import OrderedDict
+
 from hub.domain.errors import RateLimited
 from hub.domain.ids import OrganisationId, UserId
 from hub.store import caps
 from hub.store.database import Db
 
 RETRY_AFTER_S = 5.0
+LATELY_S = 1.0
+MANY = 1_000  # a cap from which on one second cannot take all the way from half of it
+MAX_KNOWN = 10_000  # users
 
 
 class RunCaps:
-    """`per_organisation` None: no limit. Far from a limit nobody waits for anybody."""
+    """`per_organisation` None: no limit. Far from a limit nobody waits for anybody, and nobody counts every time: who
+    has hundreds of runs open, as a bot that serves many, would be counted with each message."""
 
-    def __init__(self, per_user: int, per_organisation: int | None = None) -> None:
+    def __init__(self, per_user: int, per_organisation: int | None = None, *, lately_s: float = LATELY_S) -> None:
         self.per_user = per_user
+        self._lately_s = lately_s
         self._per_organisation = per_organisation
+        self._uncounted = max(0, per_user - caps.NEAR) if per_organisation is None else 0
+        self._few: OrderedDict[UserId, float] = OrderedDict()  # when they were seen to have less than half
 
     @property
-    def uncounted(self) -> int:
-        """With fewer open runs than this a user may have one more, without a lock or an exact count. 0: not even so."""
-        return max(0, self.per_user - caps.NEAR) if self._per_organisation is None else 0
+    def always_counts(self) -> bool:
+        """Whether no run may be added without `check`."""
+        return not self._uncounted
+
+    def bound(self, user: UserId) -> int | None:
+        """With fewer open runs than this the user may have one more, without a lock or an exact count. None: they need
+        not be counted now."""
+        if self.per_user < MANY:
+            return self._uncounted
+        seen_at = self._few.get(user)
+        if seen_at is not None and time.monotonic() - seen_at < self._lately_s:
+            return None
+        return self._uncounted // 2
+
+    def is_below(self, user: UserId) -> None:
+        """They have been counted, and had fewer than `bound`."""
+        self._few[user] = time.monotonic()
+        self._few.move_to_end(user)
+        if len(self._few) > MAX_KNOWN:
+            self._few.popitem(last=False)
 
     async def check(self, db: Db, user: UserId, org: OrganisationId, *, seen: int | None = None) -> None:
         """In the transaction that adds a run. `seen` is how many the user had a moment ago, if that is known.

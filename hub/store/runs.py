@@ -32,18 +32,26 @@ _OPEN = text(f"""
 BUDGETED = """EXISTS (SELECT FROM budgets b JOIN sessions s ON s.id = {run}.session_id
                       WHERE b.subject IN ({run}.session_id, {run}.requested_by, s.org_id))"""
 
+# Each part follows the index in its order. Taken as one, PostgreSQL reads all that was queued or ran since it last
+# cleaned up, thousands of rows for a claim: only who follows an index tells it of what is gone.
 _CLAIM = text(f"""
-    WITH candidate AS (
+    WITH lost AS (
         SELECT r.id, r.lease_node IS NOT NULL AS cut_off FROM runs r
-        WHERE (r.status = 'queued' AND NOT EXISTS (
-                SELECT 1 FROM runs o
-                WHERE o.session_id = r.session_id
-                  AND (o.status IN ('running', 'waiting', 'paused')
-                       OR (o.status = 'queued' AND o.input_seq < r.input_seq))))
-           OR (r.status = 'running' AND r.lease_until < clock_timestamp())
+        WHERE r.status = 'running' AND r.lease_until < clock_timestamp()
         ORDER BY r.created_at
         LIMIT :limit
-        FOR UPDATE OF r SKIP LOCKED)
+        FOR UPDATE OF r SKIP LOCKED),
+    queued AS (
+        SELECT r.id, r.lease_node IS NOT NULL AS cut_off FROM runs r
+        WHERE r.status = 'queued' AND NOT EXISTS (
+            SELECT 1 FROM runs o
+            WHERE o.session_id = r.session_id
+              AND (o.status IN ('running', 'waiting', 'paused')
+                   OR (o.status = 'queued' AND o.input_seq < r.input_seq)))
+        ORDER BY r.created_at
+        LIMIT :limit - (SELECT count(*) FROM lost)
+        FOR UPDATE OF r SKIP LOCKED),
+    candidate AS (SELECT * FROM lost UNION ALL SELECT * FROM queued)
     UPDATE runs r
     SET status = 'running', attempt = r.attempt + 1,
         team_version = CASE

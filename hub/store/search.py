@@ -14,7 +14,7 @@ from hub.store.tables.sessions import WORDS
 SNIPPET = 200  # characters
 BEFORE = 60  # of them before the first word that is found
 
-_OF_MESSAGE = WORDS.replace("(text,", "(m.text,")
+_OF_MESSAGE = WORDS.replace("(text)", "(m.text)")
 
 # The snippets are made for the rows of the page only, for that reads the texts.
 _SEARCH = text(f"""

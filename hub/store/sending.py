@@ -133,7 +133,7 @@ async def at_once(
     on_busy: OnBusy | None,
     roles: Sequence[Role],
     limited: Sequence[str],
-    most_runs: int,
+    most_runs: int | None,
 ) -> list[LoggedEvent] | None:
     """Append and write all that `send` would, for a message to the whole team without attachments; its author and the
     session are looked at, and locked, within. To be called outside of a transaction: what it returns is committed.
@@ -141,7 +141,8 @@ async def at_once(
     The message steers the run that keeps the session busy, if that is the policy (`on_busy`, else the session's), or
     else asks for its own. None, and nothing is written, when somebody has to look closer: the author has none of these
     `roles`, the `client_id` is known, the policy wants a live run stopped or the message refused, or a run would have
-    to be counted: there are budgets, the team is one of those that are `limited`, the author has `most_runs` open.
+    to be counted: there are budgets, the team is one of those that are `limited`, the author has `most_runs` open
+    (None: those are not looked at).
     """
     head = message.created().data.model_dump_json()[:-1]
     values = {

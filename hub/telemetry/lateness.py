@@ -4,11 +4,11 @@ import asyncio
 
 from hub.telemetry.times import Times
 
-EVERY_S = 0.1
+EVERY_S = 0.5
 
 
 class LoopLateness:
-    """Looks ten times a second how long after its time a task gets its turn."""
+    """Looks twice a second how long after its time a task gets its turn."""
 
     def __init__(self) -> None:
         self.times = Times()

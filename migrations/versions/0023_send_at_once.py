@@ -36,11 +36,15 @@ def upgrade() -> None:
             IF seen.policy = 'steer' THEN
                 steered_run := seen.busy;
             END IF;
-            IF steered_run IS NULL AND (seen.budgeted OR seen.team = ANY (limited) OR most_runs <= (
-                SELECT count(*) FROM (
-                    SELECT FROM runs r WHERE r.requested_by = person
-                        AND r.status IN ('queued', 'running', 'waiting', 'paused') LIMIT most_runs) AS few)) THEN
+            IF steered_run IS NULL AND (seen.budgeted OR seen.team = ANY (limited)) THEN
                 RETURN;
+            END IF;
+            IF steered_run IS NULL AND most_runs IS NOT NULL THEN
+                IF most_runs <= (SELECT count(*) FROM (
+                        SELECT FROM runs r WHERE r.requested_by = person
+                            AND r.status IN ('queued', 'running', 'waiting', 'paused') LIMIT most_runs) AS few) THEN
+                    RETURN;
+                END IF;
             END IF;
             before_seq := seen.last_seq;
             sent_at := clock_timestamp();
