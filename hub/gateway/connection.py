@@ -35,9 +35,9 @@ MAX_REFUSED = 500  # commands over the rate limit, before the peer is sent away;
 REDEEMED = 10  # … makes up for so many
 PIECES_PER_MINUTE = 18_000  # of bots' turns: as they come out of several models at once
 PIECES_AT_ONCE = 300
-FRAMES_PER_PASS = 32  # then others get their turn
+FRAMES_PER_PASS = 8  # then others get their turn: of a flood on many sockets each takes as much of every pass
 PATIENCE = 64  # refusals; who goes on after that is read …
-REFUSED_PASS_S = 0.25  # … a pass at a time, with this pause: being told to wait is cheap for one who does not care
+REFUSED_PASS_S = 0.06  # … a pass at a time, with this pause: being told to wait is cheap for one who does not care
 EXPIRY_WARNING = 0.8  # of the time the credential has left when it is shown
 LONGEST_TIMER_S = 3_600.0  # the wall clock may be set while a timer runs
 
