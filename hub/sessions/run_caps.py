@@ -2,6 +2,7 @@
 
 import time
 from collections import OrderedDict
+from dataclasses import dataclass
 
 from hub.domain.errors import RateLimited
 from hub.domain.ids import OrganisationId, UserId
@@ -10,8 +11,16 @@ from hub.store.database import Db
 
 RETRY_AFTER_S = 5.0
 LATELY_S = 1.0
-MANY = 1_000  # a cap from which on one second cannot take all the way from half of it
+MANY = 1_000  # a cap from which on a few workers with `NEAR` runs each do not come from half of it to all
 MAX_KNOWN = 10_000  # users
+
+
+@dataclass(slots=True)
+class _Few:
+    """A user was counted and had less than half of what they may; `left` runs more are not counted for that."""
+
+    seen_at: float
+    left: int
 
 
 class RunCaps:
@@ -23,7 +32,7 @@ class RunCaps:
         self._lately_s = lately_s
         self._per_organisation = per_organisation
         self._uncounted = max(0, per_user - caps.NEAR) if per_organisation is None else 0
-        self._few: OrderedDict[UserId, float] = OrderedDict()  # when they were seen to have less than half
+        self._few: OrderedDict[UserId, _Few] = OrderedDict()
 
     @property
     def always_counts(self) -> bool:
@@ -35,14 +44,15 @@ class RunCaps:
         not be counted now."""
         if self.per_user < MANY:
             return self._uncounted
-        seen_at = self._few.get(user)
-        if seen_at is not None and time.monotonic() - seen_at < self._lately_s:
-            return None
-        return self._uncounted // 2
+        few = self._few.get(user)
+        if few is None or few.left <= 0 or time.monotonic() - few.seen_at >= self._lately_s:
+            return self._uncounted // 2
+        few.left -= 1
+        return None
 
     def is_below(self, user: UserId) -> None:
         """They have been counted, and had fewer than `bound`."""
-        self._few[user] = time.monotonic()
+        self._few[user] = _Few(time.monotonic(), caps.NEAR)
         self._few.move_to_end(user)
         if len(self._few) > MAX_KNOWN:
             self._few.popitem(last=False)

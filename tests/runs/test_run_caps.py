@@ -13,6 +13,8 @@ def test_who_had_few_runs_a_moment_ago_is_not_counted() -> None:
     caps.is_below(ADA)
     assert caps.bound(ADA) is None
     assert caps.bound(BOB) is not None
+    assert [caps.bound(ADA) for _ in range(NEAR)][:-1] == [None] * (NEAR - 1), "which is good for so many"
+    assert caps.bound(ADA) is not None
     later = RunCaps(5_000, lately_s=0)
     later.is_below(ADA)
     assert later.bound(ADA) is not None

@@ -2,27 +2,10 @@
 
 from alembic import op
 
-revision = "0026"
-down_revision = "0025"
+revision = "0025"
+down_revision = "0024"
 branch_labels = None
 depends_on = None
-
-_BEFORE = """
-    CREATE FUNCTION hub_enter_reading(
-        person uuid, session uuid, version integer, sign_in uuid, shown_key uuid
-    ) RETURNS boolean LANGUAGE plpgsql AS $$
-    BEGIN
-        IF NOT EXISTS (SELECT FROM users u WHERE u.id = person AND u.disabled_at IS NULL
-                AND (version IS NULL OR u.auth_version = version))
-            OR EXISTS (SELECT FROM refresh_tokens t WHERE t.family = sign_in AND t.revoked_at IS NOT NULL)
-            OR EXISTS (SELECT FROM api_keys k WHERE k.id = shown_key AND k.revoked_at IS NOT NULL) THEN
-            RETURN false;
-        END IF;
-        PERFORM hub_enter(person, NULL, session, false);
-        RETURN true;
-    END
-    $$
-"""
 
 
 def upgrade() -> None:
@@ -53,9 +36,7 @@ def upgrade() -> None:
         END
         $$
     """)
-    op.execute("DROP FUNCTION hub_enter_reading")
 
 
 def downgrade() -> None:
-    op.execute(_BEFORE)
     op.execute("DROP FUNCTION hub_read_as")
