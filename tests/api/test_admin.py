@@ -13,7 +13,7 @@ from tests.api.people import Json, fresh, problem
 from tests.conftest import Cluster, running_worker, settings_for
 from tests.driver import PASSWORD, Door
 
-PROMISED_S = 20.0  # 5 s are promised, and measured in test_revocation.py: a busy machine may take longer
+PROMISED_S = 5.0
 
 
 @dataclass(frozen=True)
