@@ -1,10 +1,13 @@
-"""Frames of clients (RFC 6455), out of the bytes that came. Nothing is kept between two calls."""
+"""Frames of clients (RFC 6455), out of the bytes that came, and messages out of frames."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from websockets.exceptions import ProtocolError
-from websockets.frames import Close, CloseCode
+from websockets.frames import Close as CloseFrame
+from websockets.frames import CloseCode
+
+from hub.protocol.close import Close
 
 try:
     from websockets.speedups import apply_mask
@@ -15,6 +18,8 @@ CONT, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
 _FINAL, _RESERVED, _CONTROL, _MASKED = 0x80, 0x70, 0x08, 0x80
 _KNOWN = frozenset({CONT, TEXT, BINARY, CLOSE, PING, PONG})
 _MAX_CONTROL_BYTES = 125
+
+MAX_FRAGMENTS = 64  # of one message
 
 
 class Violation(Exception):
@@ -70,6 +75,27 @@ def next_frame(data: bytes, at: int, *, max_bytes: int) -> Incoming | None:
     return Incoming(opcode, bool(first & _FINAL), payload, end)
 
 
+class Fragments:
+    """A text or binary message of which a part has come. `size` is in bytes, so far."""
+
+    __slots__ = ("_parts", "is_text", "size")
+
+    def __init__(self, first: Incoming) -> None:
+        self.is_text = first.opcode == TEXT
+        self.size = len(first.payload)
+        self._parts = [first.payload]
+
+    def add(self, frame: Incoming) -> None:
+        """The next part. Raises `Violation` when they are too many."""
+        if len(self._parts) >= MAX_FRAGMENTS:
+            raise Violation(Close.POLICY, "too many fragments")
+        self._parts.append(frame.payload)
+        self.size += len(frame.payload)
+
+    def whole(self) -> bytes:
+        return b"".join(self._parts)
+
+
 @dataclass(frozen=True, slots=True)
 class End:
     """The last thing that a connection has to say: why it ended."""
@@ -81,7 +107,7 @@ class End:
 def end_of(payload: bytes) -> End:
     """What a close frame of the peer says. Raises `Violation`."""
     try:
-        parsed = Close.parse(payload)
+        parsed = CloseFrame.parse(payload)
     except ProtocolError as e:
         raise Violation(CloseCode.PROTOCOL_ERROR, str(e)) from None
     except UnicodeDecodeError as e:

@@ -10,10 +10,7 @@ bound, a close frame after a protocol error is lost to a TCP reset while the pee
 """
 
 import asyncio
-import fcntl
 import struct
-import sys
-import termios
 from collections import deque
 from collections.abc import Coroutine
 from typing import Protocol
@@ -21,12 +18,24 @@ from typing import Protocol
 from uvicorn.server import ServerState
 from websockets.frames import CloseCode
 
-from hub.gateway.incoming import BINARY, CLOSE, CONT, PING, TEXT, End, Incoming, Violation, end_of, next_frame
+from hub.gateway.incoming import (
+    BINARY,
+    CLOSE,
+    CONT,
+    PING,
+    TEXT,
+    End,
+    Fragments,
+    Incoming,
+    Violation,
+    end_of,
+    next_frame,
+)
+from hub.gateway.progress import Progress
 from hub.gateway.upgrade import refusal
 from hub.protocol.close import Close
 from hub.protocol.frames import MAX_FRAME_BYTES
 
-MAX_FRAGMENTS = 64
 MAX_CONTROL_FRAMES = 512  # pings and pongs between two heartbeats
 READ_SLICE = 8_192  # parsed at once: at most some 1,300 frames before others get their turn
 EARLY_BYTES = 65_536  # that may come before the peer is let in; more stays in the kernel
@@ -61,18 +70,16 @@ class HubWebSocket(asyncio.Protocol):
         "_control_frames",
         "_discarding",
         "_ended",
+        "_fragments",
         "_heard",
         "_inbox",
-        "_is_text",
         "_loop",
         "_owner",
         "_parse_scheduled",
-        "_part_bytes",
-        "_parts",
+        "_progress",
         "_read_paused",
         "_server",
         "_stall_s",
-        "_stall_timer",
         "_unparsed",
         "_writable",
         "close_sent",
@@ -95,9 +102,7 @@ class HubWebSocket(asyncio.Protocol):
         self._accepted = False
         self._inbox: deque[str | bytes | End] | None = None  # None when empty
         self._unparsed = b""
-        self._parts: list[bytes] | None = None  # of a message in fragments
-        self._part_bytes = 0
-        self._is_text = False
+        self._fragments: Fragments | None = None  # while a message of them is under way
         self._parse_scheduled = False
         self._read_paused = False
         self._discarding = False
@@ -105,7 +110,7 @@ class HubWebSocket(asyncio.Protocol):
         self._heard = True
         self._control_frames = 0
         self._writable = True
-        self._stall_timer: asyncio.TimerHandle | None = None
+        self._progress: Progress | None = None  # watched while the peer has enough to read
         self._abort_timer: asyncio.TimerHandle | None = None
         server.connections.add(self)  # type: ignore[arg-type]  # it wants `shutdown` of it, no more
 
@@ -179,10 +184,10 @@ class HubWebSocket(asyncio.Protocol):
     def pause_writing(self) -> None:
         self._writable = False
         self._hold()
-        self._watch_progress(self._untaken())
+        self._progress = Progress(self.transport, self._stall_s, self._stalled)
 
     def resume_writing(self) -> None:
-        self._cancel_stall_timer()
+        self._forget_progress()
         self._writable = True
         if self._owner is not None and not self.close_sent:
             self._owner.resume()
@@ -191,28 +196,16 @@ class HubWebSocket(asyncio.Protocol):
         if self._owner is not None:
             self._owner.hold()
 
-    def _watch_progress(self, untaken: int) -> None:
-        self._cancel_stall_timer()
-        self._stall_timer = self._loop.call_later(self._stall_s, self._check_progress, untaken)
-
-    def _check_progress(self, before: int) -> None:
-        untaken = self._untaken()
-        if untaken < before:
-            self._watch_progress(untaken)
-        elif self._owner is not None:
+    def _stalled(self) -> None:
+        if self._owner is not None:
             self._owner.stalled()
         else:
             self.transport.abort()
 
-    def _untaken(self) -> int:
-        """Bytes that the peer's kernel has not acknowledged yet. The transport's own buffer says too little: it
-        shrinks in steps of a third of the kernel's, which a slow peer needs minutes for."""
-        size = self.transport.get_write_buffer_size()
-        sock = self.transport.get_extra_info("socket")
-        try:
-            return size + int.from_bytes(fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(4)), sys.byteorder)
-        except OSError:  # not every system tells
-            return size
+    def _forget_progress(self) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = None
 
     # ---- the way in
 
@@ -270,7 +263,8 @@ class HubWebSocket(asyncio.Protocol):
         pongs: list[bytes] = []
         try:
             while at < READ_SLICE and not self._discarding:
-                frame = next_frame(data, at, max_bytes=MAX_FRAME_BYTES - self._part_bytes)
+                so_far = 0 if self._fragments is None else self._fragments.size
+                frame = next_frame(data, at, max_bytes=MAX_FRAME_BYTES - so_far)
                 if frame is None:
                     break
                 at = frame.end
@@ -325,22 +319,19 @@ class HubWebSocket(asyncio.Protocol):
     def _take_frame(self, frame: Incoming) -> None:
         opcode, is_final, payload, _ = frame
         if opcode in (TEXT, BINARY):
-            if self._parts is not None:
+            if self._fragments is not None:
                 raise Violation(CloseCode.PROTOCOL_ERROR, "expected a continuation frame")
             if is_final:
                 self._take_message(payload, is_text=opcode == TEXT)
             else:
-                self._parts, self._part_bytes, self._is_text = [payload], len(payload), opcode == TEXT
+                self._fragments = Fragments(frame)
         elif opcode == CONT:
-            if self._parts is None:
+            if self._fragments is None:
                 raise Violation(CloseCode.PROTOCOL_ERROR, "unexpected continuation frame")
-            if len(self._parts) >= MAX_FRAGMENTS:
-                raise Violation(Close.POLICY, "too many fragments")
-            self._parts.append(payload)
-            self._part_bytes += len(payload)
+            self._fragments.add(frame)
             if is_final:
-                whole, self._parts, self._part_bytes = b"".join(self._parts), None, 0
-                self._take_message(whole, is_text=self._is_text)
+                message, self._fragments = self._fragments, None
+                self._take_message(message.whole(), is_text=message.is_text)
         elif opcode == CLOSE:
             self._take_close(payload)
         else:  # that anything came is enough of an answer to a ping; pongs go out together with those of the slice
@@ -359,7 +350,7 @@ class HubWebSocket(asyncio.Protocol):
 
     def _take_close(self, payload: bytes) -> None:
         said = end_of(payload)
-        if self._parts is not None:
+        if self._fragments is not None:
             raise Violation(CloseCode.PROTOCOL_ERROR, "incomplete fragmented message")
         self._discarding = True
         if not self.close_sent:
@@ -378,7 +369,7 @@ class HubWebSocket(asyncio.Protocol):
     def _fail(self, violation: Violation) -> None:
         self._discarding = True
         self._unparsed = b""
-        self._parts = None
+        self._fragments = None
         self._deliver(End(violation.code, violation.reason))
         if not self.close_sent:
             self._send_close(violation.code, violation.reason)
@@ -409,7 +400,7 @@ class HubWebSocket(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         del exc
         self.disconnected = True
-        self._cancel_stall_timer()
+        self._forget_progress()
         if self._abort_timer is not None:
             self._abort_timer.cancel()
         self._server.connections.discard(self)
@@ -431,8 +422,3 @@ class HubWebSocket(asyncio.Protocol):
         """Give the peer this long to take what is written; closing alone would wait for it for ever."""
         if self._abort_timer is None and not self.disconnected:
             self._abort_timer = self._loop.call_later(seconds, self.transport.abort)
-
-    def _cancel_stall_timer(self) -> None:
-        if self._stall_timer is not None:
-            self._stall_timer.cancel()
-            self._stall_timer = None

@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator
 import pytest
 from uvicorn._types import WebSocketScope
 
-from hub.gateway.incoming import End
+from hub.gateway.incoming import MAX_FRAGMENTS, End
 from hub.gateway.text_frame import text_frame
-from hub.gateway.transport import MAX_CONTROL_FRAMES, MAX_FRAGMENTS, HubWebSocket
+from hub.gateway.transport import MAX_CONTROL_FRAMES, HubWebSocket
 from hub.gateway.upgrade import refusal
 from hub.protocol.close import Close
 from tests.gateway.server import Raw, eventually, frame, let_in, serving
