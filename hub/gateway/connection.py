@@ -162,6 +162,12 @@ class Connection:
         self._let_go()
         self.transport.end(code, reason)
 
+    def drop(self) -> None:
+        """End at once, without a word: something of the hub's own has failed."""
+        self._let_go()
+        self.transport.drop()
+        self._end()
+
     # ---- what the transport tells
 
     def arrived(self) -> None:
@@ -252,8 +258,7 @@ class Connection:
             while self._commands and not self.closing:
                 await self._answer(self, *self._commands.popleft())
         except BaseException:
-            self._let_go()
-            self.transport.drop()
+            self.drop()
             raise
         finally:
             self._working = False

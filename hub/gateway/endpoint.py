@@ -244,10 +244,18 @@ class Gateway:
         connection.place = place
         connection.slot = self._heartbeat.add(peer)
         self._connections.add(connection)
+        try:
+            self._welcome(connection, arrival, first)
+        except Exception:  # noqa: BLE001  # boundary: one handshake; what is kept for it now goes when it has ended
+            self._log.exception("handshake failed")
+            connection.drop()
+
+    def _welcome(self, connection: Connection, arrival: "_Arrival", first: Auth | None) -> None:
+        principal = connection.principal
         hello = self._hello.frame(connection.id, principal.user, principal.name, principal.expires_at)
         if first is None:  # all in one write: each one wakes the client
             arrival.is_accepted = True
-            peer.accept(arrival.answer + text_frame(hello))
+            arrival.peer.accept(arrival.answer + text_frame(hello))
         else:
             connection.put(hello)
             connection.reply(first.id, auth_result(principal))

@@ -10,18 +10,29 @@ from typing import Any
 import pytest
 from uvicorn._types import WebSocketScope
 
+from hub.auth.places import Places
+from hub.auth.rate_limits import RateLimits
 from hub.domain.ids import UserId, new_id
 from hub.domain.principal import Principal
 from hub.gateway.connection import MAX_QUEUED, Connection
 from hub.gateway.dispatch import Dispatch
+from hub.gateway.endpoint import PATH, Gateway
 from hub.gateway.options import GatewayOptions
 from hub.gateway.services import GatewayServices
+from hub.gateway.serving import Serving
 from hub.gateway.transport import HubWebSocket
 from hub.protocol.commands import AnyCommand
 from hub.protocol.results import Empty
+from hub.relay.allowances import Allowance, Allowances, Standing
+from hub.relay.holdings import Holdings
+from hub.relay.pipeline import Pipeline
 from tests.gateway.server import Raw, eventually, frame, let_in, serving
 
 SECRET = "/srv/secret of the hub"
+
+
+def ada() -> Principal:
+    return Principal(UserId(new_id()), "ada", False, 1, "token:x", datetime.now(UTC) + timedelta(hours=1))
 
 
 class Bench:
@@ -38,9 +49,7 @@ class Bench:
     def arrive(self, request: WebSocketScope, key: bytes, peer: HubWebSocket) -> None:
         del request
         let_in(key, peer)
-        ends = datetime.now(UTC) + timedelta(hours=1)
-        principal = Principal(UserId(new_id()), "ada", False, 1, "token:x", ends)
-        connection = Connection(peer, principal, self.options, self.answer, on_gone=lambda _: self.ended.set())
+        connection = Connection(peer, ada(), self.options, self.answer, on_gone=lambda _: self.ended.set())
         self.connections.append(connection)
         connection.begin(stall_s=15)
 
@@ -173,4 +182,38 @@ async def test_a_command_without_an_answer_and_a_fault_of_the_hub(bench: Bench) 
         assert SECRET not in json.dumps(reply)
         raw.send(ping(3))
         assert (await replies.next())["ok"] is True
+        await raw.leave()
+
+
+class Faulty(RateLimits):
+    """Breaks at the first command."""
+
+    def command(self, principal: Principal, type_: str) -> Standing:
+        raise RuntimeError(SECRET)
+
+
+class Anybody:
+    """An authenticator that knows everybody."""
+
+    async def bearer(self, token: str) -> Principal:
+        return ada()
+
+
+async def test_a_fault_while_a_connection_begins_ends_it_once(bench: Bench) -> None:
+    nobody: Any = Anybody()
+    serving_bots = Serving(nobody)
+    services = GatewayServices(
+        nobody, nobody, nobody, nobody, nobody, nobody, nobody, nobody, nobody, bench.options, nobody, serving_bots
+    )
+    redis_away = Pipeline("redis://127.0.0.1:1")
+    plenty = Allowance("any", per_minute=6_000, burst=1_000)
+    limits = Faulty(Allowances(redis_away), address=plenty, user=plenty, key=plenty, costly=plenty)
+    places = Places("connections", Holdings(redis_away), per_user=1)
+    gateway = Gateway(services, rate_limits=limits, places=places, store=nobody, node="test")
+    async with serving(gateway) as port:
+        raw = await Raw.open(port, PATH)
+        raw.send(frame(b'{"id":"1","type":"auth","token":"any"}') + ping(2))  # read while the connection begins
+        await raw.ended()
+        await eventually(lambda: gateway.sockets <= 0)
+        assert (gateway.sockets, gateway.connections) == (0, 0)
         await raw.leave()
