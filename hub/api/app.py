@@ -96,7 +96,7 @@ def build(services: Services, *, static: Path = STATIC) -> ASGIApp:
     ]
     for router in routers:
         include(app, router)
-    app.include_router(web.router(app, static / "web"))
+    app.include_router(web.router(static / "web"))
     app.add_middleware(RequestBoundary)  # what escapes further has had an answer of Starlette's
     return _wrapped(Reads(app, services, routers), services)
 

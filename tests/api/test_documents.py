@@ -1,11 +1,13 @@
 """What the hub says about itself: OpenAPI, AsyncAPI, the docs page and the chat page."""
 
+import asyncio
 import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
 
+import anyio.to_thread
 import httpx2
 import jsonschema
 import pytest
@@ -209,7 +211,7 @@ def page(tmp_path: Path) -> FastAPI:
     (tmp_path / "favicon.svg").write_text("<svg xmlns='http://www.w3.org/2000/svg'/>")
     (tmp_path / "assets" / "index-abc123.js").write_text("export {};")
     app = FastAPI()
-    app.include_router(web.router(app, tmp_path))
+    app.include_router(web.router(tmp_path))
     return app
 
 
@@ -232,9 +234,37 @@ async def test_the_page_is_served_so_that_browsers_keep_the_right_things(page: F
             assert (await rest.get(path)).status_code in (404, 405)
 
 
+async def test_the_page_is_small_on_the_wire_and_has_heads(page: FastAPI) -> None:
+    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(page), base_url="http://hub") as rest:
+        packed = await rest.get("/assets/index-abc123.js", headers={"Accept-Encoding": "br, gzip"})
+        assert (packed.headers["content-encoding"], packed.headers["vary"]) == ("gzip", "accept-encoding")
+        assert packed.text == "export {};"
+        plain = await rest.get("/assets/index-abc123.js", headers={"Accept-Encoding": "identity"})
+        assert "content-encoding" not in plain.headers
+        assert plain.text == packed.text
+        head = await rest.head("/")
+        assert (head.status_code, head.headers["content-type"]) == (200, "text/html; charset=utf-8")
+
+
+async def test_the_page_needs_no_thread(page: FastAPI) -> None:
+    """Threads hash passwords and read files: a page that waited for one could be left without its style sheet."""
+    threads = anyio.to_thread.current_default_thread_limiter()
+    holders = [object() for _ in range(int(threads.total_tokens))]
+    for holder in holders:
+        threads.acquire_on_behalf_of_nowait(holder)
+    try:
+        transport = httpx2.ASGITransport(page)
+        async with asyncio.timeout(10), httpx2.AsyncClient(transport=transport, base_url="http://hub") as rest:
+            for path in ("/", "/favicon.svg", "/assets/index-abc123.js"):
+                assert (await rest.get(path)).status_code == 200
+    finally:
+        for holder in holders:
+            threads.release_on_behalf_of(holder)
+
+
 async def test_without_a_bundle_there_is_no_page(tmp_path: Path) -> None:
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
-    app.include_router(web.router(app, tmp_path / "nothing"))
+    app.include_router(web.router(tmp_path / "nothing"))
     transport = httpx2.ASGITransport(app)
     async with httpx2.AsyncClient(transport=transport, base_url="http://hub") as rest:
         assert (await rest.get("/")).status_code == 404
