@@ -1,8 +1,6 @@
 """Everything a worker tells Redis without waiting for it, in order, over one connection of its own."""
 
 import asyncio
-import logging
-import random
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -10,14 +8,11 @@ from typing import NamedTuple
 import hiredis
 
 from hub.relay.scripts import Script, load_all
-from hub.relay.wire import Address, Reply, Wire, connect, encode
+from hub.relay.wire import Address, Reply, Wire, encode, stay_connected
 
 MAX_PENDING_BYTES = 8_388_608
 MIN_GAP_S = 0.004  # between two batches: no token waits longer, and only when others have just left
 REPLY_TIMEOUT_S = 2.0  # without any progress: the connection is given up
-MAX_BACKOFF_S = 2.0
-
-logger = logging.getLogger(__name__)
 
 OnReply = Callable[[Reply], None]
 Still = Callable[[], bool]
@@ -115,28 +110,19 @@ class Pipeline:
 
     async def run(self) -> None:
         """Keeps the connection, for ever."""
-        backoff = 0.05
-        while True:
-            try:
-                wire = await connect(self._address)
-            except (OSError, TimeoutError) as error:
-                logger.warning("no connection to Redis for publishing: %s", error)
-            else:
-                backoff = 0.05
-                self.reconnects += 1
-                wire.listen(self._replied)
-                self._wire = wire
-                # First of all: a script that had to be sent again would be overtaken by what was sent after it.
-                for script in self._scripts:
-                    self.submit(encode(b"SCRIPT", b"LOAD", script.text), ignored)
-                try:
-                    await self._watch(wire)
-                finally:
-                    wire.abort()
-                    self._give_up()
-                logger.warning("the connection to Redis for publishing was lost")
-            await asyncio.sleep(random.uniform(0, backoff))  # noqa: S311 (jitter)
-            backoff = min(backoff * 2, MAX_BACKOFF_S)
+        await stay_connected(self._address, "publishing", self._use)
+
+    async def _use(self, wire: Wire) -> None:
+        self.reconnects += 1
+        wire.listen(self._replied)
+        self._wire = wire
+        # First of all: a script that had to be sent again would be overtaken by what was sent after it.
+        for script in self._scripts:
+            self.submit(encode(b"SCRIPT", b"LOAD", script.text), ignored)
+        try:
+            await self._watch(wire)
+        finally:
+            self._give_up()
 
     async def _watch(self, wire: Wire) -> None:
         """Returns when the connection has ended or has stood still with commands under way."""

@@ -1,20 +1,16 @@
 """The one Pub/Sub connection of a worker: reconnects for ever and reports every gap."""
 
 import asyncio
-import logging
 import os
-import random
 from collections.abc import Callable
 from typing import Protocol
 
 from hub.relay import keys
-from hub.relay.pipeline import MAX_BACKOFF_S, Pipeline
-from hub.relay.wire import Address, Reply, Wire, connect, encode
+from hub.relay.pipeline import Pipeline
+from hub.relay.wire import Address, Reply, Wire, encode, stay_connected
 
 CHANNELS_PER_COMMAND = 512
 QUIET_S = 2.0
-
-logger = logging.getLogger(__name__)
 
 OnMessage = Callable[[bytes], None]
 OnGap = Callable[[], None]
@@ -154,26 +150,17 @@ class Subscriber:
 
     async def run(self) -> None:
         """Keeps the connection, for ever."""
-        backoff = 0.05
-        while True:
-            try:
-                wire = await connect(self._address)
-            except (OSError, TimeoutError) as error:
-                logger.warning("no connection to Redis for listening: %s", error)
-            else:
-                backoff = 0.05
-                self.reconnects += 1
-                wire.listen(self._received, self._read_ended)
-                self._wire = wire
-                try:
-                    self._subscribe_all(wire)
-                    await self._watch(wire)
-                finally:
-                    self._wire = None
-                    wire.abort()
-                logger.warning("the connection to Redis for listening was lost")
-            await asyncio.sleep(random.uniform(0, backoff))  # noqa: S311 (jitter)
-            backoff = min(backoff * 2, MAX_BACKOFF_S)
+        await stay_connected(self._address, "listening", self._use)
+
+    async def _use(self, wire: Wire) -> None:
+        self.reconnects += 1
+        wire.listen(self._received, self._read_ended)
+        self._wire = wire
+        try:
+            self._subscribe_all(wire)
+            await self._watch(wire)
+        finally:
+            self._wire = None
 
     def _subscribe_all(self, wire: Wire) -> None:
         names = [self._own, *self._channels]

@@ -1,18 +1,24 @@
 """A bare connection to Redis: bytes out, parsed replies in. The pipeline and the subscriber stand on it."""
 
 import asyncio
+import logging
+import random
 import ssl
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import cast
+from typing import NoReturn, cast
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import hiredis
 
 CONNECT_TIMEOUT_S = 3.0
+MIN_BACKOFF_S = 0.05
+MAX_BACKOFF_S = 2.0
 # Parsed at a time: hiredis moves all that it still holds to the front again and again. A read of 256 KiB in one piece
 # costs 0.7 us for each message, in pieces of this size 0.15.
 SLICE_BYTES = 16_384
+
+logger = logging.getLogger(__name__)
 
 Reply = object
 """What hiredis makes of a reply: bytes, int, None, list, or a `hiredis.ReplyError` (as a value)."""
@@ -108,6 +114,25 @@ def encode(*words: bytes) -> bytes:
 def encode_words(*words: bytes) -> bytes:
     """Some words of a command."""
     return b"".join([b"$%d\r\n%s\r\n" % (len(word), word) for word in words])
+
+
+async def stay_connected(address: Address, purpose: str, use: Callable[[Wire], Awaitable[None]]) -> NoReturn:
+    """One connection after the other, for ever: `use` has each of them until it returns. `purpose` is for the log."""
+    backoff = MIN_BACKOFF_S
+    while True:
+        try:
+            wire = await connect(address)
+        except (OSError, TimeoutError) as error:
+            logger.warning("no connection to Redis for %s: %s", purpose, error)
+        else:
+            backoff = MIN_BACKOFF_S
+            try:
+                await use(wire)
+            finally:
+                wire.abort()
+            logger.warning("the connection to Redis for %s was lost", purpose)
+        await asyncio.sleep(random.uniform(0, backoff))  # noqa: S311 (jitter)
+        backoff = min(backoff * 2, MAX_BACKOFF_S)
 
 
 async def connect(address: Address) -> Wire:
