@@ -97,16 +97,6 @@ class Within(Allowance):
         super().__init__(Budgets(limits))
         self._around = around
 
-    async def spend(self, tokens: float, cost: float) -> None:
-        await self._around.spend(tokens, cost)
-        super().add(tokens, cost)
-        if super().is_over:
-            try:
-                await self.check()
-            except OverBudget:
-                self.add(-tokens, -cost)
-                raise
-
     def add(self, tokens: float, cost: float) -> None:
         super().add(tokens, cost)
         self._around.add(tokens, cost)

@@ -1,6 +1,5 @@
 """Model calls of a turn: told as they stream, counted, and their real errors kept."""
 
-import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from hub.domain.team import AgentSpec
 from hub.engine.autogen.handoffs import settled
 from hub.engine.autogen.telling import Telling
 from hub.engine.base import Failure, MessageEnded, ReasoningDelta, TextDelta
-from hub.engine.models.client import StreamingClient, Thought
+from hub.engine.models.client import StreamingClient, Thought, end_with
 from hub.engine.models.errors import ModelError
 from hub.engine.models.registry import HostedModel, Model, Price
 
@@ -58,10 +57,7 @@ class MeteredClient(StreamingClient):
     async def create_stream(
         self, messages: Sequence[LLMMessage], *, cancellation_token: CancellationToken | None = None, **options: Any
     ) -> AsyncGenerator[str | CreateResult, None]:
-        task = asyncio.current_task()
-        if cancellation_token is not None and task is not None:
-            # A cancelled token ends the call at whatever it waits for, and not only between two tokens.
-            cancellation_token.link_future(task)
+        end_with(cancellation_token)
         for number, candidate in enumerate(self._chain, 1):
             said = False
             try:

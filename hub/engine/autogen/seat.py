@@ -1,6 +1,5 @@
 """The model of an agent with a seat: what somebody says who is no model, told as any model's words are."""
 
-import asyncio
 from abc import abstractmethod
 from collections.abc import AsyncGenerator, Callable, Sequence, Set
 from contextlib import aclosing
@@ -24,7 +23,7 @@ from hub.engine.autogen.handoffs import handoff_tool
 from hub.engine.autogen.metered import Candidate, SpeakingClient
 from hub.engine.autogen.telling import Telling
 from hub.engine.base import AgentStarted, MessageEnded, MessageVoided, TextDelta, TurnRequest
-from hub.engine.models.client import StreamingClient
+from hub.engine.models.client import StreamingClient, end_with
 from hub.engine.models.errors import ModelError
 
 LOST = "the bot that spoke this turn was lost"
@@ -57,9 +56,7 @@ class SeatClient(StreamingClient):
     async def create_stream(
         self, messages: Sequence[LLMMessage], *, cancellation_token: CancellationToken | None = None, **options: Any
     ) -> AsyncGenerator[str | CreateResult, None]:
-        task = asyncio.current_task()
-        if cancellation_token is not None and task is not None:
-            cancellation_token.link_future(task)
+        end_with(cancellation_token)
         if self._stands_in is None:
             try:
                 async with aclosing(self._spoken(messages)) as pieces:

@@ -1,6 +1,5 @@
 """The model of an AutoGen agent that is a runnable: what it says, told as any model's words are."""
 
-import asyncio
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from functools import partial
 from typing import Any
@@ -20,7 +19,7 @@ from hub.engine.langchain.messages import content
 from hub.engine.langchain.registry import Runnables
 from hub.engine.langchain.speech import Speech
 from hub.engine.langchain.tools import as_langchain
-from hub.engine.models.client import StreamingClient
+from hub.engine.models.client import StreamingClient, end_with
 from hub.engine.models.conversation import ShownMessage, shown
 from hub.engine.models.errors import ModelError
 from hub.engine.tools.registry import Tools
@@ -64,9 +63,8 @@ class RunnableClient(StreamingClient):
     async def create_stream(
         self, messages: Sequence[LLMMessage], *, cancellation_token: CancellationToken | None = None, **_options: Any
     ) -> AsyncGenerator[CreateResult, None]:
-        speech, task = self._speech, asyncio.current_task()
-        if cancellation_token is not None and task is not None:
-            cancellation_token.link_future(task)
+        end_with(cancellation_token)
+        speech = self._speech
         try:
             name = self._agent.runnable or ""
             made = self._runnables.get(name, as_langchain(self._tools))

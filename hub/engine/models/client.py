@@ -1,9 +1,11 @@
 """What all our model clients share: AutoGen asks for ten methods, of which streaming is the only real one."""
 
+import asyncio
 from abc import abstractmethod
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
+from autogen_core import CancellationToken
 from autogen_core.models import ChatCompletionClient, CreateResult, LLMMessage, ModelFamily, ModelInfo, RequestUsage
 from autogen_core.tools import Tool, ToolSchema
 
@@ -17,6 +19,13 @@ class Thought(str):
     """A piece of a stream that the model thinks, and does not say."""
 
     __slots__ = ()
+
+
+def end_with(token: CancellationToken | None) -> None:
+    """A cancelled token ends the running task at whatever it waits for, and not only between two pieces."""
+    task = asyncio.current_task()
+    if token is not None and task is not None:
+        token.link_future(task)
 
 
 class StreamingClient(ChatCompletionClient):
