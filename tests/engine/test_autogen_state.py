@@ -13,7 +13,7 @@ from autogen_core import CancellationToken, SingleThreadedAgentRuntime
 from hub.domain.team import AgentSpec, TeamKind, TeamSpec
 from hub.engine.autogen import state as checkpoint
 from hub.engine.autogen.asking import Asking
-from hub.engine.autogen.build import build_team
+from hub.engine.autogen.build import TeamBuilder
 from hub.engine.autogen.killing import kill
 from hub.engine.autogen.telling import Inside, Telling
 from hub.engine.base import EngineEvent
@@ -30,7 +30,9 @@ TEAM = TeamSpec("pair", "", TeamKind.ROUND_ROBIN, "scripted", (ALPHA, BETA), max
 def _team(prompt: str, telling: Telling | None = None) -> RoundRobinGroupChat:
     asked = request(TEAM, prompt)
     client = ScriptedClient(plan(prompt), 0, ModelDeadlines())
-    made = build_team(asked, ScriptedModel(), lambda _: alone(client), Tools([]), telling or Telling(Told().emit))
+    made = TeamBuilder(
+        asked, ScriptedModel(), lambda _: alone(client), Tools([]), telling or Telling(Told().emit)
+    ).build()
     assert isinstance(made, RoundRobinGroupChat)
     return made
 

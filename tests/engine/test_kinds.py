@@ -13,7 +13,7 @@ from autogen_agentchat.teams._group_chat._graph._digraph_group_chat import Graph
 from autogen_core.models import CreateResult, LLMMessage
 
 from hub.domain.team import AgentSpec, Edge, TeamKind, TeamSpec
-from hub.engine.autogen.build import build_team
+from hub.engine.autogen.build import TeamBuilder
 from hub.engine.autogen.graph import HubGraph
 from hub.engine.autogen.telling import Telling
 from hub.engine.base import EngineEvent, Failure, Handoff, Input, MessageEnded, Outcome, TextDelta, ToolEnded
@@ -94,13 +94,13 @@ class Counting(StreamingClient):
 async def undisturbed(spec: TeamSpec, prompt: str, turns: int) -> list[tuple[str, str]]:
     """What the team says in one go of AutoGen's own: speakers and texts."""
     told, answers = Told(), count()
-    team = build_team(
+    team = TeamBuilder(
         request(spec, prompt),
         ScriptedModel(),
         lambda _: alone(Counting(prompt, answers)),
         Tools(builtin()),
         Telling(told.emit),
-    )
+    ).build()
     team._max_turns = turns
     await team.run(task=prompt)
     return said(told)
@@ -291,9 +291,9 @@ async def test_autogen_does_not_save_who_was_handed_to() -> None:
     """Should this fail, `state._prune_manager` need not look for the handoff any more."""
     prompt = "/script turns=1 tool=transfer_to_beta"
     client = ScriptedClient(plan(prompt), 0, ModelDeadlines())
-    team = build_team(
+    team = TeamBuilder(
         request(SWARM, prompt), ScriptedModel(), lambda _: alone(client), Tools(builtin()), Telling(Told().emit)
-    )
+    ).build()
     await team.run(task=prompt)
     saved = await team.save_state()
     (manager,) = [state for state in saved["agent_states"].values() if "current_speaker" in state]
@@ -309,9 +309,9 @@ async def test_autogen_does_not_save_what_has_fired() -> None:
     (manager,) = [state for state in agents_of_state.values() if "ready" in state]
     assert manager["fired"] == {"critic": [], "writer": ["again"]}
     client = ScriptedClient(plan("x"), 0, ModelDeadlines())
-    team = build_team(
+    team = TeamBuilder(
         request(LOOP, "x"), ScriptedModel(), lambda _: alone(client), Tools(builtin()), Telling(Told().emit)
-    )
+    ).build()
     assert isinstance(team, HubGraph)
     team._base_group_chat_manager_class = GraphFlowManager
     made = team._create_group_chat_manager_factory("m", "g", "o", [], [], [], asyncio.Queue(), None, 1, None)()

@@ -15,7 +15,7 @@ from hub.domain.run import Usage
 from hub.domain.team import AgentSpec, TeamKind
 from hub.engine.allowance import OverBudget
 from hub.engine.attached import FetchIn
-from hub.engine.autogen.build import build_team
+from hub.engine.autogen.build import TeamBuilder
 from hub.engine.autogen.killing import kill
 from hub.engine.autogen.magentic import MORE
 from hub.engine.autogen.metered import Candidate
@@ -149,7 +149,7 @@ class _Turn:
                 speaker, telling.asking.rounds = opened.asked.agent, opened.asked.rounds
             elif request.team.kind is TeamKind.SWARM and request.turn == 0 and request.to is None:
                 speaker = _last_to_speak(opened, request)
-            team = build_team(
+            team = TeamBuilder(
                 request,
                 self._model,
                 lambda agent: engine.candidates(request, agent),
@@ -161,7 +161,7 @@ class _Turn:
                 inside=self._inside,
                 is_inside=self._is_inside,
                 is_last=request.turn + 1 >= self._turns(),
-            )
+            ).build()
             telling.team = team
             if opened.team is not None:
                 if request.turn == 0 and not request.goes_on:
