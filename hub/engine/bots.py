@@ -8,7 +8,7 @@ import asyncio
 import random
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import aclosing, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import assert_never
 
 from hub.domain.attachment import Attachment
@@ -17,6 +17,7 @@ from hub.domain.ids import AttachmentId, SessionId, UserId, new_id
 from hub.domain.team import AgentSpec, Seat
 from hub.engine.attached import DescribeIn, named_in
 from hub.engine.base import Failure, TurnRequest
+from hub.engine.hearing import Hearing, Search, set_within
 from hub.engine.models.errors import ModelError
 from hub.protocol.live import HeardAttachment, HeardData, TurnOfferedData
 from hub.relay.bot_line import (
@@ -88,8 +89,8 @@ class Bots:
         self._line = line
         self._permitted = permitted
         self._describe = describe
-        self._searches: dict[str, _Search] = {}
-        self._hearings: dict[str, _Hearing] = {}
+        self._searches: dict[str, Search] = {}
+        self._hearings: dict[str, Hearing] = {}
 
     async def context(self, session: SessionId, said: Sequence[HeardData]) -> tuple[HeardData, ...]:
         """What an agent has heard, with what is attached to it. When the database is away it has the words alone, which
@@ -144,7 +145,7 @@ class Bots:
             if shown:
                 shown = False
                 yield Void()
-            hearing = _Hearing(loop.time())
+            hearing = Hearing(loop.time())
             async with aclosing(self._hear(turn, retry, found, hearing, deadline)) as pieces:
                 async for text in pieces:
                     shown = True
@@ -168,7 +169,7 @@ class Bots:
                     tried.add(found.connection)
         raise ModelError(failure, f"nobody has spoken the turn of {turn.agent.name}")
 
-    def _awaiting(self, note: Delta | Complete | Decline) -> "_Hearing | None":
+    def _awaiting(self, note: Delta | Complete | Decline) -> Hearing | None:
         hearing = self._hearings.get(note.offer)
         if hearing is None:
             self._line.tell(note.sender, Over(offer=note.offer, reason="superseded"))
@@ -190,7 +191,7 @@ class Bots:
             attempt=request.attempt,
             retry=retry,
         )
-        search = self._searches[note.seek] = _Search(turn.agent.name)
+        search = self._searches[note.seek] = Search(turn.agent.name)
         try:
             while True:
                 search.found.clear()
@@ -199,12 +200,12 @@ class Bots:
                 left = until - loop.time()
                 if left <= 0:
                     return None
-                if not await _set_within(search.changed, min(left, SEEK_AGAIN_S)) or not search.found:
+                if not await set_within(search.changed, min(left, SEEK_AGAIN_S)) or not search.found:
                     continue
                 late = loop.time() + LATE_S
                 while not (fresh := search.untried(tried)) and (left := late - loop.time()) > 0:
                     search.changed.clear()
-                    await _set_within(search.changed, left)
+                    await set_within(search.changed, left)
                 await asyncio.sleep(GATHER_S)
                 fresh = search.untried(tried)
                 if tried and not fresh:
@@ -230,7 +231,7 @@ class Bots:
     # ---- hearing
 
     async def _hear(
-        self, turn: BotTurn, retry: int, found: Here, hearing: "_Hearing", deadline: float
+        self, turn: BotTurn, retry: int, found: Here, hearing: Hearing, deadline: float
     ) -> AsyncGenerator[str, None]:
         """Offer the turn to a connection and give its words as they come; `hearing.ended` tells how that ended."""
         loop, seat, offer = asyncio.get_running_loop(), turn.seat, new_id()
@@ -252,7 +253,7 @@ class Bots:
                     hearing.ended = withdrawn
                     return
                 hearing.changed.clear()
-                if not await _set_within(hearing.changed, min(left, PING_S)):
+                if not await set_within(hearing.changed, min(left, PING_S)):
                     self._line.tell(found.sender, Ping(sender=self._line.address, offer=offer), hearing.drop)
         finally:
             del self._hearings[offer]
@@ -294,67 +295,3 @@ def _described(attachment: Attachment) -> HeardAttachment:
         size=attachment.size,
         sha256=attachment.sha256.hex(),
     )
-
-
-@dataclass(slots=True)
-class _Search:
-    """Who has answered. `changed`: somebody has, or has come."""
-
-    agent: str
-    found: dict[str, Here] = field(default_factory=dict)
-    changed: asyncio.Event = field(default_factory=asyncio.Event)
-
-    def untried(self, tried: Collection[str]) -> list[Here]:
-        """Whose connection has not lost this turn."""
-        return [here for here in self.found.values() if here.connection not in tried]
-
-
-class _Hearing:
-    """What has come from one connection. Bounded by what its worker lets through (`hub.gateway.serving`)."""
-
-    def __init__(self, now: float) -> None:
-        self.began = False
-        self.heard_at = now
-        self.ended: Complete | Decline | Dropped | Reason | None = None
-        self.changed = asyncio.Event()
-        self._pieces: list[str] = []
-        self._next = 0
-        self._whole = True
-
-    def take(self, note: Delta) -> None:
-        """A piece. After a lost one nothing is shown any more until the whole text comes with the end."""
-        if self.ended is not None:
-            return
-        self.began = True
-        self.heard_at = asyncio.get_running_loop().time()
-        if note.index == self._next and self._whole:
-            self._next += 1
-            if note.text:
-                self._pieces.append(note.text)
-        elif note.index > self._next:
-            self._whole = False
-        self.changed.set()
-
-    def end(self, note: Complete | Decline | Dropped) -> None:
-        """The first end counts."""
-        if self.ended is None:
-            self.ended = note
-        self.changed.set()
-
-    def drop(self) -> None:
-        """The worker with the connection is gone."""
-        self.end(Dropped(offer=""))
-
-    def text(self) -> str:
-        """What has come and was not given yet."""
-        pieces, self._pieces = self._pieces, []
-        return "".join(pieces)
-
-
-async def _set_within(event: asyncio.Event, timeout_s: float) -> bool:
-    try:
-        async with asyncio.timeout(timeout_s):
-            await event.wait()
-    except TimeoutError:
-        return False
-    return True
