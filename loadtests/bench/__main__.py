@@ -19,9 +19,11 @@ from dataclasses import dataclass
 
 import uvloop
 
-from loadtests.bench.contenders import ALL, Contender, Hub
+from loadtests.bench.contender import Contender
+from loadtests.bench.contenders import ALL
 from loadtests.bench.crowd import Crowd
 from loadtests.bench.field import choose, running
+from loadtests.bench.hub_contenders import Hub
 from loadtests.bench.processes import cpu_s, machine
 from loadtests.bench.publisher import Publisher
 from loadtests.cases import allow_many_files

@@ -20,9 +20,11 @@ from dataclasses import dataclass
 
 import uvloop
 
-from loadtests.bench.contenders import Contender, Limit, Nchan, NodeWs, Plain, WholeHub
+from loadtests.bench.contender import Contender
+from loadtests.bench.contenders import Limit, Nchan, NodeWs, Plain
 from loadtests.bench.crowd import Crowd
 from loadtests.bench.field import choose, running
+from loadtests.bench.hub_contenders import WholeHub
 from loadtests.bench.processes import cpu_s, machine, spread
 from loadtests.cases import allow_many_files
 from loadtests.measure import usage

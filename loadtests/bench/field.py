@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 from hub.embedded.process import package_dir
-from loadtests.bench.contenders import Contender, Missing, Setting
+from loadtests.bench.contender import Contender, Missing, Setting
 from loadtests.bench.processes import free_port, process
 
 START_S = 120.0

@@ -15,7 +15,8 @@ from hub_client import FixedToken, NotSignedIn, RequestFailed, Rest, SignIn, Sta
 from hub_client.chat import intents
 from hub_client.chat.choice import LastSessions, choose_session, choose_team
 from hub_client.chat.commands import parse
-from hub_client.chat.conversation import AgentSaid, Asked, Conversation, Entry, Notice, Tone, ToolUsed, UserSaid
+from hub_client.chat.conversation import Conversation
+from hub_client.chat.entries import AgentSaid, Asked, Entry, Notice, Tone, ToolUsed, UserSaid
 from hub_client.chat.face import ChatFace
 from hub_client.chat.identity import identify
 from hub_client.chat.options import Options

@@ -24,7 +24,7 @@ import uvloop
 
 from loadtests.bench.agents.servers import ALL, AgentServer, Hub
 from loadtests.bench.agents.talk import Talk
-from loadtests.bench.contenders import Missing
+from loadtests.bench.contender import Missing
 from loadtests.bench.field import choose, is_asked_for
 from loadtests.bench.processes import cpu_s, free_port, machine, process, spread, tree
 

@@ -8,7 +8,7 @@ from typing import assert_never
 from hub.protocol.results import SearchHit
 from hub_client.chat import commands, intents
 from hub_client.chat.choice import choose_session
-from hub_client.chat.conversation import Asked, Notice, Tone
+from hub_client.chat.entries import Asked, Notice, Tone
 from hub_client.chat.face import ChatFace
 from hub_client.chat.intents import Intent
 from hub_client.chat.screen import Screen

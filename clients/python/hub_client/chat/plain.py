@@ -7,7 +7,8 @@ streams; what others write meanwhile follows when it is done.
 from typing import TextIO
 
 from hub.protocol.events import AnyEvent, RunFinished, TurnSuperseded
-from hub_client.chat.conversation import AgentSaid, Asked, Conversation, Entry, Notice, Tone, ToolUsed, UserSaid
+from hub_client.chat.conversation import Conversation
+from hub_client.chat.entries import AgentSaid, Asked, Entry, Notice, Tone, ToolUsed, UserSaid
 from hub_client.chat.safe import safe
 
 

@@ -11,7 +11,8 @@ from rich.markdown import Markdown
 from rich.padding import Padding
 from rich.text import Text
 
-from hub_client.chat.conversation import AgentSaid, Asked, Entry, Lane, Notice, Tone, ToolUsed, UserSaid
+from hub_client.chat.conversation import Lane
+from hub_client.chat.entries import AgentSaid, Asked, Entry, Notice, Tone, ToolUsed, UserSaid
 from hub_client.chat.safe import safe
 
 # Names of the terminal's own palette, so that they fit light and dark themes alike.

@@ -21,7 +21,7 @@ from prompt_toolkit.output import Output
 from prompt_toolkit.styles import Style
 from prompt_toolkit.widgets import SearchToolbar, TextArea
 
-from hub_client.chat.conversation import Entry
+from hub_client.chat.entries import Entry
 from hub_client.chat.face import ChatFace
 from hub_client.chat.render import ansi, table
 

@@ -7,7 +7,8 @@ from hub.protocol.events import DurableEvent
 from hub.protocol.pieces import SessionData
 from hub.protocol.results import TeamResult
 from hub_client.chat.choice import LastSessions, choose_team
-from hub_client.chat.conversation import Conversation, Entry, Notice, Tone
+from hub_client.chat.conversation import Conversation
+from hub_client.chat.entries import Entry, Notice, Tone
 from hub_client.chat.face import ChatFace
 from hub_client.chat.options import Options
 from hub_client.chat.screen import Screen

@@ -10,7 +10,8 @@ from prompt_toolkit.output import Output
 
 from hub_client.chat.choice import LastSessions
 from hub_client.chat.commands import parse
-from hub_client.chat.conversation import Conversation, Notice, Tone
+from hub_client.chat.conversation import Conversation
+from hub_client.chat.entries import Notice, Tone
 from hub_client.chat.errands import Errands
 from hub_client.chat.face import TICKS_PER_S, ChatFace
 from hub_client.chat.options import Options
