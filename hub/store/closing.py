@@ -28,14 +28,18 @@ _CURRENT = "place.last_seq = (SELECT last_seq FROM sessions WHERE id = CAST(:ses
 
 # Where the log ends with this turn. One without events stands where the run's last event does.
 _AT = "CASE WHEN :n > 0 THEN before + :n ELSE CAST(:known_seq AS bigint) END"
+_MANY = "cardinality(CAST(:taken_in AS uuid[]))"
 _STATE_SEQ = f"CASE WHEN CAST(:state AS text) IS NOT NULL THEN {_AT} END"
 
-# The new checkpoint is not in the snapshot the DELETE sees, hence one less is kept of the others.
+# The new checkpoint is not in the snapshot the DELETE sees, hence one less is kept of the others. What is taken in is
+# found by its ids alone, however long the session is, also while PostgreSQL does not know how many messages there are:
+# the bound says that these are few.
 _WRITTEN = f"""
     said AS ({messages.INSERT_AGENTS.format(state_seq=_STATE_SEQ)}),
     taken_in AS (
-        UPDATE messages SET in_state = true, state_seq = coalesce(state_seq, {_AT}) FROM position
-        WHERE session_id = CAST(:session AS uuid) AND id = ANY(CAST(:taken_in AS uuid[]))),
+        UPDATE messages m SET in_state = true, state_seq = coalesce(m.state_seq, {_AT})
+        FROM position, (SELECT id FROM unnest(CAST(:taken_in AS uuid[])) AS id LIMIT {_MANY}) AS heard
+        WHERE m.id = heard.id),
     forgotten AS (
         DELETE FROM tool_calls
         WHERE CAST(:state AS text) IS NOT NULL AND CAST(:whole AS bool) AND EXISTS (SELECT FROM held)

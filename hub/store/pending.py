@@ -19,39 +19,41 @@ from hub.store.transaction import Row
 
 RETOLD = 400  # messages a team is told again, at most, when its state was taken back: as many as engines keep
 
+# As long as PostgreSQL does not know how many runs there are it would look for what is open among all of them: it must
+# look for the one of each message, for which there is an index, hence no EXISTS, and the time for the status.
 _PENDING = """
     SELECT m.id::text, m.seq, m.state_seq, m.author_kind, m.author_id, m.author_name, m.text, m.parts,
            m.steers IS NOT NULL AND m.steered IS NULL AS steering
     FROM messages m
     WHERE m.session_id = {session} AND NOT m.in_state AND m.voided_seq IS NULL
       AND m.status IN ('complete', 'interrupted')
-      AND (m.author_kind = 'agent' OR NOT EXISTS (
-            SELECT FROM runs r
-            WHERE r.session_id = m.session_id AND r.input_seq = m.seq AND r.id <> {run}
-              AND r.status IN ('queued', 'running', 'waiting', 'paused')))
+      AND (m.author_kind = 'agent' OR (
+            SELECT true FROM runs r
+            WHERE r.session_id = m.session_id AND r.input_seq = m.seq AND r.id <> {run} AND r.finished_at IS NULL
+            LIMIT 1) IS NULL)
 """
 PENDING = _PENDING.format(session="CAST(:session AS uuid)", run="CAST(:run AS uuid)")
 """What the next turn of this run must be given, for a statement that orders it by `state_seq`, `seq`."""
 
-# SELECT keeps from the planner how many there are: it would plan anew each time, which takes longer than the statement.
-_CLAIMED = """
-    unnest((SELECT CAST(:sessions AS uuid[])), (SELECT CAST(:runs AS uuid[])), (SELECT CAST(:messages AS uuid[])))
-        AS claimed(session, run, message)
-"""
-
+# A row for each message, or one without; the first of a run has the rest, which may be large. The window and OFFSET
+# keep PostgreSQL from joining with all messages there are, or all of a session. SELECT keeps from the planner how many
+# runs there are: it would plan anew each time, which takes longer than the statement.
 _GIVEN = text(f"""
-    SELECT claimed.run::text, c.state, m.text AS prompt, m.author_id::text AS asker, m.author_name AS asker_name,
-           EXISTS (SELECT FROM tool_calls WHERE session_id = claimed.session) AS awaits_calls
-    FROM {_CLAIMED}
+    SELECT claimed.run::text, asked.*, pending.*
+    FROM unnest((SELECT CAST(:sessions AS uuid[])), (SELECT CAST(:runs AS uuid[])), (SELECT CAST(:messages AS uuid[])))
+            AS claimed(session, run, message)
     LEFT JOIN LATERAL (
-        SELECT state FROM checkpoints WHERE session_id = claimed.session ORDER BY seq DESC LIMIT 1) AS c ON true
-    LEFT JOIN messages m ON m.id = claimed.message AND m.session_id = claimed.session
-""")
-
-_PENDING_OF = text(f"""
-    SELECT claimed.run::text, pending.*
-    FROM {_CLAIMED}, LATERAL ({_PENDING.format(session="claimed.session", run="claimed.run")}) AS pending
-    ORDER BY pending.state_seq, pending.seq
+        SELECT told.*, row_number() OVER (ORDER BY told.state_seq, told.seq) AS number
+        FROM ({_PENDING.format(session="claimed.session", run="claimed.run")}) AS told) AS pending ON true
+    LEFT JOIN LATERAL (
+        SELECT m.text AS prompt, m.author_id AS asker, m.author_name AS asker_name,
+               (SELECT state FROM checkpoints WHERE session_id = claimed.session ORDER BY seq DESC LIMIT 1) AS state,
+               EXISTS (SELECT FROM tool_calls WHERE session_id = claimed.session) AS awaits_calls
+        FROM (SELECT) AS begins
+        LEFT JOIN LATERAL (SELECT * FROM messages WHERE id = claimed.message OFFSET 0) AS m
+            ON m.session_id = claimed.session
+        ) AS asked ON coalesce(pending.number, 1) = 1
+    ORDER BY pending.number
 """)
 
 _SHOWN = text("""
@@ -115,24 +117,25 @@ async def given(db: Db, claimed: Sequence[tuple[Lease, MessageId]]) -> dict[Leas
         "runs": [lease.run for lease, _ in claimed],
         "messages": [message for _, message in claimed],
     }
-    begins = {RunId(row.run): row for row in await db.execute(_GIVEN, values)}
-    waiting = dict[RunId, list[Row]]()
-    for row in await db.execute(_PENDING_OF, values):
-        waiting.setdefault(RunId(row.run), []).append(row)
-    return {
-        lease: Given(
-            begins[lease.run].state,
-            begins[lease.run].awaits_calls,
-            begins[lease.run].prompt or "",
-            begins[lease.run].asker,
-            begins[lease.run].asker_name or "",
-            tuple(pending_of(waiting.get(lease.run, ()))),
-        )
-        for lease, _ in claimed
-    }
+    found = dict[RunId, list[Row]]()
+    for row in await db.execute(_GIVEN, values):
+        found.setdefault(RunId(row.run), []).append(row)
+    return {lease: _given_of(found[lease.run]) for lease, _ in claimed}
 
 
 async def of_turn(db: Db, session: SessionId, run: RunId, turn: int) -> list[MessageId]:
     """What an unfinished turn has completed."""
     rows = await db.execute(_SHOWN, {"session": session, "run": run, "turn": turn})
     return [MessageId(row.id) for row in rows]
+
+
+def _given_of(rows: Sequence[Row]) -> Given:
+    first = rows[0]
+    return Given(
+        first.state,
+        first.awaits_calls,
+        first.prompt or "",
+        first.asker,
+        first.asker_name or "",
+        tuple(pending_of(row for row in rows if row.id is not None)),
+    )

@@ -33,7 +33,8 @@ BUDGETED = """EXISTS (SELECT FROM budgets b JOIN sessions s ON s.id = {run}.sess
                       WHERE b.subject IN ({run}.session_id, {run}.requested_by, s.org_id))"""
 
 # Each part follows the index in its order. Taken as one, PostgreSQL reads all that was queued or ran since it last
-# cleaned up, thousands of rows for a claim: only who follows an index tells it of what is gone.
+# cleaned up, thousands of rows for a claim: only who follows an index tells it of what is gone. The last LIMIT takes
+# nothing away: it has PostgreSQL look for the few rows by their ids, also while it does not know how many there are.
 _CLAIM = text(f"""
     WITH lost AS (
         SELECT r.id, r.lease_node IS NOT NULL AS cut_off FROM runs r
@@ -60,7 +61,7 @@ _CLAIM = text(f"""
         lease_epoch = nextval('lease_epochs'), lease_node = :node,
         lease_until = clock_timestamp() + make_interval(secs => :lease_s),
         started_at = coalesce(r.started_at, clock_timestamp())
-    FROM candidate c WHERE r.id = c.id
+    FROM (SELECT * FROM candidate LIMIT :limit) AS c WHERE r.id = c.id
     RETURNING r.id::text, r.session_id::text, r.lease_epoch, r.team, r.team_version, r.attempt, r.turn, r.input_seq,
               r.input_message::text, r.to_agent, r.prompt_tokens, r.completion_tokens, r.cost_micros, r.started_at,
               r.cancel_reason, c.cut_off,

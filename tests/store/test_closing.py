@@ -10,13 +10,13 @@ from sqlalchemy import text
 from hub.domain.ids import MessageId, RunId, SessionId, UserId, new_id
 from hub.domain.run import Lease, MessageStatus, ModelCall, RunStatus, TurnBooks, Usage
 from hub.domain.usage import Spent
-from hub.store import closing, log, messages, runs, usage
+from hub.store import closing, log, messages, pending, runs, usage
 from hub.store.closing import ClosedTurn
 from hub.store.database import Db, Store
 from hub.store.log import LeaseLost
 from hub.store.pending import PendingInput
 from hub.store.usage import ModelUsage
-from tests.store.conftest import event, given, make_lease, make_session, somebody_waits
+from tests.store.conftest import enqueue, event, given, make_lease, make_session, somebody_waits
 from tests.store.test_messages import answer, say, spoken
 from tests.store.test_runs import DONE
 
@@ -218,3 +218,54 @@ async def test_alone_it_leaves_what_takes_more_than_one_statement(
         assert went_on is not None
         assert went_on.paused
         assert [m.message for m in went_on.pending] == [steering]
+
+
+async def test_a_run_is_found_by_indexes_while_postgresql_knows_nothing_of_its_tables(
+    store: Store, session: SessionId, alice: UserId
+) -> None:
+    """A new hub has no statistics for its first minutes, and a connection keeps its plans."""
+    state, scanned = (
+        "{}",
+        text("""
+        SELECT relname::text, seq_scan FROM pg_stat_xact_user_tables
+        WHERE relname IN ('messages', 'runs', 'checkpoints', 'events', 'sessions') AND seq_scan > 0
+    """),
+    )
+    async with store.transaction() as db:
+        run = await enqueue(db, session, alice, 1)
+        await enqueue(db, session, alice, 2)
+        message = await say(db, session, alice, "own", client_id="1", run=run)
+    async with store.transaction() as db:
+        await db.execute(text("SET LOCAL plan_cache_mode = force_generic_plan"))
+        [claimed] = await runs.claim(db, node="node", limit=16, lease_s=15)
+        begins = (await pending.given(db, [(claimed.lease, message)]))[claimed.lease]
+        assert [given.message for given in begins.pending] == [message]
+        assert (begins.prompt, begins.asker, begins.state) == ("own", alice, None)
+        turn = replace(closed(claimed.lease, state), taken_in=[message], said=[spoken(MessageId(new_id()), "words")])
+        went_on = await closing.go_on(db, turn, NOTHING)
+        assert went_on is not None
+        assert went_on.pending == ()
+        again = (await pending.given(db, [(claimed.lease, message)]))[claimed.lease]
+        assert (again.prompt, again.state, again.pending) == ("own", state, ())
+        await closing.finish(db, replace(turn, turns=2, taken_in=[], said=[]), replace(DONE, turns=2))
+        assert [tuple(row) for row in await db.execute(scanned)] == []
+
+
+async def test_what_runs_begin_with_that_were_claimed_together_is_each_ones_own(
+    store: Store, session: SessionId, alice: UserId
+) -> None:
+    async with store.transaction() as db:
+        other = await make_session(db, alice)
+        one, two = await enqueue(db, session, alice, 2), await enqueue(db, other, alice, 1)
+        before = await say(db, session, alice, "before", client_id="0")
+        asked = await say(db, session, alice, "one", client_id="1", run=one)
+        elsewhere = await say(db, other, alice, "two", client_id="1", run=two)
+    async with store.transaction() as db:
+        claimed = {c.lease.run: c.lease for c in await runs.claim(db, node="node", limit=16, lease_s=15)}
+    await close(store, replace(closed(claimed[two], '{"of": "two"}'), taken_in=[elsewhere]))
+    async with store.transaction() as db:
+        begins = await pending.given(db, [(claimed[one], asked), (claimed[two], elsewhere)])
+    first, second = begins[claimed[one]], begins[claimed[two]]
+    assert [(m.message, m.text) for m in first.pending] == [(before, "before"), (asked, "one")]
+    assert (first.prompt, first.state, first.asker_name) == ("one", None, "Alice")
+    assert (second.prompt, second.state, second.pending) == ("two", '{"of": "two"}', ())
