@@ -78,8 +78,9 @@ async def add_account(
 class Accounts:
     """What people do with their accounts.
 
-    `refresh_s` is how long a sign-in lasts without the password, in seconds. `announce` is told whose credentials were
-    ended, so that open connections hear of it at once and not only at their next check.
+    `registration_open`: strangers may make an account. `refresh_s` is how long a sign-in lasts without the password, in
+    seconds. `announce` is told whose credentials were ended, so that open connections hear of it at once and not only
+    at their next check.
     """
 
     def __init__(
@@ -97,7 +98,7 @@ class Accounts:
         self._passwords = passwords
         self._tokens = tokens
         self._attempts = attempts
-        self._registration_open = registration_open
+        self.registration_open = registration_open
         self._refresh_life = timedelta(seconds=refresh_s)
         self._announce = announce
 
@@ -107,7 +108,7 @@ class Accounts:
         Raises `Forbidden` where registration is closed, `BadRequest` for a name or password that will not do,
         `Conflict` when the name is taken, `RateLimited`.
         """
-        if not self._registration_open:
+        if not self.registration_open:
             raise Forbidden("registration is closed on this hub")
         cleaned = clean_name(name)
         await self._attempts.registration(address)

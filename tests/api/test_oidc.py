@@ -639,7 +639,7 @@ async def test_strangers_stay_out_where_registration_is_closed(
 ) -> None:
     """As a public client, without a secret: it comes as far as this. On a hub that goes by names of its own."""
     dsn, redis_url = place
-    changes = {**provider.settings, "oidc_client_secret": None, "oidc_registration": "closed"}
+    changes = {**provider.settings, "oidc_client_secret": None, "oidc_registration": "closed", "registration": "closed"}
     changes |= {"allowed_hosts": ("127.0.0.1", "hub.example.org")}
     async with (
         running_worker(settings_for(dsn, redis_url, **changes)) as door,
@@ -651,12 +651,12 @@ async def test_strangers_stay_out_where_registration_is_closed(
         assert sent["redirect_uri"] == ["http://hub.example.org:444" + CALLBACK]
         problem(await browser.rest.get(BEGIN, headers={"Host": "evil.example.org"}), 400, "bad_request")
         answer = await browser.rest.get("/v1/auth/methods")
-        assert answer.json() == {"password": True, "oidc": {"name": "Test ID"}}
+        assert answer.json() == {"password": True, "oidc": {"name": "Test ID"}, "registration": False}
 
 
 async def test_a_hub_without_a_provider_says_so(hub: Door) -> None:
     async with hub.rest() as rest:
-        assert (await rest.get("/v1/auth/methods")).json() == {"password": True, "oidc": None}
+        assert (await rest.get("/v1/auth/methods")).json() == {"password": True, "oidc": None, "registration": True}
         problem(await rest.get(BEGIN), 404, "not_found")
         problem(await rest.get(CALLBACK), 404, "not_found")
         problem(await rest.post(TOKEN, json={"code": "x"}), 404, "not_found")

@@ -1,10 +1,13 @@
 """What the page does when the connection, the credential or the hub goes away."""
 
-from playwright.async_api import expect
+import asyncio
+
+from playwright.async_api import Route, expect
 
 from tests.conftest import running_worker, settings_for
 from tests.web.conftest import Visit
 from tests.web.test_conversation import words
+from tests.web.visitor import NOTED
 
 
 async def test_a_lost_connection_is_said_and_made_good(visit: Visit) -> None:
@@ -18,7 +21,7 @@ async def test_a_lost_connection_is_said_and_made_good(visit: Visit) -> None:
     await ada.routes[-1].close(code=4001)
     await expect(ada.banner).to_contain_text("You are offline")
     await ada.say("/script turns=1 tokens=3")
-    await expect(ada.page.locator(".pending")).to_contain_text("Sending…")
+    await expect(ada.page.locator(".pending")).to_contain_text("Sent when the hub is there again")
     await ada.notes(".banner")
     await ada.page.context.set_offline(False)
     await ada.noted("Connected again")
@@ -27,6 +30,24 @@ async def test_a_lost_connection_is_said_and_made_good(visit: Visit) -> None:
     await expect(ada.page.locator("article.user")).to_have_count(2)
     await expect(ada.banner).to_be_hidden()
     ada.errors = [error for error in ada.errors if "ERR_INTERNET_DISCONNECTED" not in error]
+
+
+async def test_a_first_connection_that_takes_long_is_no_return(visit: Visit) -> None:
+    ada = await visit("Ada")
+    may_go = asyncio.Event()
+
+    async def hold(route: Route) -> None:
+        await may_go.wait()
+        await route.continue_()
+
+    await ada.page.route("**/v1/auth/tickets", hold)
+    await ada.page.reload()
+    await expect(ada.banner).to_contain_text("Connecting…")
+    await ada.notes(".banner")
+    may_go.set()
+    await ada.is_connected()
+    await expect(ada.banner).to_be_hidden()
+    assert not await ada.page.evaluate(NOTED, "Connected again")
 
 
 async def test_a_message_without_an_answer_is_said_once(visit: Visit) -> None:

@@ -30,7 +30,8 @@ class Place:
 async def place(browser: Browser, cluster: Cluster, valkey_server: str) -> AsyncIterator[Place]:
     dsn = await cluster.clone()
     with openid_provider() as provider:
-        async with running_worker(settings_for(dsn, valkey_server, **provider.settings)) as door:
+        changes = provider.settings | {"registration": "closed", "oidc_registration": "open"}
+        async with running_worker(settings_for(dsn, valkey_server, **changes)) as door:
             place = Place(browser, door, provider)
             yield place
             for context in place.contexts:
@@ -72,6 +73,8 @@ async def test_why_it_did_not_work_is_said_in_our_words(place: Place) -> None:
     place.provider.refuses = "access_denied"
     page = await place.page()
     await page.goto(place.door.url)
+    await expect(page.get_by_role("link", name="Sign in with Test ID")).to_be_visible()
+    await expect(page.get_by_role("button", name="Register")).to_have_count(0)  # strangers may not
     await page.get_by_role("link", name="Sign in with Test ID").click()
     alert = page.get_by_role("alert")
     await expect(alert).to_contain_text("You have not signed in")

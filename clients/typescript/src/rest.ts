@@ -38,6 +38,8 @@ export interface SignInMethods {
   password: true;
   /** The OpenID provider; `/v1/auth/oidc` leads there. */
   oidc: { name: string } | null;
+  /** Whether strangers may register. */
+  registration: boolean;
 }
 
 /** A line of an export; the first is of the kind `export`, the last `end`. */

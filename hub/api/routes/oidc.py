@@ -31,10 +31,12 @@ class Provider(Wire):
 
 
 class Methods(Wire):
-    """How people may sign in: always with a password, and with a provider where there is one."""
+    """How people may sign in: always with a password, and with a provider where there is one. `registration`: strangers
+    may make themselves an account with a password."""
 
     password: Literal[True] = True
     oidc: Provider | None
+    registration: bool
 
 
 class CodeBody(Body):
@@ -43,7 +45,8 @@ class CodeBody(Body):
 
 async def methods(wired: Wired) -> Methods:
     """How one can sign in here."""
-    return Methods(oidc=Provider(name=wired.oidc.name) if wired.oidc is not None else None)
+    provider = Provider(name=wired.oidc.name) if wired.oidc is not None else None
+    return Methods(oidc=provider, registration=wired.accounts.registration_open)
 
 
 async def begin(request: Request, wired: Wired, address: Address) -> Response:

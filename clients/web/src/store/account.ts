@@ -1,5 +1,5 @@
 import { signal } from "@preact/signals";
-import { HubError, type Account as User, type Rest, type Tokens } from "agent-hub-client";
+import { HubError, type Account as User, type Rest, type SignInMethods, type Tokens } from "agent-hub-client";
 
 import { sentence, type Arrival } from "./arrival.ts";
 import { describe } from "./words.ts";
@@ -52,9 +52,9 @@ export class Account {
     }
   }
 
-  /** The name of the OpenID provider that one can sign in with, if there is one. */
-  async provider(): Promise<string | null> {
-    return (await this.#rest.methods()).oidc?.name ?? null;
+  /** How one can sign in here, and whether one can register. */
+  methods(): Promise<SignInMethods> {
+    return this.#rest.methods();
   }
 
   async #begin(tokens: Tokens): Promise<void> {

@@ -6,7 +6,8 @@ import { useApp, useWorkspace } from "./context.ts";
 const CALM_MS = 700; // an interruption shorter than this is not worth a word
 const RECOVERED_MS = 2_500;
 
-type Shown = { kind: "nothing" } | { kind: "trouble" } | { kind: "recovered" };
+/** `again`: it was connected before the trouble, so that there is something to come back to. */
+type Shown = { kind: "nothing" } | { kind: "trouble"; again: boolean } | { kind: "recovered" };
 
 /** Says when the page does not show what the hub has, and what is being done about it. */
 export function Banner() {
@@ -15,15 +16,16 @@ export function Banner() {
 
   useSignalEffect(() => {
     const open = app.connection.value.kind === "open";
-    const before = shown.peek().kind;
+    const before = shown.peek();
     if (open) {
-      if (before === "nothing") return undefined;
-      shown.value = before === "trouble" && app.wasConnected.peek() ? { kind: "recovered" } : { kind: "nothing" };
+      if (before.kind === "nothing") return undefined;
+      shown.value = before.kind === "trouble" && before.again ? { kind: "recovered" } : { kind: "nothing" };
       const timer = setTimeout(() => (shown.value = { kind: "nothing" }), RECOVERED_MS);
       return () => clearTimeout(timer);
     }
-    if (before === "trouble") return undefined;
-    const timer = setTimeout(() => (shown.value = { kind: "trouble" }), CALM_MS);
+    if (before.kind === "trouble") return undefined;
+    const again = app.wasConnected.peek();
+    const timer = setTimeout(() => (shown.value = { kind: "trouble", again }), CALM_MS);
     return () => clearTimeout(timer);
   });
 

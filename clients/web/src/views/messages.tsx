@@ -125,6 +125,7 @@ function FateTag({ fate, conversation }: { fate: Fate; conversation: Conversatio
 
 /** What was said but is not in the log yet. */
 export function PendingMessage({ pending, conversation }: { pending: Pending; conversation: Conversation }) {
+  const isConnected = useApp().connection.value.kind === "open";
   return (
     <article class="message user mine pending" aria-label="You, not sent yet">
       {pending.text !== "" && <div class="bubble">{pending.text}</div>}
@@ -134,7 +135,9 @@ export function PendingMessage({ pending, conversation }: { pending: Pending; co
         </p>
       ))}
       {pending.error === null ? (
-        <p class="delivery">{pending.acknowledged ? "Sent" : "Sending…"}</p>
+        <p class="delivery">
+          {pending.acknowledged ? "Sent" : isConnected ? "Sending…" : "Sent when the hub is there again"}
+        </p>
       ) : (
         <p class="delivery failed" role="alert">
           Not sent: {pending.error}

@@ -41,7 +41,10 @@ export function NewSession({ opener }: { opener: ComponentChildren }) {
     <main class="new-view">
       <div class="bar-top">{opener}</div>
       <div class="new-body">
-        <h1>Start a session</h1>
+        <header>
+          <h1>Start a session</h1>
+          <p class="lead">Choose a team, then say what it is about.</p>
+        </header>
         <fieldset class="teams" aria-busy={!loaded.value}>
           <legend class="unseen">Team</legend>
           {!loaded.value && <p class="hint">Loading the teams…</p>}
@@ -70,7 +73,11 @@ export function NewSession({ opener }: { opener: ComponentChildren }) {
             onEnter={() => void begin()}
           />
           <div class="tools">
-            <span class="hint">The team goes on whether you watch or not.</span>
+            <span class="hint">
+              {app.connection.value.kind === "open" || !app.wasConnected.value
+                ? "The team goes on whether you watch or not."
+                : "It can start when the hub is there again."}
+            </span>
             <button type="submit" class="send" aria-label="Start" disabled={!ready}>
               <Send />
             </button>

@@ -12,10 +12,15 @@ export function SignIn() {
   const busy = useSignal(false);
   const error = useSignal<string | null>(null);
   const provider = useSignal<string | null>(null);
+  const mayRegister = useSignal(true);
   useEffect(() => {
     // Without an answer there are still names and passwords.
-    account.provider().then(
-      (name) => (provider.value = name),
+    account.methods().then(
+      ({ oidc, registration }) => {
+        provider.value = oidc?.name ?? null;
+        mayRegister.value = registration;
+        registering.value &&= registration;
+      },
       () => undefined,
     );
   }, []);
@@ -47,14 +52,16 @@ export function SignIn() {
         <img src="/favicon.svg" width="48" height="48" alt="" />
         <h1>Agent Hub</h1>
         <p class="lead">Teams of agents, talking live.</p>
-        <div class="tabs" role="group" aria-label="Sign in or register">
-          <button type="button" aria-pressed={!registering.value} onClick={turn(false)}>
-            Sign in
-          </button>
-          <button type="button" aria-pressed={registering.value} onClick={turn(true)}>
-            Register
-          </button>
-        </div>
+        {mayRegister.value && (
+          <div class="tabs" role="group" aria-label="Sign in or register">
+            <button type="button" aria-pressed={!registering.value} onClick={turn(false)}>
+              Sign in
+            </button>
+            <button type="button" aria-pressed={registering.value} onClick={turn(true)}>
+              Register
+            </button>
+          </div>
+        )}
         <label>
           Name
           <input
@@ -91,6 +98,9 @@ export function SignIn() {
           <a class="provider" href="/v1/auth/oidc" onClick={depart}>
             Sign in with {provider.value}
           </a>
+        )}
+        {!mayRegister.value && provider.value === null && (
+          <p class="hint">No account yet? Who runs this hub makes them.</p>
         )}
       </form>
     </main>
