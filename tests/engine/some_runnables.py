@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import suppress
 from typing import Annotated, Any
 
 from langchain_core.language_models import GenericFakeChatModel
@@ -130,7 +131,7 @@ def with_tools(tools: Mapping[str, Any]) -> Any:
 
 @runnable("odd")
 def odd(_tools: Mapping[str, Any]) -> Any:
-    """Does what it is told: `hang`, `fail`, `dict`, `slow`."""
+    """Does what it is told: `hang`, `shrug`, `fail`, `dict`, `slow`."""
 
     async def act(given: AsyncIterator[list[BaseMessage]]) -> AsyncIterator[Any]:
         async for messages in given:
@@ -138,6 +139,11 @@ def odd(_tools: Mapping[str, Any]) -> Any:
                 case "hang":
                     yield "a"
                     await asyncio.Event().wait()
+                case "shrug":
+                    yield "a"
+                    with suppress(asyncio.CancelledError):
+                        await asyncio.Event().wait()
+                    yield "b"
                 case "fail":
                     yield "a"
                     raise RuntimeError("/secret/path")

@@ -207,6 +207,19 @@ async def test_a_turn_ends_when_it_must(runnables: Runnables, how: str) -> None:
     assert engine_tasks() == before
 
 
+@pytest.mark.parametrize("kind", [TeamKind.RUNNABLE, TeamKind.ROUND_ROBIN])
+async def test_who_shrugs_off_the_end_of_a_turn_is_not_heard(runnables: Runnables, kind: TeamKind) -> None:
+    spec, told, stop = team("odd"), Told(), asyncio.Event()
+    if kind is TeamKind.ROUND_ROBIN:
+        spec = TeamSpec("t", "d", kind, "scripted", (replace(SOLO, runnable="odd"),))
+    async with asyncio.TaskGroup() as tasks:
+        asked = request(spec, "shrug")
+        working = tasks.create_task(catalog(runnables, spec).engine(spec).turn(asked, told.emit, stop))
+        await until_streaming(told)
+        stop.set()
+    assert (working.result().outcome, told.streamed) == (Outcome.CANCELLED, "a")
+
+
 async def test_a_slow_listener_slows_a_runnable(runnables: Runnables) -> None:
     spec, told, gate, stop = team("odd"), Told(), asyncio.Event(), asyncio.Event()
 
