@@ -1,7 +1,7 @@
 """LangChain and LangGraph behind the seam, on the fake models of langchain-core."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 
 import orjson
@@ -218,6 +218,37 @@ async def test_who_shrugs_off_the_end_of_a_turn_is_not_heard(runnables: Runnable
         await until_streaming(told)
         stop.set()
     assert (working.result().outcome, told.streamed) == (Outcome.CANCELLED, "a")
+
+
+async def test_who_is_stopped_has_time_to_clean_up() -> None:
+    """It is cancelled once, and again only when it does not end."""
+    cleaned = asyncio.Event()
+
+    async def act(given: AsyncIterator[object]) -> AsyncIterator[str]:
+        async for _ in given:
+            yield "a"
+            try:
+                await asyncio.Event().wait()
+            finally:
+                for _ in range(5):
+                    await asyncio.sleep(0)
+                cleaned.set()
+
+    @runnable("careful")
+    def careful(_tools: object) -> object:
+        from langchain_core.runnables import RunnableGenerator
+
+        return RunnableGenerator(act)
+
+    spec = TeamSpec("t", "d", TeamKind.ROUND_ROBIN, "scripted", (replace(SOLO, runnable="careful"),))
+    told, stop = Told(), asyncio.Event()
+    async with asyncio.TaskGroup() as tasks:
+        asked = request(spec, "x")
+        working = tasks.create_task(catalog(Runnables([careful]), spec).engine(spec).turn(asked, told.emit, stop))
+        await until_streaming(told)
+        stop.set()
+    assert working.result().outcome is Outcome.CANCELLED
+    assert cleaned.is_set()
 
 
 async def test_a_slow_listener_slows_a_runnable(runnables: Runnables) -> None:
