@@ -150,7 +150,7 @@ class FakeOpenAi:
             writer.write(f"{len(line):x}\r\n".encode() + line + b"\r\n")
             await writer.drain()
 
-        if mode in ("stalling", "dropped", "truncated", "pinging"):
+        if mode in ("stalling", "dropped", "truncated", "pinging", "raving"):
             for begun in self.half:
                 await send(begun)
         if mode == "stalling":
@@ -163,7 +163,9 @@ class FakeOpenAi:
         if mode == "dropped":
             writer.transport.abort()
             return
-        if mode == "endless":
+        if mode == "raving":
+            await send({"error": {"message": "overloaded"}})
+        if mode in ("endless", "raving"):
             while True:
                 await send(self.piece("on and on " * 100))
         if mode == "long-line":

@@ -263,6 +263,21 @@ async def test_leaving_early_closes_the_connection(asking: Asking) -> None:
     assert asking.fake.closed == 1
 
 
+async def test_a_stream_that_fails_is_left_although_its_error_is_kept(asking: Asking) -> None:
+    error = await asking.fail("raving")
+    async with asyncio.timeout(30):
+        await asking.fake.left.wait()
+    assert error.failure is Failure.MODEL_UNAVAILABLE
+
+
+async def test_after_the_first_piece_the_next_one_is_waited_for_as_long_as_it_may_take(asking: Asking) -> None:
+    client = asking.client("stalling", ModelDeadlines(first_s=600, idle_s=0.2))
+    with pytest.raises(ModelError) as caught:
+        async with asyncio.timeout(30):
+            [piece async for piece in client.create_stream(ASKED)]
+    assert caught.value.failure is Failure.MODEL_STALLED
+
+
 async def test_what_autogen_asks_of_every_client(asking: Asking) -> None:
     client = asking.client("good", calls_tools=False)
     assert client.model_info["function_calling"] is False
