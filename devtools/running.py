@@ -26,6 +26,7 @@ def run(options: list[str]) -> int:
     command = [str(places.PYTHON), "-m", "hub", "serve", "--data-dir", str(places.DATA_DIR)]
     if "HUB_WORKERS" not in os.environ:
         command += ["--workers", "2"]
+    say("starting PostgreSQL, Valkey, the model and the hub …")
     # Ctrl-C reaches the hub by itself: it is in the same terminal. It drains; we wait for it.
     signal.signal(signal.SIGINT, lambda *_: None)
     with subprocess.Popen(

@@ -23,7 +23,6 @@ from hub_client.chat.main import main as talk
 from hub_client.chat.options import DEFAULT_URL, Options
 
 cli = typer.Typer(
-    help="A hub in which teams of AI agents talk live in durable sessions.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -50,6 +49,21 @@ def main() -> None:
         _fail(e.message, ExitCode.FAILED)
     except KeyboardInterrupt:
         _fail("interrupted", ExitCode.FAILED)
+
+
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@cli.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Print the hub's version.")
+    ] = False,
+) -> None:
+    """A hub in which teams of AI agents talk live in durable sessions."""
 
 
 @cli.command()

@@ -20,6 +20,7 @@ from hub.engine.catalog import probe_models
 from hub.engine.forms import FileError
 from hub.engine.models.configured import NOWHERE
 from hub.engine.models.registry import HostedModel, Model
+from hub.process.bring_up import root_cause
 from hub.process.serve import open_files
 from hub.relay.connection import Redis
 from hub.settings import Settings, strays
@@ -87,11 +88,11 @@ async def _database(settings: Settings) -> AsyncIterator[Finding]:
         yield Finding("database", Verdict.FAILED, e.message, "Run `hub migrate` with HUB_OWNER_DATABASE_URL.")
         return
     except Unavailable as e:
-        why = e.__cause__ or e
+        why = root_cause(e)
         yield Finding(
             "database",
             Verdict.FAILED,
-            "no answer" if isinstance(why, Unavailable) else f"no answer ({type(why).__name__})",
+            f"no answer ({why})" if why else "no answer",
             "Is PostgreSQL running, and are host, password and database name in HUB_DATABASE_URL right?",
         )
         return

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Concatenate, ParamSpec, TypeVar
@@ -12,7 +13,7 @@ import typer
 from hub.cli import reach
 from hub.cli.options import AsJsonLines, DataDir, settings_with
 from hub.composition import agents
-from hub.domain.errors import HubError
+from hub.domain.errors import HubError, NotFound
 from hub.domain.team import TeamSpec
 from hub.engine.forms import FileError
 from hub.engine.teams import form
@@ -175,9 +176,11 @@ def _teams(settings: Settings) -> list[TeamSpec]:
 
 
 def _imported(settings: Settings, name: str, version: int | None) -> TeamVersion:
-    if not _has_database(settings):
-        raise CannotStart(f"there is no team {name!r}; `hub team list` shows all", ExitCode.FAILED)
-    return _in_database(settings, Teams.get, None, name, version)
+    with suppress(NotFound):
+        if _has_database(settings):
+            return _in_database(settings, Teams.get, None, name, version)
+    of_version = f" with a version {version}" if version is not None else ""
+    raise CannotStart(f"there is no team {name!r}{of_version}; `hub team list` shows all", ExitCode.FAILED)
 
 
 def _has_database(settings: Settings) -> bool:

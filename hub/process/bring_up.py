@@ -10,7 +10,7 @@ from hub.auth.passwords import MEMORY_KIB
 from hub.auth.tokens import Tokens
 from hub.composition import agents
 from hub.composition.auth import oidc_options, signing_keys
-from hub.domain.errors import Unavailable
+from hub.domain.errors import HubError, Unavailable
 from hub.embedded.model import EmbeddedModel
 from hub.embedded.process import EmbeddedError
 from hub.engine.forms import FileError
@@ -34,7 +34,9 @@ def bring_up(settings: Settings, services: Services) -> Settings:
     """
     if settings.secret_keys is None and not settings.key_files and not settings.embedded:
         raise CannotStart(
-            "HUB_SECRET_KEYS is not set: give it kid:secret with a random secret of 32 bytes or more.", ExitCode.USAGE
+            "HUB_SECRET_KEYS is not set: give it kid:secret with a random secret of 32 bytes or more, as from "
+            '`echo "k1:$(openssl rand -hex 32)"`, and the same one at every start.',
+            ExitCode.USAGE,
         )
     if settings.password_memory_kib < MEMORY_KIB:
         raise CannotStart(
@@ -102,7 +104,18 @@ def operator_errors() -> Generator[None]:
     except EmbeddedError as e:
         raise CannotStart(str(e)) from e
     except Unavailable as e:
-        raise CannotStart(f"PostgreSQL at HUB_DATABASE_URL: {e.message}. `hub doctor` looks closer.") from e
+        why = root_cause(e)
+        told = f"{e.message} ({why})" if why else e.message
+        raise CannotStart(f"PostgreSQL at HUB_DATABASE_URL: {told}. `hub doctor` looks closer.") from e
+
+
+def root_cause(error: HubError) -> str:
+    """What the system or PostgreSQL said of it, in a line, such as that there is no such database; empty when there is
+    nothing to say."""
+    cause: BaseException = error
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    return "" if isinstance(cause, HubError) else str(cause).partition("\n")[0]
 
 
 def check_addresses(settings: Settings) -> None:

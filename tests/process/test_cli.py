@@ -7,6 +7,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+import hub
 from hub.store import migrate, roles
 from tests.conftest import Cluster
 from tests.process.conftest import Command
@@ -77,7 +78,7 @@ def test_on_a_database_of_ones_own_the_schema_must_fit(
                 "HUB_SECRET_KEYS": SECRET,
             },
             4,
-            "PostgreSQL",
+            "Connect call failed",
         ),
         (
             {"HUB_DATABASE_URL": "mysql://db/hub", "HUB_REDIS_URL": "redis://127.0.0.1:1", "HUB_SECRET_KEYS": SECRET},
@@ -102,6 +103,12 @@ def test_what_cannot_work_is_refused_in_one_sentence(
     assert "short" not in refused.stderr, "no part of a secret is shown"
 
 
+def test_its_version_is_said_as_everywhere(command: Command) -> None:
+    for words in ("--version", "version"):
+        said = command(words)
+        assert (said.returncode, said.stdout) == (0, f"{hub.__version__}\n")
+
+
 def test_doctor_says_what_to_do_about_services_that_do_not_answer(command: Command) -> None:
     sick = command(
         "doctor",
@@ -113,6 +120,7 @@ def test_doctor_says_what_to_do_about_services_that_do_not_answer(command: Comma
         HUB_OIDC_CLIENT_ID="hub",
     )
     assert sick.returncode == 1
+    assert "no answer ([Errno" in sick.stdout
     assert sick.stdout.count("FAIL") == 4
     for setting in ("HUB_DATABASE_URL", "HUB_REDIS_URL", "Check its URL", "Check HUB_OIDC_ISSUER"):
         assert setting in sick.stdout
@@ -350,3 +358,5 @@ def test_teams_are_imported_into_the_database(command: Command, dsn: str, data_d
     assert f"{file}:4:31: agents[0].tools[0]: there is no tool 'hammer'" in team("import", str(file), fails=True)
     assert "no such organisation" in team("import", str(tmp_path / "other.yml"), "--org", "nowhere", fails=True)
     assert "no such team" in team("archive", "nobody", fails=True)
+    assert "no team 'nobody'; `hub team list` shows all" in team("show", "nobody", fails=True)
+    assert "no team 'mine' with a version 9;" in team("export", "mine", "--version", "9", fails=True)
