@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import structlog
 
@@ -10,6 +11,7 @@ from hub.domain.budget import Limit
 from hub.domain.errors import HubError, NotFound, Unavailable
 from hub.domain.run import ClaimedRun, MessageStatus, ModelCall, TurnBooks
 from hub.domain.team import TAKE_TURN, TeamSpec
+from hub.engine.allowance import Allowance
 from hub.engine.base import Outcome, TurnResult
 from hub.engine.catalog import Catalog
 from hub.engine.tools.tool import ToolKind
@@ -41,6 +43,20 @@ from hub.store.closing import ClosedTurn, WentOn
 from hub.store.database import Db, Store
 from hub.store.log import LeaseLost
 from hub.store.pending import Given, PendingInput
+
+
+@dataclass(slots=True)
+class _Position:
+    """Where a run is between two turns: `turns` are done, `said` are the messages of its agents. The next turn begins
+    with `state` and is `given` what it does not hold; it `goes_on` where the last one asked for calls, and is
+    `announced` already."""
+
+    state: str | None
+    turns: int
+    said: int
+    given: tuple[PendingInput, ...]
+    goes_on: bool
+    announced: bool
 
 
 class Execution:
@@ -142,65 +158,81 @@ class Execution:
         await self._turns(team, loaded, calls)
 
     async def _turns(self, team: TeamSpec, loaded: Loaded, calls: Calls) -> None:
-        engine = self._catalog.engine(team)
         budgets = RunBudgets(self._store, self._run, team, self._limits)
         self._model = self._catalog.alias(team)
-        state, number, given = loaded.state, self._run.turn, loaded.pending
         said = await self._said() if team.max_messages is not None else 0
-        goes_on, announced = loaded.goes_on, loaded.announced
-        while True:
-            if goes_on:
-                if await calls.carry_out() is None:
-                    if not calls.left:
-                        await self._finish(stopped(self._held.stop_reason), turns=number)
-                    return
-                if self._handover:
-                    await self.release(clean=True)
-                    return
-                given = ()
-            allowance = await budgets.allowance()
-            if (reached := allowance.budgets.reached()) is not None:
-                await self._finish(over_budget(), [budget_event(self._run.lease.run, reached)], turns=number)
-                return
-            turn = Turn(
-                self._journal,
-                self._deltas,
-                turn=number,
-                attempt=self._run.attempt,
-                announced=announced,
-                steering=[message.message for message in given if message.steering],
-            )
-            request = turn_request(
-                self._run,
-                team,
-                loaded,
-                allowance,
-                turn=number,
-                state=state,
-                given=given,
-                results=calls.results,
-                goes_on=goes_on,
-            )
-            began = time.monotonic()
-            result = await engine.turn(request, turn.emit, self._held.stop)
-            books = self._books(turn, result, began)
-            if turn.fault is not None or budgets.fault is not None or not self._held.is_valid:
-                await self._book(number, books)
-                raise turn.fault or budgets.fault or LeaseLost
+        at = _Position(loaded.state, self._run.turn, said, loaded.pending, loaded.goes_on, loaded.announced)
+        while (allowance := await self._allowance(at, calls, budgets)) is not None:
+            turn, result, books = await self._turn(team, loaded, at, calls, budgets, allowance)
             self._usage += result.usage
-            number += result.outcome in (Outcome.NEXT, Outcome.DONE)
-            said += turn.messages
-            last = _last(team, number, said)
+            at.turns += result.outcome in (Outcome.NEXT, Outcome.DONE)
+            at.said += turn.messages
+            last = _last(team, at.turns, at.said)
             end = end_of(result, self._held.stop_reason, allowance, books.duration_ms, last=last)
-            step = await calls.step(result.calls, number) if result.outcome is Outcome.CALLS else None
-            went_on = await self._close_turn(turn, result, given, number, end, calls, step, books)
+            step = await calls.step(result.calls, at.turns) if result.outcome is Outcome.CALLS else None
+            went_on = await self._close_turn(turn, result, at, end, calls, step, books)
             if went_on is None or went_on.paused:
                 return
-            given, state, budgets.are_set = went_on.pending, result.state, went_on.budgeted
-            goes_on = announced = step is not None
-            if self._handover and not goes_on:
+            at.given, at.state, budgets.are_set = went_on.pending, result.state, went_on.budgeted
+            at.goes_on = at.announced = step is not None
+            if self._handover and not at.goes_on:
                 await self.release(clean=True)
                 return
+
+    async def _allowance(self, at: _Position, calls: Calls, budgets: RunBudgets) -> Allowance | None:
+        """What the next turn may spend, once the calls that it goes on after are carried out. None: there is no next
+        turn, and the run is where it should be then."""
+        if at.goes_on:
+            if await calls.carry_out() is None:
+                if not calls.left:
+                    await self._finish(stopped(self._held.stop_reason), turns=at.turns)
+                return None
+            if self._handover:
+                await self.release(clean=True)
+                return None
+            at.given = ()
+        allowance = await budgets.allowance()
+        if (reached := allowance.budgets.reached()) is not None:
+            await self._finish(over_budget(), [budget_event(self._run.lease.run, reached)], turns=at.turns)
+            return None
+        return allowance
+
+    async def _turn(
+        self,
+        team: TeamSpec,
+        loaded: Loaded,
+        at: _Position,
+        calls: Calls,
+        budgets: RunBudgets,
+        allowance: Allowance,
+    ) -> tuple[Turn, TurnResult, TurnBooks]:
+        """Have the engine do a turn. Raises what has kept its events from being written, after its cost was booked."""
+        turn = Turn(
+            self._journal,
+            self._deltas,
+            turn=at.turns,
+            attempt=self._run.attempt,
+            announced=at.announced,
+            steering=[message.message for message in at.given if message.steering],
+        )
+        request = turn_request(
+            self._run,
+            team,
+            loaded,
+            allowance,
+            turn=at.turns,
+            state=at.state,
+            given=at.given,
+            results=calls.results,
+            goes_on=at.goes_on,
+        )
+        began = time.monotonic()
+        result = await self._catalog.engine(team).turn(request, turn.emit, self._held.stop)
+        books = self._books(turn, result, began)
+        if turn.fault is not None or budgets.fault is not None or not self._held.is_valid:
+            await self._book(at.turns, books)
+            raise turn.fault or budgets.fault or LeaseLost
+        return turn, result, books
 
     async def _said(self) -> int:
         """How many messages the agents have said in this run before this worker had it."""
@@ -241,8 +273,7 @@ class Execution:
         self,
         turn: Turn,
         result: TurnResult,
-        given: tuple[PendingInput, ...],
-        number: int,
+        at: _Position,
         end: End | None,
         calls: Calls,
         step: Step | None,
@@ -252,13 +283,13 @@ class Execution:
         lease = self._run.lease
         closed = ClosedTurn(
             lease=lease,
-            turns=number,
+            turns=at.turns,
             seq=self._journal.seq,
             engine=self._run.team,
             state=result.state,
             events=(),
             said=(),
-            taken_in=[*(message.message for message in given), *turn.recorded],
+            taken_in=[*(message.message for message in at.given), *turn.recorded],
             books=books,
             whole=step is None,
         )
@@ -267,7 +298,7 @@ class Execution:
         if end is not None and end.reached is not None:
             events.append(budget_event(lease.run, end.reached))
         if end is not None:
-            events.append(finished_event(self._run, end, turns=number, usage=self._usage))
+            events.append(finished_event(self._run, end, turns=at.turns, usage=self._usage))
         status = end.message_status if end is not None else MessageStatus.COMPLETE
         await turn.end(status, events, closing)
         if step is None and result.state is not None:
