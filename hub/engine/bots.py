@@ -102,9 +102,7 @@ class Bots:
             with suppress(Unavailable):
                 found = await self._describe(session, wanted)
         return tuple(
-            heard.model_copy(update={"attachments": known}) if known else heard
-            for heard, ids in zip(said, named, strict=True)
-            for known in ([_described(found[id_]) for id_ in ids if id_ in found],)
+            _with(heard, [found[id_] for id_ in ids if id_ in found]) for heard, ids in zip(said, named, strict=True)
         )
 
     def heard(self, note: ToRunner) -> None:
@@ -287,11 +285,11 @@ class Bots:
         )
 
 
-def _described(attachment: Attachment) -> HeardAttachment:
-    return HeardAttachment(
-        id=attachment.id,
-        name=attachment.name,
-        media_type=attachment.media_type,
-        size=attachment.size,
-        sha256=attachment.sha256.hex(),
-    )
+def _with(heard: HeardData, attachments: Sequence[Attachment]) -> HeardData:
+    if not attachments:
+        return heard
+    described = [
+        HeardAttachment(id=one.id, name=one.name, media_type=one.media_type, size=one.size, sha256=one.sha256.hex())
+        for one in attachments
+    ]
+    return heard.model_copy(update={"attachments": described})

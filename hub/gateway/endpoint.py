@@ -177,7 +177,7 @@ class Gateway:
         except TimeoutError:
             return
 
-    async def _meet(self, arrival: "_Arrival") -> None:
+    async def _meet(self, arrival: _Arrival) -> None:
         """Find out who it is, and let them in."""
         try:
             if arrival.shown != Shown():
@@ -199,7 +199,7 @@ class Gateway:
             else:
                 self._refuse(arrival.peer, Internal("internal error"))
 
-    def _accept(self, arrival: "_Arrival") -> bool:
+    def _accept(self, arrival: _Arrival) -> bool:
         """Make it a WebSocket, if it is none yet; whether it speaks what the hub speaks. Else it is closed."""
         if not arrival.is_accepted:
             arrival.is_accepted = True
@@ -208,7 +208,7 @@ class Gateway:
             self._turn_away(arrival, Close.BAD_VERSION, "this hub speaks hub.v1")
         return arrival.is_spoken
 
-    def _let_in(self, arrival: "_Arrival", principal: Principal, first: Auth | None = None) -> None:
+    def _let_in(self, arrival: _Arrival, principal: Principal, first: Auth | None = None) -> None:
         """Whoever it is, there must be a place for them. Raises `RateLimited`."""
         if arrival.address is not None:
             principal = replace(principal, address=arrival.address)
@@ -220,7 +220,7 @@ class Gateway:
             self._accept(arrival)
 
     def _seat(
-        self, arrival: "_Arrival", principal: Principal, place: Place, first: Auth | None, refused: RateLimited | None
+        self, arrival: _Arrival, principal: Principal, place: Place, first: Auth | None, refused: RateLimited | None
     ) -> None:
         """It is known whether there is a place; never raises."""
         try:
@@ -238,7 +238,7 @@ class Gateway:
             place.release()
             arrival.peer.drop()
 
-    def _begin(self, arrival: "_Arrival", principal: Principal, place: Place, first: Auth | None) -> None:
+    def _begin(self, arrival: _Arrival, principal: Principal, place: Place, first: Auth | None) -> None:
         peer = arrival.peer
         connection = Connection(peer, principal, self._options, self._dispatch.answer, self._limits, self._gone)
         connection.place = place
@@ -250,7 +250,7 @@ class Gateway:
             self._log.exception("handshake failed")
             connection.drop()
 
-    def _welcome(self, connection: Connection, arrival: "_Arrival", first: Auth | None) -> None:
+    def _welcome(self, connection: Connection, arrival: _Arrival, first: Auth | None) -> None:
         principal = connection.principal
         hello = self._hello.frame(connection.id, principal.user, principal.name, principal.expires_at)
         if first is None:  # all in one write: each one wakes the client
@@ -276,7 +276,7 @@ class Gateway:
         if not self._connections:
             self._nobody_left.set()
 
-    def _turn_away(self, arrival: "_Arrival", code: Close, reason: str) -> None:
+    def _turn_away(self, arrival: _Arrival, code: Close, reason: str) -> None:
         """Close what was accepted."""
         self._sockets -= 1
         arrival.peer.end(code, reason)

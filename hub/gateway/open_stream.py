@@ -16,7 +16,7 @@ class OpenStream:
     shows nothing more until they come, or a snapshot with the whole text.
 
     The text is kept as it is encoded in the frames: it is needed when somebody joins, and not for every token. It grows
-    in place: as a list of pieces each token took new memory, several times its size and out of the cache.
+    in place: as a list of pieces each token would take new memory, several times its size and out of the cache.
     """
 
     __slots__ = (
@@ -49,8 +49,8 @@ class OpenStream:
         """The frame, when this is the payload of exactly the next delta of a message whose author is known: nothing is
         new about it but the text. It is part of the text then.
 
-        Half of what a token cost in a room was the parsing of what was known already. None is no judgement: the
-        payload is to be looked at in earnest.
+        Parsing what is known already would double what a token costs in a room. None is no judgement: the payload is
+        to be looked at in earnest.
         """
         head, _, frame = payload.partition(b"\n")
         # Made anew each time: kept from one token to the next it would have left the processor's cache meanwhile.
