@@ -4,9 +4,8 @@ The same plan drives the scripted engine and the scripted model, so that both sa
 (docs/protocol.md, section 7).
 """
 
-import asyncio
 import re
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from hub.domain.team import ASKING
@@ -77,42 +76,25 @@ class Script:
             for number in range(self.tokens):
                 yield f"t{turn}.{number} "
 
-    async def speak(self, turn: int, context: Sequence[Said], *, idle_s: float) -> AsyncGenerator[str, None]:
-        """The tokens of one turn in their time, by an absolute schedule: a late one does not delay those after it.
+    def steps(
+        self, turn: int, context: Sequence[Said], clock: Callable[[], float], *, idle_s: float
+    ) -> Iterator[tuple[float | None, str]]:
+        """The tokens of one turn, and until when by this clock each is to be waited for: an absolute schedule, so that
+        a late one does not delay those after it. None: no longer at all. Where the script stalls the last one is empty.
 
-        Raises ModelError: where the script fails, and `idle_s` seconds after it has stalled.
+        Raises ModelError: where the script fails, and after it has stalled for `idle_s` seconds.
         """
-        loop = asyncio.get_running_loop()
-        start = loop.time()
+        start, rate = clock(), self.rate
         for number, piece in enumerate(self.pieces(turn, context)):
-            if self.rate > 0:
-                await _until(start + number / self.rate, loop)
-            elif number % TOKENS_PER_PASS == 0:
-                await asyncio.sleep(0)
-            yield piece
+            if rate > 0:
+                yield start + number / rate, piece
+            else:
+                yield start if number % TOKENS_PER_PASS == 0 else None, piece
             if turn == 0 and number == self.stall_at:
-                await asyncio.sleep(idle_s)
+                yield clock() + idle_s, ""
                 raise ModelError(Failure.MODEL_STALLED, f"the script stalls after token {number}")
             if turn == 0 and number == self.fail_at:
                 raise ModelError(Failure.MODEL_UNAVAILABLE, f"the script fails after token {number}")
-
-
-async def _until(moment: float, loop: asyncio.AbstractEventLoop) -> None:
-    """Wait until then, by the loop's clock; `asyncio.sleep` asks the kernel which loop is running, for each token."""
-    if loop.time() >= moment:
-        await asyncio.sleep(0)
-        return
-    come: asyncio.Future[None] = loop.create_future()
-    timer = loop.call_at(moment, _comes, come)
-    try:
-        await come
-    finally:
-        timer.cancel()
-
-
-def _comes(moment: asyncio.Future[None]) -> None:
-    if not moment.done():  # else its waiter is cancelled, and has not run yet
-        moment.set_result(None)
 
 
 def plan(prompt: str) -> Script:

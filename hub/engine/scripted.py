@@ -1,9 +1,7 @@
 """The scripted engine: agents without a framework or a model, for tests, load and outside checks."""
 
 import asyncio
-from contextlib import aclosing
-from dataclasses import dataclass, field
-from io import StringIO
+from dataclasses import dataclass
 
 import orjson
 
@@ -27,6 +25,7 @@ from hub.engine.base import (
 from hub.engine.models.errors import ModelError
 from hub.engine.models.registry import ModelDeadlines
 from hub.engine.script import Said, Script, plan
+from hub.engine.timer_wheel import TimerWheel
 from hub.engine.tools.registry import Tools, canonical
 from hub.engine.tools.tool import ToolKind
 from hub.engine.watch import watch
@@ -41,6 +40,7 @@ class ScriptedEngine:
     def __init__(self, tools: Tools, deadlines: ModelDeadlines) -> None:
         self._tools = tools
         self._deadlines = deadlines
+        self._wheel = TimerWheel()
 
     async def turn(self, request: TurnRequest, emit: Emit, stop: asyncio.Event) -> TurnResult:
         if stop.is_set():
@@ -87,16 +87,18 @@ class ScriptedEngine:
         heard = sum(len(said.text.split()) for said in history)
         await allowance.spend(heard, 0)
         speech.prompt_tokens = heard
-        async with aclosing(script.speak(request.turn, history, idle_s=self._deadlines.idle_s)) as pieces:
-            async for piece in pieces:
-                speech.text.write(piece)
+        loop, wheel, bounded = asyncio.get_running_loop(), self._wheel, allowance.is_bounded
+        for moment, piece in script.steps(request.turn, history, loop.time, idle_s=self._deadlines.idle_s):
+            if moment is not None:
+                await wheel.until(moment, loop)
+            if piece:
                 speech.tokens += 1
-                if allowance.is_bounded:
+                if bounded:
                     allowance.add(1, 0)
                     if allowance.is_over:
                         await allowance.check()
                 await emit(TextDelta(message, agent, piece))
-        text = speech.text.getvalue()
+        text = "".join(script.pieces(request.turn, history))
         await emit(MessageEnded(message, agent, text, speech.usage))
         return text
 
@@ -114,7 +116,6 @@ class _Speech:
 
     prompt_tokens: int = 0
     tokens: int = 0
-    text: StringIO = field(default_factory=StringIO)
 
     @property
     def usage(self) -> Usage:

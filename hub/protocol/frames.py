@@ -92,6 +92,8 @@ class DeltaFrames:
     """Builds the frames of one open message; what does not change is encoded once. Their time is `ms` (`now_ms`), or
     now."""
 
+    __slots__ = ("_about", "_data", "_delta")
+
     def __init__(self, session: SessionId, run: RunId, message: str, turn: int, author: str, display_name: str) -> None:
         who = orjson.dumps({"kind": "agent", "name": author, "display_name": display_name}).decode()
         self._about = f',"session":"{session}","run":"{run}","ts":"'.encode()

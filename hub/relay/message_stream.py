@@ -65,6 +65,37 @@ class MessageStream:
     gets a `message.snapshot` once. `refused` is set when another lease holds the session: nothing leaves any more.
     """
 
+    # In memory they are in this order, and those that a token needs are side by side: with 1,000 sessions each further
+    # line of memory is out of the cache.
+    __slots__ = (  # noqa: RUF023
+        "refused",
+        "_closed",
+        "_text",
+        "_queue",
+        "_unsent",
+        "_busy",
+        "_outlet",
+        "_behind",
+        "index",
+        "_refreshed_ms",
+        "_size",
+        "_frames",
+        "_before_index",
+        "_behind_index",
+        "_epoch",
+        "keys",
+        "_waiters",
+        "whole_keys",
+        "lease",
+        "message",
+        "channel",
+        "_turn",
+        "_author",
+        "_seq",
+        "_text_key",
+        "_reasoning_index",
+    )
+
     def __init__(self, outlet: Outlet, lease: Lease, message: str, turn: int, author: AgentAuthor, seq: int) -> None:
         self.lease = lease
         self.message = message
@@ -143,7 +174,7 @@ class MessageStream:
 
     def next_piece(self) -> Piece | None:
         """What is to leave now; None when nothing is left to say. `answered` is to be called with what came of it."""
-        if self._done() or not (self._queue or self._behind):
+        if self.refused or self._closed or not (self._queue or self._behind):
             self._busy = False
             return None
         if self._behind:
@@ -211,12 +242,13 @@ class MessageStream:
         await waiter
 
     def _enqueue(self, reasoning: bool, text: str) -> None:
-        if self._done() or not text:
+        if self.refused or self._closed or not text:
             return
-        if self._queue and self._queue[-1].reasoning is reasoning:
-            self._queue[-1].texts.append(text)
+        queue = self._queue
+        if queue and queue[-1].reasoning is reasoning:
+            queue[-1].texts.append(text)
         else:
-            self._queue.append(Piece(reasoning, [text], now_ms()))
+            queue.append(Piece(reasoning, [text], now_ms()))
         self._unsent += len(text)
         if not self._busy:
             self._busy = True

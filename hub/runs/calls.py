@@ -233,7 +233,7 @@ class Calls:
         Raises `LeaseLost` when recording that it is called took so long, or this worker stood still so long since, that
         another one may have the run.
         """
-        self._journal.check()
+        self._journal.held.check()
         tools = self._of(call.agent)
         arguments = orjson.loads(call.arguments)
         needed = call.allowed_sha256 is not None or tools.kind(call.tool, arguments) is ToolKind.APPROVAL

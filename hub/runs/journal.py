@@ -28,27 +28,22 @@ WriteAlone = Callable[[Db, Sequence[NewEvent], int], Awaitable[list[LoggedEvent]
 
 
 class Journal:
-    """Writes the durable events of one run under its lease."""
+    """Writes the durable events of one run under its lease, which is `held`."""
 
     def __init__(self, store: Store, broadcast: Broadcast, held: HeldLease) -> None:
         self._store = store
         self._broadcast = broadcast
-        self._held = held
+        self.held = held
         self.seq = 0  # of the newest event of this journal
         self._held_back: list[NewEvent] = []
 
     @property
     def lease(self) -> Lease:
-        return self._held.lease
-
-    def check(self) -> None:
-        """Raises `LeaseLost` when this worker may not act for the run any more."""
-        if not self._held.is_valid:
-            raise LeaseLost
+        return self.held.lease
 
     def refuse(self) -> None:
         """Something was not written, because another worker holds the lease."""
-        self._held.refused = True
+        self.held.refused = True
 
     def hold_back(self, event: NewEvent) -> None:
         """Write this event together with the next ones, before them."""
@@ -74,7 +69,7 @@ class Journal:
             alone = write or self._append
         pause_s = RETRY_S
         while True:
-            self.check()
+            self.held.check()
             try:
                 logged = await self._commit_alone(events, early, alone) if alone is not None else None
                 if logged is None:
@@ -92,7 +87,7 @@ class Journal:
         if logged:
             self.seq = logged[-1].seq
         # Whoever stands still before they leave is silent afterwards: they are in the log, where rooms find them.
-        self._broadcast.events(logged, self._held.has_time)
+        self._broadcast.events(logged, self.held.has_time)
         return logged
 
     async def _append(self, db: Db, events: Sequence[NewEvent], _: int) -> list[LoggedEvent]:
@@ -122,6 +117,6 @@ class Journal:
 
     def live(self, data: LiveData) -> None:
         """Show something that needs no record."""
-        if self._held.is_valid:
+        if self.held.is_valid:
             lease = self.lease
-            self._broadcast.live(lease.session, live_frame(data, lease.session, lease.run), self._held.has_time)
+            self._broadcast.live(lease.session, live_frame(data, lease.session, lease.run), self.held.has_time)

@@ -13,6 +13,7 @@ from hub.domain.run import Lease
 from hub.relay.fence import Fence
 from hub.store import runs
 from hub.store.database import Store
+from hub.store.log import LeaseLost
 
 FENCE_REFRESH_S = 40.0  # a third of the fence's lifetime in Redis
 STOP_CHECK_S = 1.0  # a stop is effective within 2 s even when every notice is lost
@@ -34,6 +35,11 @@ class HeldLease:
     def is_valid(self) -> bool:
         """Whether this worker may still act for the run, by its own clock: a frozen one finds out before it writes."""
         return not self.lost and time.monotonic() < self.valid_until
+
+    def check(self) -> None:
+        """Raises `LeaseLost` when this worker may not act for the run any more."""
+        if self.lost or time.monotonic() >= self.valid_until:
+            raise LeaseLost
 
     def has_time(self) -> bool:
         """Whether it has not run out, by the clock of this worker."""

@@ -96,6 +96,10 @@ class Turn:
         steering: Sequence[MessageId] = (),
     ) -> None:
         self._journal = journal
+        self._held = journal.held
+        # The message that got a token last, and whose agent is shown to write it: all that most tokens need.
+        self._writing: MessageStream | None = None
+        self._writing_message = ""
         self._deltas = deltas
         self._turn = turn
         self._attempt = attempt
@@ -113,15 +117,23 @@ class Turn:
     async def emit(self, event: EngineEvent) -> None:
         """Take what the engine tells. Raises when the turn must end at once; `fault` says why, for engines hide it."""
         try:
-            self._journal.check()
-            if isinstance(event, _PIECES):
-                stream = self._add(event)  # for every token: it awaits nothing unless it must
-                if stream.is_full:
-                    await stream.space()
-                if stream.refused:
-                    self._refused()
+            self._held.check()
+            # For every token: it looks at little, and awaits nothing unless it must.
+            if (
+                isinstance(event, TextDelta)
+                and event.message == self._writing_message
+                and (stream := self._writing) is not None
+            ):
+                stream.add(event.text)
+            elif isinstance(event, _PIECES):
+                stream = self._add(event)
             else:
                 await self._take(event)
+                return
+            if stream.is_full:
+                await stream.space()
+            if stream.refused:
+                self._refused()
         except (HubError, LeaseLost) as e:
             self.fault = e
             raise
@@ -130,6 +142,7 @@ class Turn:
         stream = self._stream(event.message, event.agent)
         if isinstance(event, TextDelta):
             self._show(event.agent, "writing")
+            self._writing, self._writing_message = stream, event.message
             stream.add(event.text)
         else:
             self._show(event.agent, "thinking")
@@ -209,6 +222,7 @@ class Turn:
 
     def _show(self, agent: AgentSpec, status: str) -> None:
         if self._statuses.get(agent.name) != status:
+            self._writing = None
             self._statuses[agent.name] = status
             self._journal.live(AgentStatusData.model_validate({"agent": agent.name, "status": status}))
 
@@ -225,6 +239,7 @@ class Turn:
         # Together: a worker that is lost after it must leave a turn that was begun.
         await self._record(NewEvent(void, self._run), self._started(event.agent))
         if (voided := self._streams.pop(event.message, None)) is not None:
+            self._writing = None
             voided[0].close()
 
     async def _record(self, *events: NewEvent) -> None:
@@ -264,6 +279,7 @@ class Turn:
         self.recorded += [message.id for message in finished]
         for message in finished:
             if (closed := self._streams.pop(message.id, None)) is not None:
+                self._writing = None
                 closed[0].close()
 
     async def _append(self, said: list[AgentMessage], events: list[NewEvent]) -> None:

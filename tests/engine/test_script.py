@@ -1,13 +1,14 @@
 """What the scripted teams are told to say."""
 
 import asyncio
-import selectors
 
 import pytest
 
 from hub.engine.base import Failure
 from hub.engine.models.errors import ModelError
 from hub.engine.script import Said, Script, plan
+from hub.engine.timer_wheel import TimerWheel
+from tests.engine.clock import ClockLoop
 
 
 def test_defaults() -> None:
@@ -51,9 +52,12 @@ def test_history_tells_the_context() -> None:
 
 async def _speak(script: Script, turn: int = 0, idle_s: float = 0) -> tuple[list[str], Failure | None]:
     said: list[str] = []
+    loop, wheel = asyncio.get_running_loop(), TimerWheel()
     try:
-        async for piece in script.speak(turn, [], idle_s=idle_s):
-            said.append(piece)
+        for moment, piece in script.steps(turn, [], loop.time, idle_s=idle_s):
+            if moment is not None:
+                await wheel.until(moment, loop)
+            said += [piece] if piece else []
     except ModelError as e:
         return said, e.failure
     return said, None
@@ -65,34 +69,19 @@ async def test_stalls_and_fails_in_the_first_turn_only() -> None:
     assert await _speak(plan("/script tokens=2 fail_at=0"), turn=1) == (["t1.0 ", "t1.1 "], None)
 
 
-class _Clock(asyncio.SelectorEventLoop):
-    """A loop in which time passes when everybody waits for it, and not otherwise."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-        self._real = selectors.DefaultSelector()
-        self._real_select = self._real.select
-        self._real.select = self._pass  # type: ignore[method-assign]
-        super().__init__(self._real)
-
-    def time(self) -> float:
-        return self.now
-
-    def _pass(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        self.now += timeout or 0
-        return self._real_select(0)
-
-
 def test_rate_paces_by_an_absolute_schedule() -> None:
     async def listen() -> tuple[int, float]:
         said: list[str] = []
-        async for piece in plan("/script tokens=51 rate=100").speak(0, [], idle_s=0):
+        loop, wheel = asyncio.get_running_loop(), TimerWheel()
+        for moment, piece in plan("/script tokens=51 rate=100").steps(0, [], loop.time, idle_s=0):
+            assert moment is not None
+            await wheel.until(moment, loop)
             said.append(piece)
             if len(said) == 5:
                 await asyncio.sleep(0.4)  # a slow listener: the tokens that are late by now follow at once
-        return len(said), asyncio.get_running_loop().time()
+        return len(said), loop.time()
 
-    with asyncio.Runner(loop_factory=_Clock) as runner:
+    with asyncio.Runner(loop_factory=ClockLoop) as runner:
         said, seconds = runner.run(listen())
     assert said == 51
     assert seconds == pytest.approx(0.5)

@@ -30,6 +30,7 @@ from hub.engine.models.hosted import HostedClient
 from hub.engine.models.registry import HostedModel, Model, ModelDeadlines, Models, ScriptedModel, tuned
 from hub.engine.models.scripted import ScriptedClient
 from hub.engine.script import plan
+from hub.engine.timer_wheel import TimerWheel
 from hub.engine.tools.registry import Tools
 from hub.engine.watch import watch
 
@@ -59,6 +60,7 @@ class AutoGenEngine:
         self.models = models
         self.tools = tools
         self._deadlines = deadlines
+        self._wheel = TimerWheel()
         self._connections = Connections()
         self.bots = bots
         self.runnables = runnables
@@ -109,7 +111,7 @@ class AutoGenEngine:
     def _client(self, model: Model, request: TurnRequest, agent: AgentSpec | None) -> ChatCompletionClient:
         match model:
             case ScriptedModel():
-                return ScriptedClient(plan(request.prompt), request.turn, self._deadlines)
+                return ScriptedClient(plan(request.prompt), request.turn, self._deadlines, self._wheel)
             case HostedModel():
                 direction = fetch = None
                 if agent is not None and self._fetch is not None:

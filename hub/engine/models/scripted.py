@@ -1,8 +1,8 @@
 """A model that says what the run's script says: for scripted teams on AutoGen, or for all when there is no model."""
 
+import asyncio
 import json
 from collections.abc import AsyncGenerator, Iterator, Sequence
-from contextlib import aclosing
 from io import StringIO
 from typing import Any
 
@@ -20,13 +20,15 @@ from hub.domain.ids import new_id
 from hub.engine.models.client import StreamingClient
 from hub.engine.models.registry import ModelDeadlines
 from hub.engine.script import Said, Script
+from hub.engine.timer_wheel import TimerWheel
 
 
 class ScriptedClient(StreamingClient):
     """Plays one turn of a script. What it tells of the conversation (`history`) is what it was really sent."""
 
-    def __init__(self, script: Script, turn: int, deadlines: ModelDeadlines) -> None:
+    def __init__(self, script: Script, turn: int, deadlines: ModelDeadlines, wheel: TimerWheel | None = None) -> None:
         super().__init__(calls_tools=True)
+        self._wheel = wheel or TimerWheel()
         self._script = script
         self._turn = turn
         self._deadlines = deadlines
@@ -43,8 +45,11 @@ class ScriptedClient(StreamingClient):
             yield _result([call], RequestUsage(prompt_tokens=0, completion_tokens=0))
             return
         text, tokens = StringIO(), 0
-        async with aclosing(self._script.speak(self._turn, context, idle_s=self._deadlines.idle_s)) as pieces:
-            async for piece in pieces:
+        loop = asyncio.get_running_loop()
+        for moment, piece in self._script.steps(self._turn, context, loop.time, idle_s=self._deadlines.idle_s):
+            if moment is not None:
+                await self._wheel.until(moment, loop)
+            if piece:
                 text.write(piece)
                 tokens += 1
                 yield piece
