@@ -25,6 +25,7 @@ POLL_S = 1.0  # how late an abandoned run is found, and a queued one when every 
 BATCH = 16  # runs claimed at once, so that workers that wake together share the queue
 YIELD_S = 0.002  # a worker waits this long per run it has before it claims, so that idle ones come first
 YIELD_MAX_S = 0.05
+LOST_S = 0.25  # between two looks for runs that were lost or may go on: they look at all that are under way anywhere
 
 
 class Executor:
@@ -60,6 +61,8 @@ class Executor:
         self._budgets = budgets
         self._executions: dict[Lease, Execution] = {}
         self._wake = asyncio.Event()
+        self._looked_at = float("-inf")  # for lost runs
+        self._look_later = False
         self._idle = asyncio.Event()
         self._claiming = False
         self._draining = False
@@ -80,17 +83,20 @@ class Executor:
         async with self._store.statements() as db:
             abandoned = await runs.abandon(db, lost)
         self._log.info("lost_runs", runs=abandoned)
+        self._looked_at = float("-inf")
         self.wake()
 
     async def run(self) -> None:
         """Claim and execute. Ends by cancellation, which abandons what still runs: its leases are taken over."""
         async with asyncio.TaskGroup() as tasks:
             while True:
+                later_s = self._looked_at + LOST_S - time.monotonic()
                 try:
-                    async with asyncio.timeout(POLL_S):
+                    async with asyncio.timeout(max(0.0, later_s) if self._look_later else POLL_S):
                         await self._wake.wait()
                 except TimeoutError:
                     pass
+                self._look_later = False
                 if self.active:
                     await asyncio.sleep(min(self.active * YIELD_S, YIELD_MAX_S))
                 self._wake.clear()
@@ -130,13 +136,17 @@ class Executor:
         if room <= 0:
             return []
         at = time.monotonic()
+        lost = at - self._looked_at >= LOST_S
+        self._look_later = not lost
         claimed = list[ClaimedRun]()
         begins: Mapping[Lease, Given] = {}
         try:
             async with self._store.statements() as db:
                 claimed = await runs.claim(
-                    db, node=self._node, limit=room, lease_s=self._lease_s, files=self._catalog.files()
+                    db, node=self._node, limit=room, lease_s=self._lease_s, files=self._catalog.files(), lost=lost
                 )
+                if lost:
+                    self._looked_at = at
                 if claimed:
                     begins = await pending.given(db, [(run.lease, run.input_message) for run in claimed])
         except Conflict:  # another worker was faster in one of these sessions: look again at once

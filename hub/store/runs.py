@@ -24,7 +24,7 @@ _GET = text(f"SELECT {_COLUMNS} FROM runs WHERE id = CAST(:run AS uuid)")
 
 _OPEN = text(f"""
     SELECT {_COLUMNS} FROM runs
-    WHERE session_id = CAST(:session AS uuid) AND status IN ('queued', 'running', 'waiting', 'paused')
+    WHERE session_id = CAST(:session AS uuid) AND finished_at IS NULL
     ORDER BY (status = 'queued'), input_seq
 """)
 
@@ -34,21 +34,22 @@ BUDGETED = """EXISTS (SELECT FROM budgets b JOIN sessions s ON s.id = {run}.sess
 
 # Each part follows the index in its order. Taken as one, PostgreSQL reads all that was queued or ran since it last
 # cleaned up, thousands of rows for a claim: only who follows an index tells it of what is gone. The last LIMIT takes
-# nothing away: it has PostgreSQL look for the few rows by their ids, also while it does not know how many there are.
+# nothing away: it has PostgreSQL look for the few rows by their ids, also while it does not know how many there are;
+# hence no EXISTS either.
 _CLAIM = text(f"""
     WITH lost AS (
         SELECT r.id, r.lease_node IS NOT NULL AS cut_off FROM runs r
-        WHERE r.status = 'running' AND r.lease_until < clock_timestamp()
+        WHERE CAST(:lost AS bool) AND r.status = 'running' AND r.lease_until < clock_timestamp()
         ORDER BY r.created_at
         LIMIT :limit
         FOR UPDATE OF r SKIP LOCKED),
     queued AS (
         SELECT r.id, r.lease_node IS NOT NULL AS cut_off FROM runs r
-        WHERE r.status = 'queued' AND NOT EXISTS (
-            SELECT 1 FROM runs o
-            WHERE o.session_id = r.session_id
-              AND (o.status IN ('running', 'waiting', 'paused')
-                   OR (o.status = 'queued' AND o.input_seq < r.input_seq)))
+        WHERE r.status = 'queued' AND (
+            SELECT true FROM runs o
+            WHERE o.session_id = r.session_id AND o.finished_at IS NULL
+              AND (o.status <> 'queued' OR o.input_seq < r.input_seq)
+            LIMIT 1) IS NULL
         ORDER BY r.created_at
         LIMIT :limit - (SELECT count(*) FROM lost)
         FOR UPDATE OF r SKIP LOCKED),
@@ -191,13 +192,17 @@ async def open_runs(db: Db, session: SessionId) -> list[Run]:
     return [_run_of(row) for row in await db.execute(_OPEN, {"session": session})]
 
 
-async def claim(db: Db, *, node: str, limit: int, lease_s: float, files: Collection[str] = ()) -> list[ClaimedRun]:
-    """Take up to `limit` runs: the next in the queue of idle sessions, and those whose lease has run out. A fresh one
-    gets the newest version of its team, if that was imported and is none of the teams of `files`; it keeps it.
+async def claim(
+    db: Db, *, node: str, limit: int, lease_s: float, files: Collection[str] = (), lost: bool = True
+) -> list[ClaimedRun]:
+    """Take up to `limit` runs: the next in the queue of idle sessions, and, with `lost`, those whose lease has run out,
+    for which all that are under way are looked at. A fresh one gets the newest version of its team, if that was
+    imported and is none of the teams of `files`; it keeps it.
 
     Raises `Conflict` through the caller's transaction when another worker was faster in the same session.
     """
-    rows = await db.execute(_CLAIM, {"node": node, "limit": limit, "lease_s": lease_s, "files": list(files)})
+    values = {"node": node, "limit": limit, "lease_s": lease_s, "files": list(files), "lost": lost}
+    rows = await db.execute(_CLAIM, values)
     return [
         ClaimedRun(
             lease=Lease(RunId(row.id), SessionId(row.session_id), row.lease_epoch),

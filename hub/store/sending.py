@@ -25,8 +25,7 @@ _BEFORE = sql(f"""
            EXISTS (SELECT FROM budgets b WHERE b.subject IN (
                CAST(:session AS uuid), CAST(:user AS uuid), CAST(seen.org_id AS uuid))) AS budgeted,
            (SELECT count(*) FROM (
-               SELECT FROM runs WHERE requested_by = CAST(:user AS uuid)
-                   AND status IN ('queued', 'running', 'waiting', 'paused')
+               SELECT FROM runs WHERE requested_by = CAST(:user AS uuid) AND finished_at IS NULL
                LIMIT CAST(:runs AS int)) AS few) AS open_runs
     FROM ({sessions.SELECT} WHERE s.id = CAST(:session AS uuid) AND s.deleted_at IS NULL) AS seen
     LEFT JOIN LATERAL (
@@ -34,7 +33,7 @@ _BEFORE = sql(f"""
         WHERE session_id = CAST(:session AS uuid) AND author_id = :author AND client_id = :client_id) AS known ON true
     LEFT JOIN LATERAL (
         SELECT id AS run, status AS run_status FROM runs
-        WHERE session_id = CAST(:session AS uuid) AND status IN ('queued', 'running', 'waiting', 'paused')
+        WHERE session_id = CAST(:session AS uuid) AND finished_at IS NULL
         ORDER BY (status = 'queued'), input_seq LIMIT 1) AS busy ON true
 """)
 

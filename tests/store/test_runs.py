@@ -117,6 +117,8 @@ async def test_a_released_lease_can_be_taken_at_once(store: Store, session: Sess
     lease = await make_lease(store, session, alice)
     async with store.transaction() as db:
         await runs.release(db, lease, clean=True)
+    async with store.transaction() as db:
+        assert await runs.claim(db, node="node", limit=10, lease_s=15, lost=False) == []
     assert [c.lease.run for c in await claim(store)] == [lease.run]
 
 

@@ -12,7 +12,7 @@ from hub.store.tables.base import HOT, NOW, UUID, Base
 
 LIVE = sql("status IN ('running', 'waiting', 'paused')")
 CLAIMABLE = sql("status IN ('queued', 'running')")
-OPEN = sql("status IN ('queued', 'running', 'waiting', 'paused')")
+OPEN = sql("finished_at IS NULL")
 
 LEASE_EPOCHS = Sequence("lease_epochs", metadata=Base.metadata, data_type=BigInteger)
 """Every grant of a lease takes its next value, so epochs grow across runs, workers and restarts."""
@@ -34,14 +34,15 @@ class TeamRow(Base):
 
 
 class RunRow(Base):
-    """`cancel_reason` set means: asked to stop. `turn` is the number of finished turns. `team_version` is that of an
-    imported team, from the first claim on."""
+    """`cancel_reason` set means: asked to stop. `finished_at` is there when the status is one of the last. `turn` is
+    the number of finished turns. `team_version` is that of an imported team, from the first claim on."""
 
     __tablename__ = "runs"
     __table_args__ = (
         Index("uq_runs_live", "session_id", unique=True, postgresql_where=LIVE),
         Index("ix_runs_claimable", "status", "created_at", postgresql_where=CLAIMABLE),
-        Index("ix_runs_open", "requested_by", postgresql_where=OPEN),
+        Index("ix_runs_queue", "session_id", "input_seq", postgresql_where=OPEN),
+        Index("ix_runs_open_of_user", "requested_by", postgresql_where=OPEN),
         Index(None, "session_id", "input_seq"),
         {"postgresql_with": HOT},
     )
