@@ -61,6 +61,7 @@ class LeaseKeeper:
         self._held: dict[Lease, HeldLease] = {}
         self.lost = 0
         self.refused = 0
+        self._noticed = set[RunId]()
         self._look = asyncio.Event()
         self._holding = asyncio.Event()  # set while there may be leases
         self._log = structlog.get_logger("hub.runs")
@@ -79,8 +80,10 @@ class LeaseKeeper:
         self.refused += held.refused
 
     def look_at(self, run: RunId) -> None:
-        """A notice says that this run should stop: read it now instead of within a second."""
+        """A notice says that this run should stop: read it now instead of within a second, and whether its lease still
+        stands, instead of when it is renewed."""
         if any(lease.run == run for lease in self._held):
+            self._noticed.add(run)
             self._look.set()
 
     async def fence(self, held: HeldLease) -> None:
@@ -137,9 +140,13 @@ class LeaseKeeper:
             self._give_up_expired()
 
     async def _look_for_stops(self) -> None:
-        leases = list(self._held)
+        noticed = frozenset(self._noticed)
+        verdicts = dict[Lease, str | None]()
         async with self._store.statements() as db:
-            verdicts = await runs.stops(db, leases)
+            verdicts.update(await runs.stopping(db))
+            if noticed:
+                verdicts |= await runs.stops(db, [lease for lease in self._held if lease.run in noticed])
+        self._noticed -= noticed
         for lease, reason in verdicts.items():
             if (held := self._held.get(lease)) is None:
                 continue

@@ -79,6 +79,12 @@ _RENEW = text(f"""
     RETURNING r.id::text, r.lease_epoch
 """)
 
+# By its own index, which is nearly always empty: asked every second, by every worker.
+_STOPPING = text("""
+    SELECT id::text, session_id::text, lease_epoch, cancel_reason FROM runs
+    WHERE status = 'running' AND cancel_reason IS NOT NULL
+""")
+
 _STOPS = text(f"""
     SELECT held.id::text, held.epoch, r.cancel_reason, r.id IS NULL AS lost
     FROM {_HELD} AS held(id, epoch)
@@ -230,12 +236,16 @@ async def renew(db: Db, leases: Sequence[Lease], lease_s: float) -> set[Lease]:
     return {lease for lease in leases if (lease.run, lease.epoch) in kept}
 
 
+async def stopping(db: Db) -> dict[Lease, str]:
+    """Runs that somebody works on, whoever it is, and that were asked to stop, with the reason."""
+    rows = await db.execute(_STOPPING, {})
+    return {Lease(RunId(row.id), SessionId(row.session_id), row.lease_epoch): row.cancel_reason for row in rows}
+
+
 async def stops(db: Db, leases: Sequence[Lease]) -> dict[Lease, str | None]:
     """Whose runs must not go on: those asked to stop, with the reason, and those whose lease is lost (None)."""
     rows = await db.execute(_STOPS, _held(leases))
     found = {(row.id, row.epoch): None if row.lost else row.cancel_reason for row in rows}
-    if not found:  # nearly always, and asked every second of all that a worker has
-        return {}
     return {lease: found[lease.run, lease.epoch] for lease in leases if (lease.run, lease.epoch) in found}
 
 

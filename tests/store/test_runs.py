@@ -127,14 +127,17 @@ async def test_stopping(store: Store, session: SessionId, alice: UserId) -> None
     async with store.transaction() as db:
         queued = await enqueue(db, session, alice, 2)
         assert await runs.stops(db, [lease]) == {}
+        assert await runs.stopping(db) == {}
         assert not await runs.finish_idle(db, lease.run, "late")
         assert not await runs.ask_stop(db, queued, "early")
         assert await runs.ask_stop(db, lease.run, "first")
         assert await runs.ask_stop(db, lease.run, "second")
         assert await runs.stops(db, [lease]) == {lease: "first"}
+        assert await runs.stopping(db) == {lease: "first"}
         assert await runs.finish_idle(db, queued, "cancelled")
         await runs.finish(db, lease, replace(DONE, status=RunStatus.CANCELLED, error='{"code":"x"}'))
         assert not await runs.ask_stop(db, lease.run, "too late")
+        assert await runs.stopping(db) == {}
         assert await runs.open_runs(db, session) == []
         assert await runs.get(db, RunId(new_id())) is None
 

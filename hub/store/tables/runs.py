@@ -12,6 +12,7 @@ from hub.store.tables.base import HOT, NOW, UUID, Base
 
 LIVE = sql("status IN ('running', 'waiting', 'paused')")
 CLAIMABLE = sql("status IN ('queued', 'running')")
+STOPPING = sql("status = 'running' AND cancel_reason IS NOT NULL")
 OPEN = sql("finished_at IS NULL")
 
 LEASE_EPOCHS = Sequence("lease_epochs", metadata=Base.metadata, data_type=BigInteger)
@@ -41,6 +42,7 @@ class RunRow(Base):
     __table_args__ = (
         Index("uq_runs_live", "session_id", unique=True, postgresql_where=LIVE),
         Index("ix_runs_claimable", "status", "created_at", postgresql_where=CLAIMABLE),
+        Index("ix_runs_stopping", "lease_epoch", postgresql_where=STOPPING),
         Index("ix_runs_queue", "session_id", "input_seq", postgresql_where=OPEN),
         Index("ix_runs_open_of_user", "requested_by", postgresql_where=OPEN),
         Index(None, "session_id", "input_seq"),
