@@ -13,7 +13,7 @@ from hub.domain.ids import SessionId, UserId
 from hub.protocol.frames import now
 from hub.protocol.live import PresenceData
 from hub.relay import keys, scripts
-from hub.relay.pipeline import OnReply, Pipeline, ignored
+from hub.relay.pipeline import OnReply, Pipeline
 from hub.relay.wire import Reply
 
 TTL_S = 60.0
@@ -23,7 +23,8 @@ JOIN_EVERY_S = 1.0  # when everybody comes back, each coming is told to everybod
 LEAVE_DELAY_S = 2.0  # a reload of the page is no leave
 TICK_S = 0.1
 PER_WRITE = 200  # connections per command
-SESSIONS_PER_PASS = 50  # of the loop, when all are written again
+SESSIONS_PER_WRITE = 50  # when all are written again
+PER_SESSION = 20  # connections, of those that are written together
 
 Status = Literal["active", "idle", "typing"]
 
@@ -49,9 +50,11 @@ class Presence:
         self._refresh_s = refresh_s
         self._script = scripts.load("presence")
         self._write_script = scripts.load("presence_write")
+        self._refresh_script = scripts.load("presence_refresh")
         self._here: dict[SessionId, dict[bytes, _Here]] = {}
         self._due: dict[tuple[SessionId, UserId], float] = {}
         self._told: dict[tuple[SessionId, UserId], float] = {}  # since the last refresh
+        self._untold = set[SessionId]()  # of which Redis did not take something since then
         self._changed = asyncio.Event()
 
     def join(self, session: SessionId, user: UserId, name: str, connection: str) -> None:
@@ -128,19 +131,53 @@ class Presence:
                 self._told[session, user] = moment
                 due.setdefault(session, []).append(user.encode())
         for session, users in due.items():
-            self._run(session, b"tell", users, ignored)
+            self._run(session, b"tell", users, self._taken(session))
 
     async def _refresh(self) -> None:
         self._told.clear()
-        for number, session in enumerate(list(self._here)):
-            if number % SESSIONS_PER_PASS == 0:
-                await asyncio.sleep(0)  # tokens have their turn
-            fields = list(self._here.get(session, ()))
-            if not fields:
-                continue
-            for i in range(0, len(fields), PER_WRITE):
-                self._write(session, fields[i : i + PER_WRITE])
-            self._run(session, b"tell", {field.split(b" ", 1)[0] for field in fields}, ignored)
+        untold, self._untold = self._untold, set()
+        sessions = list(self._here)
+        for start in range(0, len(sessions), SESSIONS_PER_WRITE):
+            await asyncio.sleep(0)  # tokens have their turn
+            some = list[SessionId]()
+            for session in sessions[start : start + SESSIONS_PER_WRITE]:
+                fields = list(self._here.get(session, ()))
+                if len(fields) <= PER_SESSION and session not in untold:
+                    some += [session] if fields else []
+                    continue
+                for i in range(0, len(fields), PER_WRITE):
+                    self._write(session, fields[i : i + PER_WRITE])
+                self._tell_all(session)
+            if some:
+                self._still_here(some)
+
+    def _still_here(self, sessions: Sequence[SessionId]) -> None:
+        """Keep what is here alive in sessions with few connections, with one command for all of them."""
+        words, names = [self._ttl_ms, self._announced_ttl_ms], list[bytes]()
+        for session in sessions:
+            here = self._here[session]
+            names += (keys.presence(session), keys.announced(session))
+            words.append(b"%d" % len(here))
+            for field, entry in here.items():
+                words += (field, entry.status.encode(), entry.name)
+
+        def on_reply(reply: Reply) -> None:
+            for number in reply if isinstance(reply, list) else ():
+                self._tell_all(sessions[number - 1])
+
+        self._pipeline.script(self._refresh_script, names, words, on_reply)
+
+    def _tell_all(self, session: SessionId) -> None:
+        users = {field.split(b" ", 1)[0] for field in self._here.get(session, ())}
+        if users:
+            self._run(session, b"tell", users, self._taken(session))
+
+    def _taken(self, session: SessionId) -> OnReply:
+        def on_reply(reply: Reply) -> None:
+            if isinstance(reply, Exception) and session in self._here:
+                self._untold.add(session)
+
+        return on_reply
 
     def _write(self, session: SessionId, fields: Sequence[bytes]) -> None:
         here = self._here.get(session, {})
@@ -148,7 +185,9 @@ class Presence:
         for field in fields:
             entry = here.get(field)
             words += (field, entry.status.encode() if entry else b"", entry.name if entry else b"")
-        self._pipeline.script(self._write_script, [keys.presence(session)], [self._ttl_ms, *words], ignored)
+        self._pipeline.script(
+            self._write_script, [keys.presence(session)], [self._ttl_ms, *words], self._taken(session)
+        )
 
     def _run(self, session: SessionId, mode: bytes, users: Iterable[bytes], on_reply: OnReply) -> None:
         names = [keys.presence(session), keys.announced(session), keys.channel(session)]

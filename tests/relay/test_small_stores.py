@@ -5,6 +5,7 @@ import contextlib
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from random import Random
 
 import pytest
@@ -15,9 +16,10 @@ from hub.protocol.events import PresenceChanged
 from hub.protocol.frames import parse_server_frame
 from hub.protocol.live import PresenceData
 from hub.protocol.pieces import AgentAuthor
+from hub.relay import keys
 from hub.relay.connection import Redis
 from hub.relay.limits import Limits
-from hub.relay.presence import LEAVE_DELAY_S, Presence
+from hub.relay.presence import LEAVE_DELAY_S, PER_SESSION, SESSIONS_PER_WRITE, Presence
 from hub.relay.tickets import TicketStore
 from tests.relay.wiring import (
     Ear,
@@ -197,6 +199,44 @@ async def test_presence_survives_an_emptied_redis(redis_url: str) -> None:
         assert len(await here.list(session)) == 1
         await ask(redis_url, "FLUSHALL")
         await eventually_so(lambda: here.list(session))
+
+
+async def test_what_redis_did_not_take_is_told_later() -> None:
+    with own_valkey() as valkey:
+        async with relay(valkey.url) as one, presence(one, refresh_s=0.2) as here:
+            session = new_session()
+            listener = await ear(one, session)
+            here.join(session, ANN, "Ann", "c1")
+            await eventually(lambda: len(listener.heard) == 1)
+            await ask(valkey.url, "CONFIG", "SET", "maxmemory", "1")
+            before = one.pipeline.flushes
+            here.set(session, ANN, "c1", "typing")
+            await eventually(lambda: one.pipeline.flushes >= before + 5)  # it was tried in vain to tell it
+            assert len(listener.heard) == 1
+            await ask(valkey.url, "CONFIG", "SET", "maxmemory", "0")
+            await eventually(lambda: told(listener)[-1] == person(ANN, "Ann", "typing", 1))
+
+
+async def test_many_sessions_and_many_connections_are_kept_alive(redis_url: str) -> None:
+    async def expiries(session: SessionId) -> list[int]:
+        values = await ask(redis_url, "HVALS", keys.presence(session).decode())
+        assert isinstance(values, list)
+        return [int(value.split(b"\n")[0]) for value in values]
+
+    async def all_live_longer(session: SessionId, than: int) -> bool:
+        return min(await expiries(session)) > than
+
+    async with relay(redis_url) as one, presence(one, refresh_s=0.1) as here:
+        small, large = [new_session() for _ in range(SESSIONS_PER_WRITE + 1)], new_session()
+        for session in small:
+            here.join(session, ANN, "Ann", "c1")
+        for number in range(PER_SESSION + 1):
+            here.join(large, ANN, "Ann", f"c{number}")
+        await here.list(large)
+        for session in (small[0], small[1], small[-1], large):
+            await eventually_so(partial(all_live_longer, session, max(await expiries(session))))
+        assert await here.list(small[-1]) == [person(ANN, "Ann", "active", 1)]
+        assert await here.list(large) == [person(ANN, "Ann", "active", PER_SESSION + 1)]
 
 
 async def test_without_redis_nobody_is_here_and_nothing_fails() -> None:
