@@ -12,6 +12,7 @@
     faults [--minutes N --seed S] set up, break a hub in every way under load, say whether it was exact (--help)
     load SCENARIO [options]      set up, put Locust users on a hub and judge all they see (--help)
     fuzz [minutes]               set up, ask the API random things, 5 minutes as each kind of caller
+    pictures                     set up, make the pictures of README.md anew, of the page as it is (needs Chromium)
     audit [renew]                set up, ask for advisories on all that is locked; write licences and SBOM anew
     check                        format, lint, types, import contracts, supply chain, schema drift
     setup                        only set up what `run` needs: a virtual environment in .venv, locked dependencies
@@ -47,6 +48,7 @@ def main() -> int:
         "faults": ("dev", lambda: faults(options)),
         "load": ("dev", lambda: load(options)),
         "fuzz": ("dev", lambda: fuzz(*options)),
+        "pictures": ("dev", lambda: in_venv("-m", "tests.web.pictures")),
         "audit": ("dev", lambda: audit(options)),
         "check": ("dev", check),
     }

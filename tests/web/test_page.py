@@ -1,5 +1,7 @@
 """The page itself: safe, operable by keyboard, at home in dark and narrow places."""
 
+from datetime import UTC, datetime, timedelta
+
 from playwright.async_api import expect
 
 from tests.driver import Door
@@ -116,3 +118,16 @@ async def test_the_page_is_served_with_a_strict_policy(hub: Door) -> None:
     assert "unsafe" not in policy
     assert "<style" not in page.text
     assert " style=" not in page.text
+
+
+async def test_who_comes_back_to_the_page_sees_what_is_new(visit: Visit) -> None:
+    ada = await visit("Ada")
+    await ada.page.clock.install()
+    await ada.page.reload()
+    await ada.is_connected()
+    await ada.page.clock.pause_at(datetime.now(UTC) + timedelta(hours=1))  # no timer looks any more
+    async with ada.door.rest(await ada.door.sign_in("Ada")) as rest:
+        made = await rest.post("/v1/sessions", json={"team": "scripted", "title": "From elsewhere"})
+    assert made.status_code == 201
+    await ada.page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    await expect(ada.page.locator(".session-list")).to_contain_text("From elsewhere")

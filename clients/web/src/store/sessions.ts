@@ -25,9 +25,8 @@ export class Sessions {
 
   /** Loads everything, and looks again from time to time: somebody may have invited us. */
   async start(): Promise<void> {
-    this.#timer = setInterval(() => {
-      if (document.visibilityState === "visible") void this.refresh().catch(() => undefined); // the next round tells
-    }, REFRESH_MS);
+    this.#timer = setInterval(this.#look, REFRESH_MS);
+    document.addEventListener("visibilitychange", this.#look); // whoever comes back wants to see what is new
     const [teams] = await Promise.all([this.#account.call((token) => this.#rest.teams(token)), this.refresh()]);
     this.teams.value = teams.items;
     this.loaded.value = true;
@@ -35,7 +34,12 @@ export class Sessions {
 
   stop(): void {
     clearInterval(this.#timer);
+    document.removeEventListener("visibilitychange", this.#look);
   }
+
+  readonly #look = (): void => {
+    if (document.visibilityState === "visible") void this.refresh().catch(() => undefined); // the next round tells
+  };
 
   async refresh(): Promise<void> {
     const page = await this.#account.call((token) => this.#rest.sessions(token, { limit: PAGE }));
