@@ -196,5 +196,5 @@ async def test_a_link_lets_one_person_in(visit: Visit) -> None:
     await expect(bob.page.locator("article.user .bubble")).to_have_text("hello there")
     assert bob.page.url.endswith(session), "the token is not in the address any more"
     await bob.page.goto(ada.door.url + "/#invite=inv_unknown")
-    await expect(bob.page.get_by_role("alert")).to_contain_text("No such invite.")
+    await expect(bob.page.get_by_role("alert")).to_contain_text("This link does not lead anywhere any more.")
     bob.errors = [error for error in bob.errors if "404" not in error]  # the browser logs the answer by itself

@@ -1,5 +1,6 @@
 import { computed, effect, signal, untracked } from "@preact/signals";
-import { Hub, Rest, type ConnectionState } from "agent-hub-client";
+import { Hub, HubError, Rest, type ConnectionState } from "agent-hub-client";
+import { titleOf } from "../text/title.ts";
 import { Account } from "./account.ts";
 import { arrive } from "./arrival.ts";
 import { Conversation } from "./conversation.ts";
@@ -128,7 +129,8 @@ export class Workspace {
       this.sessions.add(session);
       this.#app.router.replace({ kind: "session", id: session.id });
     } catch (error) {
-      this.#app.report(error);
+      const isGone = error instanceof HubError && error.code === "not_found";
+      this.#app.report(isGone ? new HubError("not_found", "this link does not lead anywhere any more") : error);
       this.#app.router.replace({ kind: "new" });
     }
   }
@@ -179,9 +181,4 @@ export class Workspace {
     if (this.#app.wasConnected.value) void this.sessions.refresh().catch(() => undefined); // its timer tries again
     this.#app.wasConnected.value = true;
   }
-}
-
-function titleOf(text: string): string {
-  const line = (text.trim().split("\n", 1)[0] ?? "").replace(/^(?:#+|[-*>]|\d+[.)])\s+|[`*]{1,3}/g, "").trim();
-  return line.length <= 80 ? line : `${line.slice(0, 79).trimEnd()}…`;
 }

@@ -25,7 +25,7 @@ export class Router {
 }
 
 export function href(session: string, seq?: number): string {
-  return `#/s/${encodeURIComponent(session)}${seq === undefined ? "" : `/${seq}`}`;
+  return `#/s/${session}${seq === undefined ? "" : `/${seq}`}`;
 }
 
 /** The address that lets somebody in. The fragment is sent to no server. */
@@ -36,7 +36,7 @@ export function inviteLink(token: string): string {
 function read(): Route {
   const [, token] = /^#invite=([\w-]+)$/.exec(location.hash) ?? [];
   if (token !== undefined) return { kind: "invite", token };
-  const [, id, seq] = /^#\/s\/([^/]+)(?:\/(\d+))?$/.exec(location.hash) ?? [];
+  const [, id, seq] = /^#\/s\/([\w-]+)(?:\/(\d+))?$/.exec(location.hash) ?? [];
   if (id === undefined) return { kind: "new" };
-  return { kind: "session", id: decodeURIComponent(id), ...(seq === undefined ? {} : { seq: Number(seq) }) };
+  return { kind: "session", id, ...(seq === undefined ? {} : { seq: Number(seq) }) };
 }
