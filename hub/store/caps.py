@@ -15,7 +15,7 @@ NEAR = 64  # from so close to a limit on it is counted exactly: no more than thi
 # There is no row to lock that others would not wait for in vain.
 _LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended(CAST(:what AS text) || ' ' || CAST(:whose AS text), 0))")
 
-_OPEN = "r.finished_at IS NULL"
+_OPEN = "r.status IN ('queued', 'running', 'waiting', 'paused')"
 
 _OF_USER = text(f"""
     SELECT count(*) FROM (

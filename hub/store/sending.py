@@ -25,7 +25,8 @@ _BEFORE = sql(f"""
            EXISTS (SELECT FROM budgets b WHERE b.subject IN (
                CAST(:session AS uuid), CAST(:user AS uuid), CAST(seen.org_id AS uuid))) AS budgeted,
            (SELECT count(*) FROM (
-               SELECT FROM runs WHERE requested_by = CAST(:user AS uuid) AND finished_at IS NULL
+               SELECT FROM runs WHERE requested_by = CAST(:user AS uuid)
+                   AND status IN ('queued', 'running', 'waiting', 'paused')
                LIMIT CAST(:runs AS int)) AS few) AS open_runs
     FROM ({sessions.SELECT} WHERE s.id = CAST(:session AS uuid) AND s.deleted_at IS NULL) AS seen
     LEFT JOIN LATERAL (

@@ -6,7 +6,7 @@ from hub.domain.ids import RunId, SessionId, UserId
 from hub.store.database import Db
 
 _OPEN = """
-    r.finished_at IS NULL
+    r.status IN ('queued', 'running', 'waiting', 'paused')
     AND NOT (r.status = 'running' AND r.cancel_reason IS NOT NULL)
 """
 

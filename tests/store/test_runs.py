@@ -7,11 +7,13 @@ import pytest
 from sqlalchemy import text
 
 from hub.domain.errors import Conflict
-from hub.domain.ids import RunId, SessionId, UserId, new_id
+from hub.domain.ids import MessageId, RunId, SessionId, UserId, new_id
 from hub.domain.run import ClaimedRun, Lease, RunStatus, Usage
-from hub.store import runs, teams
+from hub.domain.session import Role
+from hub.store import runs, sending, teams
 from hub.store.database import Store
 from hub.store.log import LeaseLost
+from hub.store.sending import NewMessage
 from tests.store.conftest import enqueue, make_lease, make_session
 
 DONE = runs.FinishedRun(RunStatus.COMPLETED, "done", None, 2, Usage(5, 6))
@@ -162,3 +164,33 @@ async def test_leases_of_nobody(store: Store) -> None:
         assert await runs.stops(db, []) == {}
         stranger = Lease(RunId(new_id()), SessionId(new_id()), 1)
         assert await runs.stops(db, [stranger]) == {stranger: None}
+
+
+async def test_runs_of_others_are_not_read_by_who_says_something_or_claims(
+    store: Store, session: SessionId, alice: UserId
+) -> None:
+    """As long as PostgreSQL has no statistics, any index of open runs looks as good as the one for this."""
+    many = 40
+    async with store.transaction() as db:
+        for _ in range(many):
+            await enqueue(db, await make_session(db, alice), alice, 1)
+    assert len(await claim(store, limit=many)) == many
+    read = text("SELECT seq_tup_read + idx_tup_fetch FROM pg_stat_xact_user_tables WHERE relname = 'runs'")
+    async with store.transaction() as db:
+        await db.execute(text("SET LOCAL plan_cache_mode = force_generic_plan"))
+        before = (await db.execute(read)).scalar_one()  # it counts what this connection did just before, too
+        message = NewMessage(
+            id=MessageId(new_id()),
+            run=RunId(new_id()),
+            team=None,
+            author=alice,
+            author_name="Alice",
+            text="hello",
+            client_id="1",
+            to=None,
+        )
+        events = await sending.at_once(db, session, message, on_busy=None, roles=list(Role), limited=[], most_runs=None)
+        assert events is not None
+        [claimed] = await runs.claim(db, node="node", limit=16, lease_s=15, lost=False)
+        assert claimed.lease.run == message.run
+        assert (await db.execute(read)).scalar_one() - before < many / 2

@@ -13,7 +13,8 @@ from hub.store.tables.base import HOT, NOW, UUID, Base
 LIVE = sql("status IN ('running', 'waiting', 'paused')")
 CLAIMABLE = sql("status IN ('queued', 'running')")
 STOPPING = sql("status = 'running' AND cancel_reason IS NOT NULL")
-OPEN = sql("finished_at IS NULL")
+OPEN = sql("status IN ('queued', 'running', 'waiting', 'paused')")
+NOT_FINISHED = sql("finished_at IS NULL")  # the same; a statement gets the index whose words it uses
 
 LEASE_EPOCHS = Sequence("lease_epochs", metadata=Base.metadata, data_type=BigInteger)
 """Every grant of a lease takes its next value, so epochs grow across runs, workers and restarts."""
@@ -43,8 +44,8 @@ class RunRow(Base):
         Index("uq_runs_live", "session_id", unique=True, postgresql_where=LIVE),
         Index("ix_runs_claimable", "status", "created_at", postgresql_where=CLAIMABLE),
         Index("ix_runs_stopping", "lease_epoch", postgresql_where=STOPPING),
-        Index("ix_runs_queue", "session_id", "input_seq", postgresql_where=OPEN),
-        Index("ix_runs_open_of_user", "requested_by", postgresql_where=OPEN),
+        Index("ix_runs_open", "requested_by", postgresql_where=OPEN),
+        Index("ix_runs_queue", "session_id", "input_seq", postgresql_where=NOT_FINISHED),
         Index(None, "session_id", "input_seq"),
         {"postgresql_with": HOT},
     )
