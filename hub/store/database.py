@@ -18,7 +18,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 from hub.domain.errors import Conflict, Unauthenticated, Unavailable
 from hub.domain.ids import OrganisationId, SessionId, UserId
 from hub.domain.principal import Principal
-from hub.store.pool import Pool
+from hub.store.pool import PATIENCE_S, Pool
 from hub.store.transaction import Compiled, Reader, Transaction
 from hub.telemetry.times import Times
 
@@ -65,11 +65,18 @@ class Store:
 
     `dsn` is a `postgresql://` URL. `pool_size` bounds the connections of this process; `command_timeout_s` one
     statement, seen from the client. The server gives up a little earlier, which costs no connection. `pool_timeout_s`
-    is how long one waits for a free connection, and then for a transaction to begin.
+    is how long one waits for a free connection, and then for a transaction to begin; `pool_patience_s`, how long for
+    one of the few that are enough most of the time.
     """
 
     def __init__(
-        self, dsn: str, *, pool_size: int = 8, command_timeout_s: float = 4.0, pool_timeout_s: float = POOL_TIMEOUT_S
+        self,
+        dsn: str,
+        *,
+        pool_size: int = 8,
+        command_timeout_s: float = 4.0,
+        pool_timeout_s: float = POOL_TIMEOUT_S,
+        pool_patience_s: float = PATIENCE_S,
     ) -> None:
         self._compiled: dict[TextClause, Compiled] = {}  # bounded by the store's own statements
         self._pool_timeout_s = pool_timeout_s
@@ -79,6 +86,7 @@ class Store:
             driver_url(dsn),
             size=pool_size,
             wait_s=pool_timeout_s,
+            patience_s=pool_patience_s,
             command_timeout_s=command_timeout_s,
             settings={
                 "application_name": "agent-hub",
@@ -189,6 +197,11 @@ class Store:
                 raise
             finally:
                 self._pool.give_back(connection)
+
+    async def fill_pool(self) -> None:
+        """Open the few connections that are enough most of the time, before anybody waits for them. What cannot be
+        opened now is opened when it is needed."""
+        await self._pool.fill()
 
     @property
     def answers(self) -> bool:

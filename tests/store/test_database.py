@@ -18,6 +18,7 @@ from hub.domain.ids import SessionId, UserId
 from hub.embedded.postgres import EmbeddedPostgres
 from hub.store import migrate, sessions
 from hub.store.database import NotBegun, Store, driver_url
+from hub.store.pool import FEW
 from tests.conftest import Cluster, short_dir
 from tests.store.conftest import make_session, somebody_waits
 
@@ -298,3 +299,84 @@ def test_urls(dsn: str, expected: str) -> None:
 def test_other_databases_are_refused(dsn: str) -> None:
     with pytest.raises(ValueError, match="database URL"):
         driver_url(dsn)
+
+
+_BACKEND = text("SELECT pg_backend_pid()")
+
+
+async def test_few_connections_serve_many(dsn: str) -> None:
+    """Who finds none free waits for one to be given back: a connection is dear, and a statement short."""
+    store = Store(dsn, pool_size=12, pool_patience_s=60)
+    used = set[int]()
+
+    async def ask() -> None:
+        async with store.statements() as db:
+            used.add((await db.execute(_BACKEND)).scalar_one())
+
+    try:
+        await store.fill_pool()
+        async with asyncio.timeout(30):
+            await asyncio.gather(*(ask() for _ in range(40)))
+        assert len(used) <= FEW
+        assert store.pool_in_use == 0
+    finally:
+        await store.close()
+
+
+async def test_nobody_waits_for_those_who_keep_their_connection(dsn: str) -> None:
+    """And what is given back is handed to who waits, also when others gave up before."""
+    store = Store(dsn, pool_size=6, pool_timeout_s=10)
+    used = set[int]()
+    leave = asyncio.Event()
+
+    async def keep(arrived: asyncio.Semaphore) -> None:
+        async with store.statements() as db:
+            used.add((await db.execute(_BACKEND)).scalar_one())
+            arrived.release()
+            await leave.wait()
+
+    try:
+        async with asyncio.timeout(60), asyncio.TaskGroup() as tasks:
+            arrived = asyncio.Semaphore(0)
+            for _ in range(6):
+                tasks.create_task(keep(arrived))
+            for _ in range(6):
+                await arrived.acquire()
+            assert (len(used), store.pool_in_use) == (6, 6)
+            gave_up = [tasks.create_task(keep(arrived)) for _ in range(3)]
+            waits = tasks.create_task(keep(arrived))
+            await asyncio.sleep(0)  # they stand in the queue now
+            for one in gave_up:
+                one.cancel()
+            await asyncio.wait(gave_up)
+            assert not waits.done()
+            leave.set()
+            await waits
+        assert len(used) == 6
+        assert store.pool_in_use == 0
+        await store.ping()
+    finally:
+        await store.close()
+
+
+async def test_a_place_that_comes_with_a_cancellation_is_passed_on(dsn: str) -> None:
+    store = Store(dsn, pool_size=1, pool_timeout_s=10)
+
+    async def ask() -> None:
+        async with store.statements() as db:
+            await db.execute(_BACKEND)
+
+    try:
+        for _ in range(10):
+            async with store.statements() as db:
+                await db.execute(_BACKEND)
+                waits = asyncio.ensure_future(ask())
+                await asyncio.sleep(0)
+            waits.cancel()  # it has been handed the place, and does not know yet
+            await asyncio.wait([waits])
+            assert waits.cancelled()
+            async with asyncio.timeout(10):
+                await ask()
+            assert store.pool_in_use == 0
+    finally:
+        await store.close()
