@@ -67,11 +67,18 @@ _GET_LOCKED = text(f"""
     FOR NO KEY UPDATE OF s FOR SHARE OF m
 """)
 
+# The status of those that are shown only: who is in hundreds of sessions has nearly all of them left out here.
 _PAGE = text(f"""
-    SELECT {_COLUMNS} FROM sessions s JOIN {_MEMBER} LEFT JOIN {_LIVE_RUN}
-    WHERE s.deleted_at IS NULL
-      AND (CAST(:time AS timestamptz) IS NULL OR (s.updated_at, s.id) < (:time, CAST(:id AS uuid)))
-    ORDER BY s.updated_at DESC, s.id DESC LIMIT :limit
+    SELECT {_COLUMNS.replace("m.role", "s.role")}
+    FROM (
+        SELECT s.*, m.role FROM sessions s JOIN {_MEMBER}
+        WHERE s.deleted_at IS NULL
+          AND (CAST(:time AS timestamptz) IS NULL OR (s.updated_at, s.id) < (:time, CAST(:id AS uuid)))
+        ORDER BY s.updated_at DESC, s.id DESC LIMIT :limit) AS s
+    LEFT JOIN LATERAL (
+        SELECT status FROM runs
+        WHERE session_id = s.id AND status IN ('running', 'waiting', 'paused') LIMIT 1) AS r ON true
+    ORDER BY s.updated_at DESC, s.id DESC
 """)
 
 _UPDATE = text("""
