@@ -48,7 +48,8 @@ def chat(options: list[str]) -> int:
             demo = json.loads((places.DATA_DIR / "demo.json").read_text())
             os.environ |= {"HUB_CHAT_NAME": demo["name"], "HUB_CHAT_PASSWORD": demo["password"]}
         except (OSError, ValueError):
-            say("no demo user yet: `python3 dev.py run` makes one")
+            if not options and "HUB_CHAT_URL" not in os.environ and not (places.DATA_DIR / "hub.lock").exists():
+                sys.exit(complain("no hub has run here yet: start one with `python3 dev.py run` in another terminal"))
     os.execv(places.PYTHON, [str(places.PYTHON), "-m", "hub", "chat", "--data-dir", str(places.DATA_DIR), *options])
 
 

@@ -68,4 +68,6 @@ def _verdict(status: str, reason: str, killed_at: float, seqs: list[int]) -> int
 
 
 if __name__ == "__main__":
+    if not 4 <= len(sys.argv) <= 6:
+        sys.exit("usage: python -m examples.takeover URL NAME PASSWORD [TEAM] [QUESTION]")
     sys.exit(asyncio.run(main(*sys.argv[1:])))

@@ -19,4 +19,6 @@ async def main(url: str, question: str) -> int:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) < 2:
+        sys.exit("usage: python -m examples.langgraph.ask URL [QUESTION]")
     sys.exit(asyncio.run(main(sys.argv[1], " ".join(sys.argv[2:]) or "What is 6 * 7, and 2 ^ 10?")))

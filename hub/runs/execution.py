@@ -8,15 +8,15 @@ from dataclasses import dataclass
 import structlog
 
 from hub.domain.budget import Limit
-from hub.domain.errors import HubError, NotFound, Unavailable
+from hub.domain.errors import NotFound, Unavailable
 from hub.domain.run import ClaimedRun, MessageStatus, ModelCall, TurnBooks
 from hub.domain.team import TAKE_TURN, TeamSpec
 from hub.engine.allowance import Allowance
 from hub.engine.base import Outcome, TurnResult
 from hub.engine.catalog import Catalog
 from hub.engine.tools.tool import ToolKind
-from hub.protocol.durable import RunStartedData, TurnSupersededData
-from hub.protocol.frames import LoggedEvent, NewEvent
+from hub.protocol.durable import RunStartedData
+from hub.protocol.frames import NewEvent
 from hub.relay.deltas import DeltaPublisher
 from hub.relay.open_messages import OpenMessages
 from hub.runs.budgeting import RunBudgets
@@ -28,19 +28,18 @@ from hub.runs.ending import (
     end_of,
     failed,
     finished_event,
-    finished_run,
     over_budget,
     stopped,
 )
 from hub.runs.journal import Journal
 from hub.runs.lease import HeldLease
 from hub.runs.loading import Loaded, load, turn_request
-from hub.runs.steering import follow_up
+from hub.runs.record import RunRecord
 from hub.runs.teams import ImportedTeams
 from hub.runs.turn import Turn
-from hub.store import messages, runs, steering, usage
+from hub.store import messages
 from hub.store.closing import ClosedTurn, WentOn
-from hub.store.database import Db, Store
+from hub.store.database import Store
 from hub.store.log import LeaseLost
 from hub.store.pending import Given, PendingInput
 
@@ -92,7 +91,7 @@ class Execution:
         self._tasks = tasks
         self._input_expires_s = input_expires_s
         self._limits = budgets
-        self._usage = run.usage
+        self._record = RunRecord(store, journal, deltas, run)
         self._model = ""
         self._handover = False
         self.gave_up = False  # the database did not take what there was to write: the next try had better wait
@@ -101,6 +100,10 @@ class Execution:
     def hand_over(self) -> None:
         """Give the run to another worker after the present turn."""
         self._handover = True
+
+    async def release(self) -> None:
+        """Give the lease of what was cut off back, for the next holder to go on from the last checkpoint."""
+        await self._record.release(clean=False)
 
     async def run(self) -> None:
         """Do the work. Never raises but for cancellation: whatever happens is recorded, or left to the next holder."""
@@ -115,10 +118,10 @@ class Execution:
             # The outcome of the last write is unknown: only a new attempt, from the last checkpoint, is safe.
             self._log.warning("run_abandoned", reason=e.message)
             self.gave_up = True
-            await self.release(clean=False)
+            await self._record.release(clean=False)
         except Exception:  # noqa: BLE001 - boundary: a fault of ours ends the run, not the worker
             self._log.exception("run_crashed")
-            await self._crash()
+            await self._record.crash()
 
     async def _execute(self) -> None:
         loaded = await load(self._store, self._open_messages, self._run, self._begins)
@@ -128,8 +131,8 @@ class Execution:
         )
         started = NewEvent(begins, self._run.lease.run)
         if team is None:
-            await self._begin(loaded, started)
-            await self._finish(failed("team_unknown", "this hub does not have the team any more"))
+            await self._record.begin(loaded, started)
+            await self._record.finish(failed("team_unknown", "this hub does not have the team any more"))
             return
         calls = Calls(
             self._store,
@@ -148,12 +151,12 @@ class Execution:
             self._held.stop_reason = self._run.stop_reason
             self._held.stop.set()
         if not (loaded.goes_on and await calls.ask_about_lost(started)):
-            await self._begin(loaded, started)
+            await self._record.begin(loaded, started)
             unknown = [name for name in loaded.open_calls if self._catalog.tools.kind(name) is not ToolKind.SAFE]
             if unknown:
                 names = ", ".join(sorted(set(unknown)))
                 lost = failed("tool_outcome_unknown", f"a worker was lost while these tools were called: {names}")
-                await self._finish(lost)
+                await self._record.finish(lost)
                 return
         await self._turns(team, loaded, calls)
 
@@ -164,7 +167,7 @@ class Execution:
         at = _Position(loaded.state, self._run.turn, said, loaded.pending, loaded.goes_on, loaded.announced)
         while (allowance := await self._allowance(at, calls, budgets)) is not None:
             turn, result, books = await self._turn(team, loaded, at, calls, budgets, allowance)
-            self._usage += result.usage
+            self._record.usage += result.usage
             at.turns += result.outcome in (Outcome.NEXT, Outcome.DONE)
             at.said += turn.messages
             last = _last(team, at.turns, at.said)
@@ -176,7 +179,7 @@ class Execution:
             at.given, at.state, budgets.are_set = went_on.pending, result.state, went_on.budgeted
             at.goes_on = at.announced = step is not None
             if self._handover and not at.goes_on:
-                await self.release(clean=True)
+                await self._record.release(clean=True)
                 return
 
     async def _allowance(self, at: _Position, calls: Calls, budgets: RunBudgets) -> Allowance | None:
@@ -185,15 +188,15 @@ class Execution:
         if at.goes_on:
             if await calls.carry_out() is None:
                 if not calls.left:
-                    await self._finish(stopped(self._held.stop_reason), turns=at.turns)
+                    await self._record.finish(stopped(self._held.stop_reason), turns=at.turns)
                 return None
             if self._handover:
-                await self.release(clean=True)
+                await self._record.release(clean=True)
                 return None
             at.given = ()
         allowance = await budgets.allowance()
         if (reached := allowance.budgets.reached()) is not None:
-            await self._finish(over_budget(), [budget_event(self._run.lease.run, reached)], turns=at.turns)
+            await self._record.finish(over_budget(), [budget_event(self._run.lease.run, reached)], turns=at.turns)
             return None
         return allowance
 
@@ -230,7 +233,7 @@ class Execution:
         result = await self._catalog.engine(team).turn(request, turn.emit, self._held.stop)
         books = self._books(turn, result, began)
         if turn.fault is not None or budgets.fault is not None or not self._held.is_valid:
-            await self._book(at.turns, books)
+            await self._record.book(at.turns, books)
             raise turn.fault or budgets.fault or LeaseLost
         return turn, result, books
 
@@ -241,33 +244,6 @@ class Execution:
         lease = self._run.lease
         async with self._store.statements() as db:
             return await messages.of_run(db, lease.session, lease.run, after=self._run.input_seq)
-
-    async def _begin(self, loaded: Loaded, started: NewEvent) -> None:
-        """Say that the run starts here; what an earlier attempt showed of the turn in flight is void.
-
-        A fresh run says so together with its first event: that saves its first token a commit.
-        """
-        lease = self._run.lease
-        if loaded.unfinished is None:
-            if loaded.goes_on:
-                await self._journal.append([started])
-            else:
-                self._journal.hold_back(started)
-            return
-        completed = loaded.completed
-        void = TurnSupersededData(
-            turn=loaded.unfinished.turn,
-            attempt=loaded.unfinished.attempt,
-            messages=list(dict.fromkeys([*completed, *loaded.voided])),
-            reason="the worker that ran this turn was lost",
-        )
-
-        async def write(db: Db, logged: list[LoggedEvent]) -> Sequence[NewEvent]:
-            await messages.void(db, lease.session, [(message, logged[0].seq) for message in completed])
-            return ()
-
-        await self._journal.append([NewEvent(void, lease.run), started], write)
-        self._deltas.close(lease.session, loaded.kept_open)
 
     async def _close_turn(
         self,
@@ -293,12 +269,12 @@ class Execution:
             books=books,
             whole=step is None,
         )
-        closing = Closing(closed, self._usage, end, calls, step)
+        closing = Closing(closed, self._record.usage, end, calls, step)
         events = list(step.events) if step is not None else []
         if end is not None and end.reached is not None:
             events.append(budget_event(lease.run, end.reached))
         if end is not None:
-            events.append(finished_event(self._run, end, turns=at.turns, usage=self._usage))
+            events.append(finished_event(self._run, end, turns=at.turns, usage=self._record.usage))
         status = end.message_status if end is not None else MessageStatus.COMPLETE
         await turn.end(status, events, closing)
         if step is None and result.state is not None:
@@ -313,39 +289,6 @@ class Execution:
             tool_calls=turn.tool_calls + sum(call.name != TAKE_TURN for call in result.calls),
             duration_ms=round((time.monotonic() - began) * 1000),
         )
-
-    async def _book(self, turn: int, books: TurnBooks) -> None:
-        """Record what a turn has cost that was cut off, say because what it answers was edited."""
-        try:
-            async with self._store.statements() as db:
-                await usage.book(db, self._run.lease.run, turn, books)
-        except Unavailable:
-            self._log.warning("usage_lost", turn=turn)
-
-    async def _finish(self, end: End, before: Sequence[NewEvent] = (), *, turns: int | None = None) -> None:
-        """End the run between two turns; `before` is told before its end."""
-        done, lease = self._run.turn if turns is None else turns, self._run.lease
-
-        async def write(db: Db, _: list[LoggedEvent]) -> Sequence[NewEvent]:
-            await runs.finish(db, lease, finished_run(end, turns=done, usage=self._usage))
-            return await follow_up(db, lease.session, lease.run, await steering.waiting(db, lease.session, lease.run))
-
-        await self._journal.append([*before, finished_event(self._run, end, turns=done, usage=self._usage)], write)
-
-    async def _crash(self) -> None:
-        try:
-            await self._finish(failed("internal", "the hub failed to carry out this run"))
-        except (LeaseLost, HubError):
-            self._log.warning("run_abandoned", reason="could not record the crash")
-
-    async def release(self, *, clean: bool) -> None:
-        """Give the lease back, for the next holder to go on from the last checkpoint. `clean`: nothing was shown since
-        then."""
-        try:
-            async with self._store.statements() as db:
-                await runs.release(db, self._run.lease, clean=clean)
-        except Unavailable:
-            self._log.warning("lease_left_to_expire")
 
 
 def _last(team: TeamSpec, turns: int, said: int) -> str | None:

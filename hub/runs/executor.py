@@ -123,7 +123,7 @@ class Executor:
     async def release_all(self) -> None:
         """After the end of `run`: give the leases of what was cut off back, so that others need not wait."""
         for execution in self._executions.values():
-            await execution.release(clean=False)
+            await execution.release()
 
     def _look_idle(self) -> None:
         if self._executions or self._claiming:

@@ -34,6 +34,14 @@ async def reach(db: Db, principal: Principal, session: SessionId, action: Action
     return found
 
 
+async def seen_by(db: Db, principal: Principal, session: SessionId) -> Session:
+    """The session as the caller sees it. Raises `NotFound` for who is no member of it."""
+    found = await sessions.get(db, session, principal.user)
+    if found is None:
+        raise NotFound("no such session")
+    return found
+
+
 def reached(db: Db, principal: Principal, action: Action) -> Seen:
     """What the caller is in the session about which something was just read (`Store.reads`), if they may do this to it.
     Raises as `reach` does, of which it saves the statement; until then nothing of what was read may be used."""

@@ -1,14 +1,14 @@
 """A new session that begins with another one's conversation."""
 
 from hub.auth.policy import Action
-from hub.domain.errors import BadRequest, NotFound
+from hub.domain.errors import BadRequest
 from hub.domain.ids import SessionId, new_id
 from hub.domain.principal import Principal
 from hub.domain.session import ForkedFrom, Session
 from hub.protocol.durable import MemberAddedData
 from hub.protocol.frames import NewEvent
 from hub.protocol.results import session_created
-from hub.sessions.access import reach, session_id
+from hub.sessions.access import reach, seen_by, session_id
 from hub.sessions.attachments import too_large
 from hub.sessions.session_caps import SessionCaps
 from hub.store import attachments, audit, forking, log, sessions
@@ -47,7 +47,7 @@ class Forking:
             after = await forking.copy(db, fork, 0)
             if after is None and not has_attachments:
                 await forking.show(db, fork)
-                return await _seen(db, principal, id_)
+                return await seen_by(db, principal, id_)
             await forking.hide(db, fork)
         return await self._rest(principal, fork, after)
 
@@ -63,7 +63,7 @@ class Forking:
             org=source.organisation,
             forked_from=ForkedFrom(source.id, at_seq),
         )
-        created = await _seen(db, principal, id_)
+        created = await seen_by(db, principal, id_)
         owner = MemberAddedData(user=principal.user, name=principal.name, role="owner")
         await log.append(db, id_, [NewEvent(session_created(created, last_seq=2)), NewEvent(owner)])
         await audit.add(
@@ -82,7 +82,7 @@ class Forking:
         await self._copy_attachments(principal, fork)
         async with self._store.transaction(person=principal.user) as db:
             await forking.show(db, fork)
-            return await _seen(db, principal, fork.fork)
+            return await seen_by(db, principal, fork.fork)
 
     async def _copy_attachments(self, principal: Principal, fork: Fork) -> None:
         async with self._store.transaction(person=principal.user, session=fork.source) as db:
@@ -93,10 +93,3 @@ class Forking:
         while more:
             async with self._store.transaction(person=principal.user, session=fork.source) as db:
                 more = await attachments.fork_content(db, fork.source, fork.fork)
-
-
-async def _seen(db: Db, principal: Principal, session: SessionId) -> Session:
-    found = await sessions.get(db, session, principal.user)
-    if found is None:
-        raise NotFound("no such session")
-    return found

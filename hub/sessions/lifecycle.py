@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from hub.auth.policy import Action, require_scope
-from hub.domain.errors import BadRequest, Forbidden, NotFound
+from hub.domain.errors import BadRequest, Forbidden
 from hub.domain.ids import OrganisationId, SessionId, new_id, parse_id
 from hub.domain.principal import Principal
 from hub.domain.session import OnBusy, Session
@@ -15,7 +15,7 @@ from hub.protocol.frames import NewEvent
 from hub.protocol.results import session_created, session_updated
 from hub.relay.broadcast import Broadcast
 from hub.runs.control import RunControl
-from hub.sessions.access import reach, session_id
+from hub.sessions.access import reach, seen_by, session_id
 from hub.sessions.closing import close
 from hub.sessions.session_caps import SessionCaps
 from hub.store import audit, log, organisations, sessions
@@ -63,7 +63,7 @@ class Sessions:
                 owner=principal.user,
                 org=_organisation(organisation),
             )
-            created = await self._seen_by(principal, id_, db)
+            created = await seen_by(db, principal, id_)
             await self._caps.check_organisation(db, created.organisation)
             if not self._catalog.is_open_to(team, created.organisation):
                 there = [spec.name for spec in self._catalog.offered([created.organisation])]
@@ -116,7 +116,7 @@ class Sessions:
             await sessions.update(
                 db, id_, title=title, metadata=dict(metadata) if metadata is not None else None, on_busy=on_busy
             )
-            changed = await self._seen_by(principal, id_, db)
+            changed = await seen_by(db, principal, id_)
             events = await log.append(db, id_, [NewEvent(session_updated(changed, changed.last_seq + 1))])
             await _audited(db, principal, "session.update", id_)
         self._broadcast.events(events)
@@ -130,12 +130,6 @@ class Sessions:
             closed = await close(db, self._runs, id_, "session deleted")
             await _audited(db, principal, "session.delete", id_)
         closed.tell(self._broadcast, self._runs)
-
-    async def _seen_by(self, principal: Principal, session: SessionId, db: Db) -> Session:
-        found = await sessions.get(db, session, principal.user)
-        if found is None:
-            raise NotFound("no such session")
-        return found
 
 
 async def _audited(db: Db, principal: Principal, action: str, session: SessionId, **detail: object) -> None:

@@ -234,6 +234,17 @@ def test_run_says_what_is_where_and_ends_as_the_hub_ends(
         assert words in shown
 
 
+def test_a_chat_before_the_first_hub_says_how_to_start_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(places, "DATA_DIR", tmp_path / "nothing")
+    monkeypatch.delenv("HUB_CHAT_URL", raising=False)
+    with pytest.raises(SystemExit) as ended:
+        running.chat([])
+    assert ended.value.code == 1
+    assert "`python3 dev.py run`" in capsys.readouterr().err
+
+
 # ---- test
 
 NODE = """#!/bin/sh

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from hub.protocol.events import MessageCompleted, MessageDelta, RunFinished, TurnStarted
-from hub_client import Bot, Rest, Turn, connect
+from hub_client import Bot, HubClientError, Rest, Turn, connect
 
 
 def findings() -> dict[str, str]:
@@ -97,5 +97,7 @@ async def main() -> None:
 if __name__ == "__main__":
     try:
         asyncio.run(main())
+    except HubClientError as e:
+        sys.exit(f"probe: {e}")
     except KeyboardInterrupt:
         sys.exit(130)
