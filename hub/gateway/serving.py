@@ -7,12 +7,12 @@ does not any more.
 import asyncio
 from collections.abc import Callable
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
 from typing import assert_never
 
 from hub.domain.errors import BadRequest, Conflict, NotFound, RateLimited, TooLarge, Unavailable
 from hub.domain.ids import RunId, SessionId, UserId
 from hub.gateway.connection import Connection
+from hub.gateway.serving_bot import Bot, Registration, Turn
 from hub.protocol.commands import TurnComplete, TurnDecline, TurnDelta
 from hub.protocol.frames import live_frame
 from hub.protocol.live import TurnOfferedData, TurnWithdrawnData
@@ -51,65 +51,13 @@ _SAID = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Registration:
-    """What a connection takes turns of; None is anything its user may."""
-
-    agent: str
-    session: SessionId | None
-    team: str | None
-
-
-@dataclass(slots=True, eq=False)
-class Turn:
-    """An offered turn. `data` is what was told of it, without what was said before: that is long. `over` is why nothing
-    is taken from it any more; `done` ends the wait for the runner's word. `bound`: its place names its user."""
-
-    sender: str
-    session: SessionId
-    run: str
-    data: TurnOfferedData
-    connection: Connection
-    bound: bool
-    pieces: list[str] = field(default_factory=list)
-    size: int = 0
-    index: int = 0
-    over: str | None = None
-    ended: Complete | Decline | None = None
-    done: asyncio.Future[None] | None = None
-    timer: asyncio.TimerHandle | None = None
-
-
-@dataclass(slots=True, eq=False)
-class _Bot:
-    """A connection that has registered. `turns` are by offer: those in its hands, and the last ended ones."""
-
-    connection: Connection
-    registrations: dict[Registration, int] = field(default_factory=dict)
-    turns: dict[str, Turn] = field(default_factory=dict)
-
-    @property
-    def load(self) -> int:
-        return sum(turn.over is None for turn in self.turns.values())
-
-    def takes(self, agent: str, session: str, team: str) -> bool:
-        """Whether it would take a turn of this agent, and has room for it."""
-        if self.connection.closing:
-            return False
-        load = self.load
-        return any(
-            wanted.agent == agent and wanted.session in (None, session) and wanted.team in (None, team) and load < turns
-            for wanted, turns in self.registrations.items()
-        )
-
-
 class Serving:
     """One worker's bots. Everything ends with its connection; nothing here waits but for the end of a turn."""
 
     def __init__(self, line: BotLine) -> None:
         self._line = line
-        self._bots: dict[str, _Bot] = {}  # by connection
-        self._of_agent: dict[str, dict[str, _Bot]] = {}  # by connection, too
+        self._bots: dict[str, Bot] = {}  # by connection
+        self._of_agent: dict[str, dict[str, Bot]] = {}  # by connection, too
         self._turns: dict[str, Turn] = {}  # by offer, as long as their bots remember them
         self._loop = asyncio.get_running_loop()
         self.draining = False
@@ -130,7 +78,7 @@ class Serving:
         registrations. The caller has checked that it may."""
         if connection.closing:
             return
-        bot = self._bots.setdefault(connection.id, _Bot(connection))
+        bot = self._bots.setdefault(connection.id, Bot(connection))
         if wanted not in bot.registrations and len(bot.registrations) >= MAX_REGISTRATIONS:
             raise RateLimited("too many registrations on one connection", details={"registrations": MAX_REGISTRATIONS})
         bot.registrations[wanted] = turns

@@ -8,17 +8,15 @@ run, so that a server which caches prompts reads only what is new.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from autogen_core.models import AssistantMessage, LLMMessage, UserMessage
 
 from hub.domain.team import AgentSpec, TeamSpec
+from hub.engine.models.conversation import GO_ON, Json
 
 BRIEFING = "You are a helpful assistant. You answer in one or two short sentences."
 EARLIER_EXCHANGES = 1
 SHOWN_CHARACTERS = 500  # of a message: in any script less than the 2,048 tokens of a slot
-
-Json = dict[str, Any]
 
 
 @dataclass(slots=True)
@@ -49,7 +47,7 @@ class Direction:
         question = "\n\n".join(asked)
         for name, answer in answers:
             words = [part for part in (question, self._tasks.get(name)) if part]
-            told.append({"role": "user", "content": "\n\n".join(words) or "Go on."})
+            told.append({"role": "user", "content": "\n\n".join(words) or GO_ON})
             told.append({"role": "assistant", "content": answer})
             question = ""
         return told

@@ -3,7 +3,7 @@
 from hub.domain.errors import NotFound
 from hub.gateway.connection import Connection
 from hub.gateway.services import GatewayServices
-from hub.gateway.serving import Registration
+from hub.gateway.serving_bot import Registration
 from hub.protocol.commands import AgentRegister, TurnComplete, TurnDecline, TurnDelta
 from hub.protocol.results import Empty, RegisterResult
 
