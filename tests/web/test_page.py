@@ -85,6 +85,10 @@ async def test_a_session_can_be_renamed_saved_and_deleted(visit: Visit) -> None:
     await ada.page.get_by_role("button", name="Delete").click()
     await ada.page.get_by_role("dialog").get_by_role("button", name="Delete").click()
     await expect(ada.page.locator(".session-list")).to_have_text("No sessions yet.")
+    await ada.page.get_by_role("button", name="Why is the sky blue?").click()
+    await expect(ada.box).to_have_value("Why is the sky blue?")
+    await expect(ada.box).to_be_focused()
+    await expect(ada.page.locator(".ideas")).to_have_count(0)
 
 
 async def test_dark_is_dark_and_can_be_chosen(visit: Visit) -> None:

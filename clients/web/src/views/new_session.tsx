@@ -8,6 +8,9 @@ import { Send } from "./icons.tsx";
 
 const FAVOURITE = "duo"; // the hub's default team
 
+/** To begin with, for whoever has no session yet. */
+const IDEAS = ["Why is the sky blue?", "Plan a weekend in Lisbon.", "A week of four days: yes or no?"];
+
 /** The default team first, those that follow a script last. */
 function inOrder(teams: readonly TeamResult[]): TeamResult[] {
   const rank = ({ name, model }: TeamResult) => (name === FAVOURITE ? 0 : model === "scripted" ? 2 : 1);
@@ -18,7 +21,7 @@ function inOrder(teams: readonly TeamResult[]): TeamResult[] {
 export function NewSession({ opener }: { opener: ComponentChildren }) {
   const app = useApp();
   const workspace = useWorkspace();
-  const { teams, loaded } = workspace.sessions;
+  const { teams, loaded, list } = workspace.sessions;
   const chosen = useSignal<string | null>(null);
   const text = useSignal("");
   const busy = useSignal(false);
@@ -36,6 +39,10 @@ export function NewSession({ opener }: { opener: ComponentChildren }) {
     } finally {
       busy.value = false;
     }
+  };
+  const suggest = (idea: string) => {
+    text.value = idea;
+    document.querySelector<HTMLElement>("#composer")?.focus();
   };
   return (
     <main class="new-view">
@@ -58,6 +65,17 @@ export function NewSession({ opener }: { opener: ComponentChildren }) {
             />
           ))}
         </fieldset>
+        {loaded.value && list.value.length === 0 && text.value === "" && (
+          <ul class="ideas" aria-label="Ideas to begin with">
+            {IDEAS.map((idea) => (
+              <li key={idea}>
+                <button type="button" onClick={() => suggest(idea)}>
+                  {idea}
+                </button>
+              </li>
+            ))}
+          </ul>
+        )}
         <form
           class="composer"
           onSubmit={(event) => {
