@@ -42,6 +42,7 @@ from hub.api.routes import (
     transcript,
     usage,
     web,
+    websocket,
     well_known,
 )
 from hub.api.services import Services
@@ -97,6 +98,7 @@ def build(services: Services, *, static: Path = STATIC) -> ASGIApp:
     for router in routers:
         include(app, router)
     app.include_router(web.router(static / "web"))
+    app.include_router(websocket.router())
     app.add_middleware(RequestBoundary)  # what escapes further has had an answer of Starlette's
     return _wrapped(Reads(app, services, routers), services)
 

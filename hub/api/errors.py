@@ -52,6 +52,8 @@ async def _http_error(request: Request, error: Exception) -> Response:
     )
     if failure.status_code == 405:
         response.headers["allow"] = ", ".join(_allowed_methods(request))
+    if failure.status_code == 426:
+        response.headers["upgrade"] = "websocket"
     return response
 
 
@@ -60,7 +62,7 @@ def _allowed_methods(request: Request) -> list[str]:
     routes = [route for route in request.app.routes if not isinstance(route, Mount)]
     return [
         method
-        for method in ("GET", "POST", "PUT", "PATCH", "DELETE")
+        for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
         if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in routes)
     ] or ["GET", "HEAD"]  # static files
 
@@ -84,6 +86,8 @@ def _by_status(status: int) -> HubError:
             return BadRequest("this address does not take that method")
         case 413:
             return TooLarge("the request is too large")
+        case 426:
+            return BadRequest("this is a WebSocket (ws:// or wss://); a proxy on the way has to pass Upgrade on")
         case _ if status < 500:
             return BadRequest("the request cannot be read")
         case _:

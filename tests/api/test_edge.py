@@ -26,6 +26,13 @@ async def test_an_address_that_does_not_exist(hub: Door) -> None:
         problem(await rest.get("/../../etc/passwd"), 404, "not_found")
 
 
+async def test_a_websocket_that_comes_without_its_upgrade_is_told_what_is_missing(hub: Door) -> None:
+    async with hub.rest() as rest:
+        answer = await rest.get("/v1/ws", params={"ticket": "x"})
+    assert "Upgrade" in problem(answer, 426, "bad_request")["detail"]
+    assert answer.headers["upgrade"] == "websocket"
+
+
 @pytest.mark.parametrize(
     ("method", "path", "allowed"),
     [
@@ -35,6 +42,7 @@ async def test_an_address_that_does_not_exist(hub: Door) -> None:
         ("TRACE", "/v1/sessions/x", {"GET", "PATCH", "DELETE"}),
         ("POST", "/healthz", {"GET"}),
         ("POST", "/docs/assets/swagger-ui.css", {"GET", "HEAD"}),
+        ("POST", "/", {"GET", "HEAD"}),
     ],
 )
 async def test_a_method_that_does_not_exist(hub: Door, method: str, path: str, allowed: set[str]) -> None:
