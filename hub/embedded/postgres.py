@@ -14,9 +14,9 @@ from hub.embedded.server import EmbeddedServer
 REMEDY: Final = "set HUB_DATABASE_URL to a PostgreSQL 14 or newer."
 SOCKET_NAME: Final = ".s.PGSQL.5432"
 CONNECTIONS: Final = 300  # 32 workers with pools of 8, and room for tools
-# A test's database is thrown away: what makes commits survive a power cut only costs time.
 # Nothing of a developer's PGDATA, PGHOST and the like reaches it.
 ENVIRONMENT: Final = {"PATH": os.defpath, "LC_ALL": "C"}
+# A test's database is thrown away: what makes commits survive a power cut only costs time.
 THROWAWAY: Final = ("-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off")
 
 
