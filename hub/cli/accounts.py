@@ -8,11 +8,13 @@ from hub.auth.accounts import create_account
 from hub.auth.administration import Administration
 from hub.auth.api_keys import ApiKeys, NewApiKey
 from hub.auth.passwords import Passwords
+from hub.cli.paging import every
 from hub.domain.errors import NotFound
-from hub.domain.ids import OrganisationId, UserId, parse_id
+from hub.domain.ids import OrganisationId, UserId
 from hub.domain.organisation import FIRST_ORGANISATION
+from hub.sessions.access import find_organisation
 from hub.sessions.exporting import Exports
-from hub.store import organisations, users
+from hub.store import users
 from hub.store.api_keys import StoredApiKey
 from hub.store.database import Store
 from hub.store.users import StoredUser
@@ -50,15 +52,10 @@ async def create_key(
 
 async def _organisation(store: Store, org: str) -> OrganisationId:
     async with store.transaction() as db:
-        parsed = parse_id(org)
-        found = await organisations.get(db, OrganisationId(parsed)) if parsed is not None else None
-        id_ = found.id if found is not None else await organisations.by_name(db, org)
-    if id_ is None:
-        raise NotFound(f"there is no organisation {org}")
-    return id_
-
-
-PAGE = 200
+        try:
+            return await find_organisation(db, org)
+        except NotFound:
+            raise NotFound(f"there is no organisation {org}") from None
 
 
 @asynccontextmanager
@@ -73,14 +70,8 @@ async def administration(dsn: str) -> AsyncGenerator[Administration]:
 
 async def list_users(dsn: str) -> list[StoredUser]:
     """All accounts, newest first."""
-    found: list[StoredUser] = []
     async with administration(dsn) as admin:
-        cursor = None
-        while True:
-            page, cursor = await admin.users(None, limit=PAGE, cursor=cursor)
-            found += page
-            if cursor is None:
-                return found
+        return await every(lambda limit, cursor: admin.users(None, limit=limit, cursor=cursor))
 
 
 async def suspend(dsn: str, name: str, *, suspended: bool) -> StoredUser:
@@ -124,14 +115,8 @@ async def export_user(dsn: str, name: str, write: Callable[[bytes], object]) -> 
 
 async def list_keys(dsn: str, name: str) -> list[StoredApiKey]:
     """The API keys of an account that are not revoked. Raises `NotFound`, `Unavailable`."""
-    found: list[StoredApiKey] = []
     async with administration(dsn) as admin:
-        cursor = None
-        while True:
-            page, cursor = await admin.keys(None, name, limit=PAGE, cursor=cursor)
-            found += page
-            if cursor is None:
-                return found
+        return await every(lambda limit, cursor: admin.keys(None, name, limit=limit, cursor=cursor))
 
 
 async def revoke_key(dsn: str, key: str) -> None:

@@ -10,12 +10,11 @@ import typer
 
 from hub.cli import reach
 from hub.cli.options import AsJsonLines, DataDir, settings_with
+from hub.cli.paging import every
 from hub.domain.ids import OrganisationId
 from hub.domain.organisation import SHORTEST_KEPT_S, Organisation, OrgKeep, OrgMember, OrgRole
 from hub.sessions.organisations import Organisations
 from hub.store.database import Store
-
-PAGE = 200
 
 cli = typer.Typer(help="Organisations: who belongs together.", no_args_is_help=True)
 
@@ -45,18 +44,12 @@ def create(
 def list_(as_json: AsJsonLines = False, data_dir: DataDir = None) -> None:
     """Show all organisations, oldest first."""
 
-    async def every(dsn: str) -> list[Organisation]:
-        found: list[Organisation] = []
-        cursor = None
+    async def read(dsn: str) -> list[Organisation]:
         async with _organisations(dsn) as organisations:
-            while True:
-                page, cursor = await organisations.page(limit=PAGE, cursor=cursor)
-                found += page
-                if cursor is None:
-                    return found
+            return await every(lambda limit, cursor: organisations.page(limit=limit, cursor=cursor))
 
     with reach.database(settings_with(data_dir=data_dir)) as dsn:
-        for one in asyncio.run(every(dsn)):
+        for one in asyncio.run(read(dsn)):
             _show(one, as_json=as_json)
 
 
@@ -64,18 +57,12 @@ def list_(as_json: AsJsonLines = False, data_dir: DataDir = None) -> None:
 def members(org: str, as_json: AsJsonLines = False, data_dir: DataDir = None) -> None:
     """Show who belongs to an organisation (its id or name)."""
 
-    async def every(dsn: str) -> list[OrgMember]:
-        found: list[OrgMember] = []
-        cursor = None
+    async def read(dsn: str) -> list[OrgMember]:
         async with _organisations(dsn) as organisations:
-            while True:
-                page, cursor = await organisations.members(None, org, limit=PAGE, cursor=cursor)
-                found += page
-                if cursor is None:
-                    return found
+            return await every(lambda limit, cursor: organisations.members(None, org, limit=limit, cursor=cursor))
 
     with reach.database(settings_with(data_dir=data_dir)) as dsn:
-        for one in asyncio.run(every(dsn)):
+        for one in asyncio.run(read(dsn)):
             row = {"user": one.user, "name": one.name, "role": one.role.value}
             typer.echo(json.dumps(row) if as_json else f"{one.user}  {one.name}  {one.role.value}")
 
