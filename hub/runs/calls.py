@@ -90,6 +90,11 @@ class Calls:
         """The run waits for a person now, or is paused: it is not this worker's any more."""
 
     @property
+    def any(self) -> bool:
+        """Whether the newest checkpoint awaits some."""
+        return bool(self._known)
+
+    @property
     def results(self) -> tuple[CallResult, ...]:
         """What the calls have come to, for the engine; those that were not made are missing."""
         results = list[CallResult]()

@@ -268,6 +268,7 @@ class Execution:
             taken_in=[*(message.message for message in at.given), *turn.recorded],
             books=books,
             whole=step is None,
+            calls=calls.any or step is not None,
         )
         closing = Closing(closed, self._record.usage, end, calls, step)
         events = list(step.events) if step is not None else []

@@ -34,16 +34,20 @@ _STATE_SEQ = f"CASE WHEN CAST(:state AS text) IS NOT NULL THEN {_AT} END"
 # The new checkpoint is not in the snapshot the DELETE sees, hence one less is kept of the others. What is taken in is
 # found by its ids alone, however long the session is, also while PostgreSQL does not know how many messages there are:
 # the bound says that these are few.
-_WRITTEN = f"""
+_TOLD = f"""
     said AS ({messages.INSERT_AGENTS.format(state_seq=_STATE_SEQ)}),
     taken_in AS (
         UPDATE messages m SET in_state = true, state_seq = coalesce(m.state_seq, {_AT})
         FROM position, (SELECT id FROM unnest(CAST(:taken_in AS uuid[])) AS id LIMIT {_MANY}) AS heard
-        WHERE m.id = heard.id),
+        WHERE m.id = heard.id)
+"""
+_FORGOTTEN = """
     forgotten AS (
         DELETE FROM tool_calls
         WHERE CAST(:state AS text) IS NOT NULL AND CAST(:whole AS bool) AND EXISTS (SELECT FROM held)
-          AND session_id = CAST(:session AS uuid)),
+          AND session_id = CAST(:session AS uuid))
+"""
+_KEPT = f"""
     pruned AS (
         DELETE FROM checkpoints
         WHERE CAST(:state AS text) IS NOT NULL AND EXISTS (SELECT FROM held)
@@ -57,6 +61,7 @@ _WRITTEN = f"""
         FROM position WHERE CAST(:state AS text) IS NOT NULL),
     booked AS ({usage.BOOKED.format(run="held")})
 """
+_WRITTEN = f"{_TOLD}, {_FORGOTTEN}, {_KEPT}"
 
 # Messages taken in just now are pending still in the snapshot.
 _GO_ON = text(f"""
@@ -76,6 +81,19 @@ _FINISH = text(f"""
     SELECT found.there, position.before, position.ts, waiting.*
     FROM {log.FENCED_POSITION} LEFT JOIN ({steering.WAITING}) AS waiting ON position.before IS NOT NULL
     ORDER BY waiting.seq
+""")
+
+# What ends nearly every run: alone, with no calls to forget. PostgreSQL sets each part up anew, also those that have
+# nothing to do.
+_ENDED = f"""
+    {runs.END} FROM place
+    WHERE runs.id = CAST(:run AS uuid) AND runs.session_id = place.id AND runs.lease_epoch = :epoch
+      AND runs.status = 'running' AND NOT EXISTS ({steering.WAITING}) AND {_CURRENT}
+    RETURNING runs.id, runs.session_id, runs.requested_by, place.org_id
+"""
+_FINISH_AT_ONCE = text(f"""
+    WITH {log.fenced_by(_ENDED)}, {_TOLD}, {_KEPT}
+    SELECT found.there, position.before, position.ts, NULL AS id FROM {log.FENCED_POSITION}
 """)
 
 
@@ -106,7 +124,7 @@ class ClosedTurn:
     `turns` is the number of finished turns after it. `events` end the turn in the log; the first message of `said` has
     number `early` (from 0) of them, the others follow it. `seq` is the newest event before them. `state` is the
     engine's, as JSON text, if the turn was finished; it holds the messages `said` and `taken_in` then. `whole`: the
-    turn is over, and does not go on after calls.
+    turn is over, and does not go on after calls. `calls`: the session's newest checkpoint may await some.
     """
 
     lease: Lease
@@ -120,6 +138,7 @@ class ClosedTurn:
     books: TurnBooks
     whole: bool = True
     early: int = 0
+    calls: bool = True
 
 
 async def go_on(db: Db, closed: ClosedTurn, total: Usage, *, alone: bool = False) -> WentOn | None:
@@ -148,7 +167,8 @@ async def finish(db: Db, closed: ClosedTurn, end: runs.FinishedRun, *, alone: bo
     Raises `NotFound`, and `LeaseLost` for an old lease or a run that has ended. None, with `alone` only: nothing was
     written.
     """
-    written = await _write(db, _FINISH, closed, runs.finish_values(closed.lease, end), alone=alone)
+    statement = _FINISH_AT_ONCE if alone and not closed.calls else _FINISH
+    written = await _write(db, statement, closed, runs.finish_values(closed.lease, end), alone=alone)
     if written is None:
         return None
     events, rows = written

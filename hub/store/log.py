@@ -33,21 +33,28 @@ _APPEND = text(f"WITH {POSITION} SELECT before, ts FROM position")
 # and keeps the lease from being granted anew before this transaction ends. `held` reads `place`: the session is locked
 # first. Whatever else such a statement writes, it writes for what is in `held` or `position`, hence not at all without
 # the lease: it may be a transaction of its own.
-_FENCE = """
+_PLACE = """
     place AS (
         SELECT id, org_id, last_seq FROM sessions WHERE id = CAST(:session AS uuid) AND deleted_at IS NULL
-        FOR NO KEY UPDATE),
-    held AS (
-        SELECT r.id, r.session_id, r.requested_by, place.org_id FROM place, runs r
-        WHERE r.id = CAST(:run AS uuid) AND r.session_id = place.id AND r.lease_epoch = :epoch AND r.status = 'running'
-          AND {held}
-        FOR NO KEY UPDATE OF r)
+        FOR NO KEY UPDATE)
+"""
+_HELD = """
+    SELECT r.id, r.session_id, r.requested_by, place.org_id FROM place, runs r
+    WHERE r.id = CAST(:run AS uuid) AND r.session_id = place.id AND r.lease_epoch = :epoch AND r.status = 'running'
+      AND {also}
+    FOR NO KEY UPDATE OF r
 """
 
 
-def fenced(held: str = "true") -> str:
-    """`POSITION` under a lease, of which `held` must be true besides. What follows reads from `FENCED_POSITION`."""
-    return f"{_FENCE.format(held=held)}, {_PLACED.format(who='EXISTS (SELECT FROM held)')}"
+def fenced(also: str = "true") -> str:
+    """`POSITION` under a lease, for which `also` must be true. What follows reads from `FENCED_POSITION`."""
+    return fenced_by(_HELD.format(also=also))
+
+
+def fenced_by(held: str) -> str:
+    """The same where `held` is the statement that reads `place`, locks the run, or writes it, and gives its `id`,
+    `session_id`, `requested_by` and `org_id`."""
+    return f"{_PLACE}, held AS ({held}), {_PLACED.format(who='EXISTS (SELECT FROM held)')}"
 
 
 FENCED_POSITION = """

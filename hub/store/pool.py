@@ -29,6 +29,7 @@ STATEMENT_CACHE = 256  # prepared statements per connection: more than the store
 RECYCLE_S = 1800.0  # what a connection has gathered in the server goes with it
 GOODBYE_S = 2.0
 FEW = 4  # connections that are enough as long as nothing waits in the server
+MAKING = 2  # beyond them at once
 PATIENCE_S = 0.005  # that one of them is waited for: a statement takes less, a new connection more
 
 _TROUBLE = (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
@@ -38,7 +39,7 @@ class Pool:
     """At most `size` connections, made when they are needed; the one that was used last is taken first.
 
     Whoever finds a `FEW` of them taken waits for one to be given back, in turn, and takes another only when none is
-    within `patience_s`; beyond `FEW` they are made one after the other. `url` is as of `hub.store.database.driver_url`;
+    within `patience_s`; beyond `FEW` they are made a few at a time. `url` is as of `hub.store.database.driver_url`;
     `settings` are those of the server for every connection, `command_timeout_s` bounds each statement. Nobody waits for
     longer than `wait_s` seconds.
     """
@@ -145,7 +146,7 @@ class Pool:
     def _one_more(self, turn: asyncio.Future[None]) -> None:
         if turn.done() or self._taken == self._size:  # who leaves hands their place on
             return
-        if self._taken > len(self._opened):  # one is being made
+        if self._taken - len(self._opened) >= MAKING:
             asyncio.get_running_loop().call_later(self._patience_s, self._one_more, turn)
             return
         self._taken += 1

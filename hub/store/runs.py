@@ -105,7 +105,7 @@ _ABANDON = text("""
 
 _PAUSES = "CAST(:pausable AS bool) AND pause_asked AND cancel_reason IS NULL"
 
-# Statements that end a turn are made of these two (`hub.store.closing`).
+# Statements that end a turn are made of these (`hub.store.closing`).
 ADVANCE = f"""
     UPDATE runs SET turn = :turn, prompt_tokens = :prompt, completion_tokens = :completion, cost_micros = :cost,
         status = CASE WHEN {_PAUSES} THEN 'paused' ELSE status END,
@@ -114,12 +114,12 @@ ADVANCE = f"""
         pause_asked = pause_asked AND NOT ({_PAUSES})
     WHERE id = CAST(:run AS uuid) AND lease_epoch = :epoch AND status = 'running'
 """
-FINISH = """
+END = """
     UPDATE runs SET status = :status, reason = :reason, error = CAST(:error AS jsonb), turn = :turn,
         prompt_tokens = :prompt, completion_tokens = :completion, cost_micros = :cost,
         finished_at = clock_timestamp(), lease_until = NULL
-    WHERE id = CAST(:run AS uuid) AND lease_epoch = :epoch AND status = 'running'
 """
+FINISH = f"{END} WHERE id = CAST(:run AS uuid) AND lease_epoch = :epoch AND status = 'running'"
 _FINISH = text(FINISH)
 
 # What nobody works on ends at once.
@@ -267,7 +267,7 @@ async def finish(db: Db, lease: Lease, end: FinishedRun) -> None:
 
 
 def finish_values(lease: Lease, end: FinishedRun) -> dict[str, Any]:
-    """What `FINISH` needs."""
+    """What `END` and `FINISH` need."""
     return {
         "run": lease.run,
         "epoch": lease.epoch,

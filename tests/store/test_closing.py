@@ -117,10 +117,13 @@ async def test_a_turn_without_a_result_leaves_no_checkpoint(store: Store, sessio
         assert (await db.execute(text("SELECT sum(prompt_tokens) FROM usage"))).scalar_one() == 11
 
 
-async def test_nothing_is_written_under_an_old_lease(store: Store, session: SessionId, alice: UserId) -> None:
+@pytest.mark.parametrize("calls", [True, False], ids=["with calls", "without"])
+async def test_nothing_is_written_under_an_old_lease(
+    store: Store, session: SessionId, alice: UserId, calls: bool
+) -> None:
     lease = await make_lease(store, session, alice)
     old = replace(lease, epoch=lease.epoch - 1)
-    turn = replace(closed(old), said=[spoken(MessageId(new_id()), "late")])
+    turn = replace(closed(old), calls=calls, said=[spoken(MessageId(new_id()), "late")])
     with pytest.raises(LeaseLost):
         await close(store, turn)
     with pytest.raises(LeaseLost):
@@ -130,7 +133,10 @@ async def test_nothing_is_written_under_an_old_lease(store: Store, session: Sess
         assert await closing.finish(db, turn, DONE, alone=True) is None
         assert await closing.go_on(db, turn, NOTHING, alone=True) is None
         assert await log.last_seq(db, session) == 0
-        assert await closing.finish(db, closed(lease, turns=DONE.turns), DONE, alone=True) is not None
+        assert (
+            await closing.finish(db, replace(closed(lease, turns=DONE.turns), calls=calls), DONE, alone=True)
+            is not None
+        )
     with pytest.raises(LeaseLost):  # it has ended
         await close(store, closed(lease))
     async with store.transaction() as db:
@@ -170,8 +176,9 @@ async def test_a_turn_without_events_stands_where_the_runs_last_event_does(
         assert await log.last_seq(db, session) == 2
 
 
+@pytest.mark.parametrize("calls", [True, False], ids=["with calls", "without"])
 async def test_alone_it_does_not_miss_what_came_while_it_waited(
-    store: Store, session: SessionId, alice: UserId
+    store: Store, session: SessionId, alice: UserId, calls: bool
 ) -> None:
     """It sees the session as it was before it waited for the lock: what was said meanwhile it would leave to nobody."""
     lease = await make_lease(store, session, alice)
@@ -179,8 +186,8 @@ async def test_alone_it_does_not_miss_what_came_while_it_waited(
     async def alone(*, end: bool) -> bool:
         async with store.statements() as db:
             if end:
-                return await closing.finish(db, closed(lease), DONE, alone=True) is not None
-            return await closing.go_on(db, closed(lease), NOTHING, alone=True) is not None
+                return await closing.finish(db, replace(closed(lease), calls=calls), DONE, alone=True) is not None
+            return await closing.go_on(db, replace(closed(lease), calls=calls), NOTHING, alone=True) is not None
 
     async with asyncio.TaskGroup() as tasks:
         async with store.transaction(lock=session) as db:
@@ -201,20 +208,21 @@ async def test_alone_it_does_not_miss_what_came_while_it_waited(
         assert await newest(db, session) == (3, lease.run, 0, "duo", "{}")
 
 
+@pytest.mark.parametrize("calls", [True, False], ids=["with calls", "without"])
 async def test_alone_it_leaves_what_takes_more_than_one_statement(
-    store: Store, session: SessionId, alice: UserId
+    store: Store, session: SessionId, alice: UserId, calls: bool
 ) -> None:
     lease = await make_lease(store, session, alice)
     async with store.transaction() as db:
         steering = await say(db, session, alice, "Shorter!", client_id="1")
         await db.execute(text("UPDATE messages SET steers = CAST(:run AS uuid)"), {"run": lease.run})
     async with store.statements() as db:
-        assert await closing.finish(db, closed(lease), DONE, alone=True) is None
+        assert await closing.finish(db, replace(closed(lease), calls=calls), DONE, alone=True) is None
         await runs.pause(db, lease.run)
-        assert await closing.go_on(db, closed(lease), NOTHING, alone=True) is None
+        assert await closing.go_on(db, replace(closed(lease), calls=calls), NOTHING, alone=True) is None
         assert await newest(db, session) is None
     async with store.transaction(lock=session) as db:
-        went_on = await closing.go_on(db, closed(lease), NOTHING)
+        went_on = await closing.go_on(db, replace(closed(lease), calls=calls), NOTHING)
         assert went_on is not None
         assert went_on.paused
         assert [m.message for m in went_on.pending] == [steering]
