@@ -88,7 +88,7 @@ _FINISH = text(f"""
 _ENDED = f"""
     {runs.END} FROM place
     WHERE runs.id = CAST(:run AS uuid) AND runs.session_id = place.id AND runs.lease_epoch = :epoch
-      AND runs.status = 'running' AND NOT EXISTS ({steering.WAITING}) AND {_CURRENT}
+      AND {log.RUNNING.format(run="runs")} AND NOT EXISTS ({steering.WAITING}) AND {_CURRENT}
     RETURNING runs.id, runs.session_id, runs.requested_by, place.org_id
 """
 _FINISH_AT_ONCE = text(f"""

@@ -38,10 +38,14 @@ _PLACE = """
         SELECT id, org_id, last_seq FROM sessions WHERE id = CAST(:session AS uuid) AND deleted_at IS NULL
         FOR NO KEY UPDATE)
 """
-_HELD = """
+# Of a run that is known by its id. As long as PostgreSQL has no statistics, the indexes of all runs that are under way
+# look as good to it as that of the ids; none of them is for this.
+RUNNING = "lower({run}.status) = 'running'"
+
+_HELD = f"""
     SELECT r.id, r.session_id, r.requested_by, place.org_id FROM place, runs r
-    WHERE r.id = CAST(:run AS uuid) AND r.session_id = place.id AND r.lease_epoch = :epoch AND r.status = 'running'
-      AND {also}
+    WHERE r.id = CAST(:run AS uuid) AND r.session_id = place.id AND r.lease_epoch = :epoch AND {RUNNING.format(run="r")}
+      AND {{also}}
     FOR NO KEY UPDATE OF r
 """
 

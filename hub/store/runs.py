@@ -15,7 +15,7 @@ from sqlalchemy import text
 from hub.domain.ids import MessageId, RunId, SessionId
 from hub.domain.run import ClaimedRun, Lease, Run, RunStatus, Usage
 from hub.store.database import Db
-from hub.store.log import LeaseLost
+from hub.store.log import RUNNING, LeaseLost
 
 _COLUMNS = """id::text, session_id::text, status, team, attempt, input_seq, turn, prompt_tokens, completion_tokens,
     cost_micros, created_at, finished_at"""
@@ -112,14 +112,14 @@ ADVANCE = f"""
         lease_until = CASE WHEN {_PAUSES} THEN NULL ELSE lease_until END,
         lease_node = CASE WHEN {_PAUSES} THEN NULL ELSE lease_node END,
         pause_asked = pause_asked AND NOT ({_PAUSES})
-    WHERE id = CAST(:run AS uuid) AND lease_epoch = :epoch AND status = 'running'
+    WHERE id = CAST(:run AS uuid) AND lease_epoch = :epoch AND {RUNNING.format(run="runs")}
 """
 END = """
     UPDATE runs SET status = :status, reason = :reason, error = CAST(:error AS jsonb), turn = :turn,
         prompt_tokens = :prompt, completion_tokens = :completion, cost_micros = :cost,
         finished_at = clock_timestamp(), lease_until = NULL
 """
-FINISH = f"{END} WHERE id = CAST(:run AS uuid) AND lease_epoch = :epoch AND status = 'running'"
+FINISH = f"{END} WHERE id = CAST(:run AS uuid) AND lease_epoch = :epoch AND {RUNNING.format(run='runs')}"
 _FINISH = text(FINISH)
 
 # What nobody works on ends at once.

@@ -8,14 +8,16 @@ from sqlalchemy import text
 
 from hub.domain.errors import Conflict
 from hub.domain.ids import MessageId, RunId, SessionId, UserId, new_id
-from hub.domain.run import ClaimedRun, Lease, RunStatus, Usage
+from hub.domain.run import ClaimedRun, Lease, ModelCall, RunStatus, TurnBooks, Usage
 from hub.domain.session import Role
-from hub.store import runs, sending, teams
+from hub.store import closing, log, runs, sending, teams
+from hub.store.closing import ClosedTurn
 from hub.store.database import Store
 from hub.store.log import LeaseLost
 from hub.store.sending import NewMessage
-from tests.store.conftest import enqueue, make_lease, make_session
+from tests.store.conftest import enqueue, event, make_lease, make_session
 
+NO_BOOKS = TurnBooks([ModelCall("local", "alpha", Usage())], turns=1)
 DONE = runs.FinishedRun(RunStatus.COMPLETED, "done", None, 2, Usage(5, 6))
 
 
@@ -166,7 +168,7 @@ async def test_leases_of_nobody(store: Store) -> None:
         assert await runs.stops(db, [stranger]) == {stranger: None}
 
 
-async def test_runs_of_others_are_not_read_by_who_says_something_or_claims(
+async def test_runs_of_others_are_not_read_by_a_message_and_its_run(
     store: Store, session: SessionId, alice: UserId
 ) -> None:
     """As long as PostgreSQL has no statistics, any index of open runs looks as good as the one for this."""
@@ -193,4 +195,10 @@ async def test_runs_of_others_are_not_read_by_who_says_something_or_claims(
         assert events is not None
         [claimed] = await runs.claim(db, node="node", limit=16, lease_s=15, lost=False)
         assert claimed.lease.run == message.run
+        assert message.run is not None
+        await log.append(db, session, [event(run=message.run)], lease=claimed.lease)
+        turn = ClosedTurn(claimed.lease, 1, 3, "duo", "{}", [event(run=message.run)], (), [message.id], NO_BOOKS)
+        assert await closing.go_on(db, turn, Usage()) is not None
+        turn = replace(turn, turns=2, calls=False)
+        assert await closing.finish(db, turn, DONE, alone=True) is not None
         assert (await db.execute(read)).scalar_one() - before < many / 2
