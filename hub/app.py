@@ -148,12 +148,6 @@ class Worker:
             async with asyncio.timeout(TEAMS_S):
                 await self.runs.imported.refresh()
 
-    async def open_connections(self) -> None:
-        """Have connections to PostgreSQL before the first people come, who may come together."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(TEAMS_S):
-                await self.store.fill_pool()
-
     async def readiness(self) -> Readiness:
         """Ready with PostgreSQL; without Redis only degraded: acks and local work go on."""
         checks = {"postgresql": "ok", "redis": "ok"}
@@ -257,7 +251,7 @@ async def serve(
             worker.start()
             await worker.read_teams()
             await worker.take_over(lost)
-            await worker.open_connections()
+            tasks.create_task(worker.store.fill_pool(), name="connections")
             serving = tasks.create_task(server.serve(sockets=sockets), name="uvicorn")
             await _until_ready(worker, server, stop)
             if not stop.is_set():

@@ -145,7 +145,7 @@ class Executor:
                 claimed = await runs.claim(
                     db, node=self._node, limit=room, lease_s=self._lease_s, files=self._catalog.files(), lost=lost
                 )
-                if lost:
+                if lost and len(claimed) < room:
                     self._looked_at = at
                 if claimed:
                     begins = await pending.given(db, [(run.lease, run.input_message) for run in claimed])

@@ -32,7 +32,7 @@ FEW = 4  # connections that are enough as long as nothing waits in the server
 MAKING = 2  # beyond them at once
 PATIENCE_S = 0.005  # that one of them is waited for: a statement takes less, a new connection more
 
-_TROUBLE = (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
+_TROUBLE = (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 
 
 class Pool:
