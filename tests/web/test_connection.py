@@ -50,6 +50,20 @@ async def test_a_first_connection_that_takes_long_is_no_return(visit: Visit) -> 
     assert not await ada.page.evaluate(NOTED, "Connected again")
 
 
+async def test_a_page_whose_style_sheet_did_not_come_is_loaded_again(visit: Visit) -> None:
+    ada = await visit("Ada")
+
+    async def busy(route: Route) -> None:
+        await route.fulfill(status=503, content_type="application/problem+json", body="{}")
+
+    await ada.page.route("**/assets/*.css", busy, times=1)
+    await ada.page.reload()
+    await ada.is_connected()
+    await expect(ada.page.locator(".workspace")).to_have_css("display", "grid")
+    assert await ada.page.evaluate("sessionStorage.getItem('agent-hub.loads')") is None
+    ada.errors = [error for error in ada.errors if "503" not in error and "MIME" not in error]
+
+
 async def test_a_message_without_an_answer_is_said_once(visit: Visit) -> None:
     ada = await visit("Ada")
     await ada.intercept()

@@ -8,6 +8,7 @@ import "./styles/messages.css";
 import "./styles/prose.css";
 import { App } from "./store/app.ts";
 import { Page } from "./views/page.tsx";
+import { isWhole } from "./whole.ts";
 
 const root = document.getElementById("app");
-if (root) render(<Page app={new App()} />, root);
+if (root && isWhole()) render(<Page app={new App()} />, root);
