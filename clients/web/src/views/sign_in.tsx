@@ -100,7 +100,7 @@ export function SignIn() {
           </a>
         )}
         {!mayRegister.value && provider.value === null && (
-          <p class="hint">No account yet? Who runs this hub makes them.</p>
+          <p class="hint">No account yet? Ask whoever runs this hub.</p>
         )}
       </form>
     </main>
