@@ -9,6 +9,7 @@ from hub.relay.fence import TTL_S
 from hub.runs import lease
 from tests.conftest import running_worker, settings_for
 from tests.relay.wiring import eventually_so
+from tests.runs.test_runs import leases_lost
 from tests.runs.test_sending import room_for
 
 
@@ -43,3 +44,21 @@ async def test_the_fence_of_a_run_that_takes_long_is_raised_again(
 
         await eventually_so(is_raised)
     await redis.close()
+
+
+async def test_who_hears_that_a_run_was_cut_looks_at_its_lease_at_once(dsn: str, redis_url: str) -> None:
+    """The agent is silent, so that no write finds out, and the lease is not renewed for minutes."""
+    async with (
+        running_worker(settings_for(dsn, redis_url, lease_s=600), "test:1:a") as door,
+        await door.person() as ada,
+    ):
+        before = await leases_lost(door)
+        session = await room_for(ada)
+        sent = await ada.say(session, "/script turns=1 tokens=2 rate=0.001")
+        await ada.expect("message.delta")
+        await ada.ask("message.edit", session=session, message=sent["message"], text="/script turns=1 tokens=1")
+
+        async def is_lost() -> bool:
+            return await leases_lost(door) > before
+
+        await eventually_so(is_lost)
