@@ -164,9 +164,12 @@ class HubWebSocket(asyncio.Protocol):
         self._send_close(code, reason)
         self._hold()
         self._say_goodbye(self.goodbye_s if self._writable else self.stalled_goodbye_s)
-        self._resume_reading()  # to see the peer's own close frame
+        # To see the peer's own close frame. What is there already comes first: of a flood nothing more is to pile up.
         if self._unparsed:
+            self._pause_reading()
             self._schedule_parse()
+        else:
+            self._resume_reading()
         self._loop.call_soon(self._tell)
 
     def drop(self) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import socket
 from collections.abc import AsyncIterator
 
 import pytest
@@ -247,12 +248,14 @@ async def test_a_peer_that_reads_slowly_but_steadily_stays(port: int, app: App) 
     slow = await Raw.open(port, receive_buffer=4096)
     await eventually(lambda: bool(app.peers))
     transport = app.peer.transport
+    # So much that the kernel asks for more only when more than the peer takes in this test has gone.
+    transport.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 200_000)
     await fill(app.peer)
     waiting = transport.transport.get_write_buffer_size()
     deadline = asyncio.get_running_loop().time() + 2.5 * STALL_S
     while asyncio.get_running_loop().time() < deadline:
         async with asyncio.timeout(30):
-            await slow.reader.read(512)
+            await slow.reader.read(128)
         await asyncio.sleep(0.01)  # the pace of this reader, not a wait for something
     assert transport.transport.get_write_buffer_size() == waiting  # the kernel has not asked for more all the time
     assert not app.peer.ended.is_set()
@@ -284,6 +287,20 @@ async def test_the_close_frame_arrives_although_the_peer_is_still_sending(raw: R
     app.peer.transport.end(Close.BAD_FRAMES)
     raw.send(frame(b"x" * 60_000) * 30)
     assert await raw.close_code() == Close.BAD_FRAMES
+
+
+async def test_a_flood_stays_in_the_kernel_while_its_sender_is_sent_away(patient: Raw, app: App) -> None:
+    app.reading = False
+    sending = patient.writer.transport
+    for _ in range(20):
+        patient.send(frame(b"x" * 60_000) * 30)
+    await eventually(lambda: app.peer.transport.waiting > 0)
+    app.peer.transport.end(Close.RATE_LIMITED)
+    unsent = sending.get_write_buffer_size()
+    for _ in range(500):  # more passes of the loop than reading it all would take
+        await asyncio.sleep(0)
+    assert unsent - sending.get_write_buffer_size() < 8_388_608  # what buffers of the kernel may still grow by
+    assert unsent > 16_777_216
 
 
 async def test_a_close_frame_is_answered(raw: Raw, app: App) -> None:
