@@ -17,7 +17,7 @@ from hub.runs.execution import Execution
 from hub.runs.journal import Journal
 from hub.runs.lease import LeaseKeeper
 from hub.runs.teams import ImportedTeams
-from hub.store import pending, runs
+from hub.store import leases, pending
 from hub.store.database import Store
 from hub.store.pending import Given
 
@@ -81,7 +81,7 @@ class Executor:
     async def take_over(self, lost: Sequence[str]) -> None:
         """Make what these workers held claimable, and claim it. They must be dead for certain: not silent, ended."""
         async with self._store.statements() as db:
-            abandoned = await runs.abandon(db, lost)
+            abandoned = await leases.abandon(db, lost)
         self._log.info("lost_runs", runs=abandoned)
         self._looked_at = float("-inf")
         self.wake()
@@ -142,7 +142,7 @@ class Executor:
         begins: Mapping[Lease, Given] = {}
         try:
             async with self._store.statements() as db:
-                claimed = await runs.claim(
+                claimed = await leases.claim(
                     db, node=self._node, limit=room, lease_s=self._lease_s, files=self._catalog.files(), lost=lost
                 )
                 if lost and len(claimed) < room:

@@ -11,7 +11,7 @@ from hub.domain.errors import HubError, Unavailable
 from hub.domain.ids import RunId
 from hub.domain.run import Lease
 from hub.relay.fence import Fence
-from hub.store import runs
+from hub.store import leases
 from hub.store.database import Store
 from hub.store.log import LeaseLost
 
@@ -34,10 +34,11 @@ class HeldLease:
     @property
     def is_valid(self) -> bool:
         """Whether this worker may still act for the run, by its own clock: a frozen one finds out before it writes."""
-        return not self.lost and time.monotonic() < self.valid_until
+        return not self.lost and self.has_time()
 
     def check(self) -> None:
         """Raises `LeaseLost` when this worker may not act for the run any more."""
+        # What `is_valid` says, without the calls: it is asked for every token.
         if self.lost or time.monotonic() >= self.valid_until:
             raise LeaseLost
 
@@ -107,7 +108,7 @@ class LeaseKeeper:
     async def refence(self, lease: Lease) -> bool:
         """Put the fence back after Redis lost it, if PostgreSQL says that the lease still stands."""
         async with self._store.statements() as db:
-            stands = lease in await runs.renew(db, [lease], self._lease_s)
+            stands = lease in await leases.renew(db, [lease], self._lease_s)
         return stands and await self._fence.raise_to(lease.session, lease.epoch)
 
     async def run(self) -> None:
@@ -143,9 +144,9 @@ class LeaseKeeper:
         noticed = frozenset(self._noticed)
         verdicts = dict[Lease, str | None]()
         async with self._store.statements() as db:
-            verdicts.update(await runs.stopping(db))
+            verdicts.update(await leases.stopping(db))
             if noticed:
-                verdicts |= await runs.stops(db, [lease for lease in self._held if lease.run in noticed])
+                verdicts |= await leases.stops(db, [lease for lease in self._held if lease.run in noticed])
         self._noticed -= noticed
         for lease, reason in verdicts.items():
             if (held := self._held.get(lease)) is None:
@@ -159,7 +160,7 @@ class LeaseKeeper:
     async def _renew(self, asked_at: float) -> None:
         asked = list(self._held.values())
         async with self._store.statements() as db:
-            kept = await runs.renew(db, [held.lease for held in asked], self._lease_s)
+            kept = await leases.renew(db, [held.lease for held in asked], self._lease_s)
         for held in asked:
             if held.lease in kept:
                 held.valid_until = asked_at + self._lease_s

@@ -13,7 +13,7 @@ from hub.runs.ending import End, failed, finished_event, finished_run
 from hub.runs.journal import Journal
 from hub.runs.loading import Loaded
 from hub.runs.steering import follow_up
-from hub.store import messages, runs, steering, usage
+from hub.store import leases, messages, runs, steering, usage
 from hub.store.database import Db, Store
 from hub.store.log import LeaseLost
 
@@ -86,6 +86,6 @@ class RunRecord:
         then."""
         try:
             async with self._store.statements() as db:
-                await runs.release(db, self._run.lease, clean=clean)
+                await leases.release(db, self._run.lease, clean=clean)
         except Unavailable:
             self._log.warning("lease_left_to_expire")

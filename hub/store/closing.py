@@ -15,7 +15,7 @@ from sqlalchemy import text
 from hub.domain.ids import MessageId
 from hub.domain.run import Lease, RunStatus, TurnBooks, Usage
 from hub.protocol.frames import LoggedEvent, NewEvent
-from hub.store import log, messages, pending, runs, steering, usage
+from hub.store import leases, log, messages, pending, runs, steering, usage
 from hub.store.database import Db
 from hub.store.messages import AgentMessage
 from hub.store.pending import PendingInput
@@ -67,7 +67,7 @@ _WRITTEN = f"{_TOLD}, {_FORGOTTEN}, {_KEPT}"
 _GO_ON = text(f"""
     WITH {log.fenced(f"(NOT CAST(:alone AS bool) OR (NOT r.pause_asked AND {_CURRENT}))")}, {_WRITTEN}, advanced AS (
         {runs.ADVANCE} AND EXISTS (SELECT FROM held)
-        RETURNING status, {runs.BUDGETED.format(run="runs")} AS budgeted)
+        RETURNING status, {leases.BUDGETED.format(run="runs")} AS budgeted)
     SELECT found.there, position.before, position.ts, advanced.status AS run_status, advanced.budgeted, pending.*
     FROM {log.FENCED_POSITION} LEFT JOIN advanced ON true
     LEFT JOIN ({pending.PENDING}) AS pending

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from hub.store import runs
+from hub.store import leases
 from hub.store.database import Store
 from tests.conftest import running_worker, settings_for
 from tests.driver import DEADLINE_S, Door, Refused, seqs, streamed
@@ -108,7 +108,7 @@ async def test_a_lost_lease_stops_its_holder_and_the_turn_is_done_again(hub: Doo
         await ada.expect("message.delta", index=5)
         async with store.transaction() as db:
             await db.connection.execute("UPDATE runs SET lease_until = clock_timestamp() - interval '1 second'")
-            (other,) = await runs.claim(db, node="lost:1:x", limit=1, lease_s=0)
+            (other,) = await leases.claim(db, node="lost:1:x", limit=1, lease_s=0)
         assert other.attempt == 2
         void = await ada.expect("turn.superseded", turn=0, attempt=1)
         started = await ada.expect("run.started", attempt=3)

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from hub.store import runs
+from hub.store import leases
 from hub.store.database import Store
 from tests.conftest import running_worker, settings_for
 from tests.driver import Door, Person, Refused, seqs
@@ -143,7 +143,7 @@ async def test_it_is_told_once_whoever_takes_the_run_over(hub: Door, store: Stor
     async def lose_the_worker() -> None:
         async with store.transaction() as db:
             await db.connection.execute("UPDATE runs SET lease_until = clock_timestamp() - interval '1 second'")
-            assert await runs.claim(db, node="lost:1:x", limit=1, lease_s=0)
+            assert await leases.claim(db, node="lost:1:x", limit=1, lease_s=0)
 
     async with await hub.person("ada") as ada:
         session = await room_for(ada)

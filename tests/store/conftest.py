@@ -10,7 +10,7 @@ from hub.domain.run import Lease
 from hub.domain.session import OnBusy
 from hub.protocol.durable import RunQueuedData
 from hub.protocol.frames import NewEvent
-from hub.store import pending, runs, sessions, users
+from hub.store import leases, pending, sessions, users
 from hub.store.database import Db, Store
 from hub.store.pending import PendingInput
 
@@ -47,7 +47,7 @@ async def make_lease(store: Store, session: SessionId, user: UserId, seq: int = 
     async with store.transaction() as db:
         await enqueue(db, session, user, seq, run=run)
     async with store.transaction() as db:
-        claimed = await runs.claim(db, node="node", limit=1, lease_s=15)
+        claimed = await leases.claim(db, node="node", limit=1, lease_s=15)
     assert [c.lease.run for c in claimed] == [run]
     return claimed[0].lease
 

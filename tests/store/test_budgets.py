@@ -7,7 +7,7 @@ from hub.domain.budget import BudgetScope, Limit, Quantity
 from hub.domain.ids import OrganisationId, SessionId, UserId
 from hub.domain.run import ModelCall, TurnBooks, Usage
 from hub.domain.usage import Spent
-from hub.store import budgets, runs, usage
+from hub.store import budgets, leases, usage
 from hub.store.budgets import Subject
 from hub.store.database import Store
 from tests.store.conftest import enqueue, make_lease, make_session
@@ -34,7 +34,7 @@ async def test_a_claim_tells_whether_there_are_limits(
             await budgets.put(db, subject, Limit(scope, TOKENS, 7), alice)
         run = await enqueue(db, session, alice, 1)
     async with store.transaction() as db:
-        (claimed,) = await runs.claim(db, node="node", limit=1, lease_s=15)
+        (claimed,) = await leases.claim(db, node="node", limit=1, lease_s=15)
         assert claimed.budgeted is (whose not in ("nobody", "stranger"))
         assert len(await budgets.of_run(db, run)) == claimed.budgeted
 

@@ -10,7 +10,7 @@ from sqlalchemy import text
 from hub.domain.ids import MessageId, RunId, SessionId, UserId, new_id
 from hub.domain.run import Lease, MessageStatus, ModelCall, RunStatus, TurnBooks, Usage
 from hub.domain.usage import Spent
-from hub.store import closing, log, messages, pending, runs, usage
+from hub.store import closing, leases, log, messages, pending, runs, usage
 from hub.store.closing import ClosedTurn
 from hub.store.database import Db, Store
 from hub.store.log import LeaseLost
@@ -245,7 +245,7 @@ async def test_a_run_is_found_by_indexes_while_postgresql_knows_nothing_of_its_t
         message = await say(db, session, alice, "own", client_id="1", run=run)
     async with store.transaction() as db:
         await db.execute(text("SET LOCAL plan_cache_mode = force_generic_plan"))
-        [claimed] = await runs.claim(db, node="node", limit=16, lease_s=15)
+        [claimed] = await leases.claim(db, node="node", limit=16, lease_s=15)
         begins = (await pending.given(db, [(claimed.lease, message)]))[claimed.lease]
         assert [given.message for given in begins.pending] == [message]
         assert (begins.prompt, begins.asker, begins.state) == ("own", alice, None)
@@ -269,7 +269,7 @@ async def test_what_runs_begin_with_that_were_claimed_together_is_each_ones_own(
         asked = await say(db, session, alice, "one", client_id="1", run=one)
         elsewhere = await say(db, other, alice, "two", client_id="1", run=two)
     async with store.transaction() as db:
-        claimed = {c.lease.run: c.lease for c in await runs.claim(db, node="node", limit=16, lease_s=15)}
+        claimed = {c.lease.run: c.lease for c in await leases.claim(db, node="node", limit=16, lease_s=15)}
     await close(store, replace(closed(claimed[two], '{"of": "two"}'), taken_in=[elsewhere]))
     async with store.transaction() as db:
         begins = await pending.given(db, [(claimed[one], asked), (claimed[two], elsewhere)])

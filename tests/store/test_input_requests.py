@@ -9,7 +9,7 @@ from hub.domain.calls import Call, CallStatus, Decision, InputRequest, RequestKi
 from hub.domain.errors import BadRequest
 from hub.domain.ids import CallId, RequestId, SessionId, UserId, new_id
 from hub.domain.run import Lease, RunStatus
-from hub.store import calls, input_requests, runs
+from hub.store import calls, input_requests, leases, runs
 from hub.store.database import Db, Store
 from hub.store.log import LeaseLost
 from tests.store.conftest import enqueue, make_lease
@@ -134,7 +134,7 @@ async def test_a_lost_worker_is_told_from_one_that_left_in_order(
     lease = await make_lease(store, session, alice)
     for clean in (True, False):
         async with store.transaction() as db:
-            await runs.release(db, lease, clean=clean)
+            await leases.release(db, lease, clean=clean)
         [claimed] = await claim(store)
         assert claimed.cut_off is not clean
         lease = claimed.lease

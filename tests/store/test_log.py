@@ -11,7 +11,7 @@ from hub.domain.ids import RunId, SessionId, UserId, new_id
 from hub.domain.run import Lease, RunStatus, Usage
 from hub.protocol.durable import ToolReturnedData
 from hub.protocol.frames import NewEvent
-from hub.store import log, runs, sessions
+from hub.store import leases, log, runs, sessions
 from hub.store.database import Store
 from hub.store.log import LeaseLost
 from tests.store.conftest import event, make_lease, make_session, somebody_waits
@@ -167,9 +167,9 @@ async def test_a_lease_cannot_be_taken_over_between_append_and_commit(
     async with store.transaction() as db:
         await log.append(db, session, [event()], lease=lease)
         async with store.transaction() as thief:
-            assert await runs.claim(thief, node="other", limit=1, lease_s=15) == []
+            assert await leases.claim(thief, node="other", limit=1, lease_s=15) == []
     async with store.transaction() as thief:
-        assert [c.lease.run for c in await runs.claim(thief, node="other", limit=1, lease_s=15)] == [lease.run]
+        assert [c.lease.run for c in await leases.claim(thief, node="other", limit=1, lease_s=15)] == [lease.run]
 
 
 async def _lost(writing: Awaitable[None]) -> bool:

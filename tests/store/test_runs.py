@@ -10,7 +10,7 @@ from hub.domain.errors import Conflict
 from hub.domain.ids import MessageId, RunId, SessionId, UserId, new_id
 from hub.domain.run import ClaimedRun, Lease, ModelCall, RunStatus, TurnBooks, Usage
 from hub.domain.session import Role
-from hub.store import closing, log, runs, sending, teams
+from hub.store import closing, leases, log, runs, sending, teams
 from hub.store.closing import ClosedTurn
 from hub.store.database import Store
 from hub.store.log import LeaseLost
@@ -23,7 +23,7 @@ DONE = runs.FinishedRun(RunStatus.COMPLETED, "done", None, 2, Usage(5, 6))
 
 async def claim(store: Store, node: str = "node", limit: int = 10) -> list[ClaimedRun]:
     async with store.transaction() as db:
-        return await runs.claim(db, node=node, limit=limit, lease_s=15)
+        return await leases.claim(db, node=node, limit=limit, lease_s=15)
 
 
 async def expire(store: Store) -> None:
@@ -60,13 +60,13 @@ async def test_a_run_keeps_the_version_of_its_team(store: Store, session: Sessio
         name: str = (await db.execute(text("SELECT DISTINCT team FROM runs"))).scalar_one()
         await teams.add(db, name, organisation=None, source="one", user=None)
     async with store.transaction() as db:
-        (first,) = await runs.claim(db, node="a", limit=1, lease_s=15, files=[name])
-        (second,) = await runs.claim(db, node="a", limit=1, lease_s=15)
+        (first,) = await leases.claim(db, node="a", limit=1, lease_s=15, files=[name])
+        (second,) = await leases.claim(db, node="a", limit=1, lease_s=15)
     assert (first.team_version, second.team_version) == (None, 1)
     await expire(store)
     async with store.transaction() as db:
         await teams.add(db, name, organisation=None, source="two", user=None)
-        again = await runs.claim(db, node="b", limit=2, lease_s=15, files=[name])
+        again = await leases.claim(db, node="b", limit=2, lease_s=15, files=[name])
     assert {run.lease.session: run.team_version for run in again} == {
         first.lease.session: None,
         second.lease.session: 1,
@@ -100,9 +100,9 @@ async def test_a_run_whose_lease_ran_out_is_taken_over(store: Store, session: Se
     assert (taken.lease.run, taken.attempt, taken.turn, taken.usage) == (old.run, 2, 0, Usage())
     assert taken.lease.epoch > old.epoch
     async with store.transaction() as db:
-        assert await runs.renew(db, [old], 15) == set()
-        assert await runs.stops(db, [old, taken.lease]) == {old: None}
-        await runs.release(db, old, clean=True)  # nothing of his any more
+        assert await leases.renew(db, [old], 15) == set()
+        assert await leases.stops(db, [old, taken.lease]) == {old: None}
+        await leases.release(db, old, clean=True)  # nothing of his any more
     assert await claim(store) == []
     with pytest.raises(LeaseLost):
         async with store.transaction() as db:
@@ -113,16 +113,16 @@ async def test_a_renewed_lease_is_kept(store: Store, session: SessionId, alice: 
     lease = await make_lease(store, session, alice)
     await expire(store)
     async with store.transaction() as db:
-        assert await runs.renew(db, [lease], 15) == {lease}
+        assert await leases.renew(db, [lease], 15) == {lease}
     assert await claim(store) == []
 
 
 async def test_a_released_lease_can_be_taken_at_once(store: Store, session: SessionId, alice: UserId) -> None:
     lease = await make_lease(store, session, alice)
     async with store.transaction() as db:
-        await runs.release(db, lease, clean=True)
+        await leases.release(db, lease, clean=True)
     async with store.transaction() as db:
-        assert await runs.claim(db, node="node", limit=10, lease_s=15, lost=False) == []
+        assert await leases.claim(db, node="node", limit=10, lease_s=15, lost=False) == []
     assert [c.lease.run for c in await claim(store)] == [lease.run]
 
 
@@ -130,18 +130,18 @@ async def test_stopping(store: Store, session: SessionId, alice: UserId) -> None
     lease = await make_lease(store, session, alice)
     async with store.transaction() as db:
         queued = await enqueue(db, session, alice, 2)
-        assert await runs.stops(db, [lease]) == {}
-        assert await runs.stopping(db) == {}
+        assert await leases.stops(db, [lease]) == {}
+        assert await leases.stopping(db) == {}
         assert not await runs.finish_idle(db, lease.run, "late")
         assert not await runs.ask_stop(db, queued, "early")
         assert await runs.ask_stop(db, lease.run, "first")
         assert await runs.ask_stop(db, lease.run, "second")
-        assert await runs.stops(db, [lease]) == {lease: "first"}
-        assert await runs.stopping(db) == {lease: "first"}
+        assert await leases.stops(db, [lease]) == {lease: "first"}
+        assert await leases.stopping(db) == {lease: "first"}
         assert await runs.finish_idle(db, queued, "cancelled")
         await runs.finish(db, lease, replace(DONE, status=RunStatus.CANCELLED, error='{"code":"x"}'))
         assert not await runs.ask_stop(db, lease.run, "too late")
-        assert await runs.stopping(db) == {}
+        assert await leases.stopping(db) == {}
         assert await runs.open_runs(db, session) == []
         assert await runs.get(db, RunId(new_id())) is None
 
@@ -157,15 +157,15 @@ async def test_ending_all(store: Store, session: SessionId, alice: UserId) -> No
         spared = await enqueue(db, session, alice, 3)
         assert await runs.end_from(db, session, 4, "cut") == []
         assert [r.id for r in await runs.open_runs(db, session)] == [spared]
-        assert await runs.stops(db, [lease]) == {lease: None}
+        assert await leases.stops(db, [lease]) == {lease: None}
 
 
 async def test_leases_of_nobody(store: Store) -> None:
     async with store.transaction() as db:
-        assert await runs.renew(db, [], 15) == set()
-        assert await runs.stops(db, []) == {}
+        assert await leases.renew(db, [], 15) == set()
+        assert await leases.stops(db, []) == {}
         stranger = Lease(RunId(new_id()), SessionId(new_id()), 1)
-        assert await runs.stops(db, [stranger]) == {stranger: None}
+        assert await leases.stops(db, [stranger]) == {stranger: None}
 
 
 async def test_runs_of_others_are_not_read_by_a_message_and_its_run(
@@ -193,7 +193,7 @@ async def test_runs_of_others_are_not_read_by_a_message_and_its_run(
         )
         events = await sending.at_once(db, session, message, on_busy=None, roles=list(Role), limited=[], most_runs=None)
         assert events is not None
-        [claimed] = await runs.claim(db, node="node", limit=16, lease_s=15, lost=False)
+        [claimed] = await leases.claim(db, node="node", limit=16, lease_s=15, lost=False)
         assert claimed.lease.run == message.run
         assert message.run is not None
         await log.append(db, session, [event(run=message.run)], lease=claimed.lease)
