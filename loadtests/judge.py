@@ -14,6 +14,7 @@ EXPECTED_TOKEN = "t{turn}.{index} "  # of the scripted teams
 _DELTA = b'{"type":"message.delta",'
 _TS, _TS_SIZE = b'"ts":"', 24  # 2026-11-22T20:00:00.123Z
 _INDEX = b'"index":'
+_CUT_S = 0.0005  # `ts` is cut to whole milliseconds: on average by half of one, which nobody waited for
 
 
 def script(tokens: int, rate: float, turns: int = 1) -> str:
@@ -70,9 +71,9 @@ class _Open:
 class Judge:
     """Follows one session through one client's eyes, across its connections.
 
-    `anomalies` counts what must never happen, by kind. `lags` are seconds between a delta's `ts` and its arrival, good
-    on the hub's own machine only: the clocks are compared. `snapshots`, `merged`, `resyncs` are allowed, and counted.
-    `deltas` are frames, `tokens` the words in them.
+    `anomalies` counts what must never happen, by kind. `lags` are seconds between a delta's `ts` and its arrival,
+    each exact to half a millisecond, and good on the hub's own machine only: the clocks are compared. `snapshots`,
+    `merged`, `resyncs` are allowed, and counted. `deltas` are frames, `tokens` the words in them.
     """
 
     def __init__(self) -> None:
@@ -98,7 +99,7 @@ class Judge:
             self.deltas += 1
             self.tokens += 1
             # Within the minute: both clocks are those of one machine.
-            self.lags.append((time.time() - float(line[last.ts_at + 17 : last.ts_at + 23])) % 60)
+            self.lags.append((time.time() - float(line[last.ts_at + 17 : last.ts_at + 23])) % 60 - _CUT_S)
             return
         frame: Frame = orjson.loads(line)
         self.see(frame)
@@ -152,7 +153,7 @@ class Judge:
     def _delta(self, frame: Frame) -> None:
         data = frame["data"]
         message, n = data["message"], data.get("n", 1)
-        self.lags.append(time.time() - datetime.fromisoformat(frame["ts"]).timestamp())
+        self.lags.append(time.time() - datetime.fromisoformat(frame["ts"]).timestamp() - _CUT_S)
         self.deltas += 1
         self.tokens += data["text"].count(" ")
         self.merged += n > 1
