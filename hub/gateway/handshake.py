@@ -1,8 +1,8 @@
-"""uvicorn's HTTP protocol class with deadlines and a cap: a request must arrive whole, soon, with modest headers, and
-its answer must be read.
+"""uvicorn's HTTP protocol class with deadlines and caps: a request must arrive whole, soon, with modest headers, and
+its answer must be read, before many more of them come.
 
-uvicorn 0.54 waits for ever for the rest of a request, and for who reads its answer, and keeps header fields without
-bound.
+uvicorn 0.54 waits for ever for the rest of a request, and for who reads its answer; it keeps header fields without
+bound, also those that follow a chunked body, which it takes for the request's own, and requests that are sent ahead.
 """
 
 import asyncio
@@ -17,7 +17,8 @@ from hub.gateway.transport import HubWebSocket
 from hub.gateway.upgrade import NoUpgrade, accept_key
 from hub.protocol.http import BODY_TIME
 
-MAX_HEADER_BYTES = 32_768
+MAX_HEADER_BYTES = 32_768  # before the body, and again after it
+MAX_AHEAD = 32  # requests that wait for the answer to the one before them: each takes a hundred times its bytes
 
 UPLOADS = "/attachments"  # where a body may be given more time
 _GONE = "HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
@@ -39,6 +40,7 @@ class HubHttp(HttpToolsProtocol):
     _deadline: asyncio.TimerHandle | None = None
     _unread: asyncio.TimerHandle | None = None
     _header_bytes: int | None = 0  # None while no header is awaited
+    _read_bytes = 0  # of the piece that is being parsed
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         super().connection_made(transport)
@@ -58,6 +60,7 @@ class HubHttp(HttpToolsProtocol):
         super().resume_writing()
 
     def data_received(self, data: bytes) -> None:
+        self._read_bytes = len(data)
         super().data_received(data)
         if self._header_bytes is not None:
             self._header_bytes += len(data)
@@ -70,18 +73,37 @@ class HubHttp(HttpToolsProtocol):
         self._expect_within(self.headers_s)
 
     def on_headers_complete(self) -> None:
+        if len(self.pipeline) >= MAX_AHEAD:
+            raise ValueError("too many requests were sent ahead")  # stops the parser, which has more of them
         self._header_bytes = None
         self._expect_within(self.body_s)
         super().on_headers_complete()
-        if self.cycle is not None and self.scope["path"].endswith(UPLOADS):
+        if self.parser.should_upgrade() and self._should_upgrade():
+            return
+        self.headers = []  # what comes after the body is no part of what the application was told
+        if self.scope["path"].endswith(UPLOADS):
             self.scope.setdefault("extensions", {})[BODY_TIME] = {"within": partial(self._body_within, self.cycle)}
 
+    def on_chunk_header(self) -> None:
+        """After the last chunk, of which nothing tells that it is the last one, there may be header fields."""
+        self._header_bytes = -self._read_bytes
+
+    def on_body(self, body: bytes) -> None:
+        self._header_bytes = None
+        super().on_body(body)
+
     def on_message_complete(self) -> None:
+        self._header_bytes = None
         self._cancel_deadline()
         super().on_message_complete()
 
     def handle_websocket_upgrade(self) -> None:
-        """Hand the peer over. Nothing of ASGI is made for it: no task, no queue, no scope that lives on."""
+        """Hand the peer over. Nothing of ASGI is made for it: no task, no queue, no scope that lives on.
+
+        Not while an answer is under way: what makes it would write into the WebSocket, and never hear of its end."""
+        if self._is_answering:
+            self.transport.close()
+            return
         self._cancel_unread()
         self.connections.discard(self)
         peer = self.ws_protocol_class(self.transport, self.server_state)  # type: ignore[misc,call-arg]  # a HubWebSocket
@@ -95,6 +117,16 @@ class HubHttp(HttpToolsProtocol):
             peer.refuse(refused.answer)
         else:
             door.arrive(self._request(), key, peer)
+
+    def send_400_response(self, msg: str) -> None:
+        if self._is_answering:  # the peer would take it for a part of that
+            self.transport.close()
+        else:
+            super().send_400_response(msg)
+
+    @property
+    def _is_answering(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
 
     def _request(self) -> WebSocketScope:
         raw_path, _, query = self.url.partition(b"?")
@@ -141,6 +173,6 @@ class HubHttp(HttpToolsProtocol):
         self._header_bytes = None
         if self.transport.is_closing():
             return
-        if self.cycle is None or self.cycle.response_complete:
+        if not self._is_answering:
             self.transport.write(_GONE.format(status=status).encode())
         self.transport.close()

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from uvicorn._types import WebSocketScope
 
-from hub.gateway.handshake import MAX_HEADER_BYTES, HubHttp
+from hub.gateway.handshake import MAX_AHEAD, MAX_HEADER_BYTES, HubHttp
 from hub.gateway.transport import HubWebSocket
 from hub.protocol.http import BODY_TIME
 from tests.gateway.server import Raw, let_in, serving
@@ -107,6 +107,64 @@ async def test_headers_without_end_are_refused(port: int) -> None:
     client.send(b"GET / HTTP/1.1\r\n")
     client.send(b"X-Header: value\r\n" * (MAX_HEADER_BYTES // 10))
     assert b"431" in await answer(client)
+    await client.leave()
+
+
+async def test_fields_after_a_body_are_bounded_and_not_of_the_request() -> None:
+    async def names(scope: Any, receive: Any, send: Any) -> None:
+        while (await receive()).get("more_body"):
+            pass
+        told = b" ".join(name for name, _ in scope["headers"])
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"connection", b"close")]})
+        await send({"type": "http.response.body", "body": told})
+
+    async with serving(names) as port:
+        head = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n"
+        client = await Raw.connect(port)
+        client.send(head + b"Authorization: Bearer late\r\n\r\n")
+        told = await answer(client)
+        assert b"host transfer-encoding" in told
+        assert b"authorization" not in told
+        await client.leave()
+        for line in (b"X-Late: 1\r\n", b"one-line-without-end"):
+            client = await Raw.connect(port)
+            with suppress(ConnectionError):
+                client.send(head)
+                for _ in range(64):
+                    client.send(line * (MAX_HEADER_BYTES // len(line)))
+                    await client.writer.drain()
+                client.send(b": \r\n\r\n")
+            assert b"200 OK" not in await answer(client)
+            await client.leave()
+
+
+@pytest.mark.parametrize("ahead", [MAX_AHEAD, MAX_AHEAD + 1])
+async def test_few_requests_are_taken_ahead(port: int, ahead: int) -> None:
+    client = await Raw.connect(port)
+    last = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    client.send(b"GET /stream HTTP/1.1\r\nHost: x\r\n\r\n" + b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * (ahead - 1) + last)
+    told = await answer(client)
+    answered = told.count(b"HTTP/1.1 200 OK")
+    assert answered == MAX_AHEAD + 1 if ahead == MAX_AHEAD else answered <= 1
+    assert b" 400 " not in told, "it would be taken for a part of the answer that was under way"
+    await client.leave()
+
+
+async def test_a_connection_that_was_used_becomes_a_websocket_but_not_amid_an_answer(port: int) -> None:
+    client = await Raw.connect(port)
+    client.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    async with asyncio.timeout(30):
+        await client.reader.readuntil(b"\r\n0\r\n\r\n")
+    assert await client.upgrade() == 101  # proxies keep connections, and use them for all kinds of requests
+    await client.leave()
+    client = await Raw.connect(port)
+    client.send(
+        b"GET /stream HTTP/1.1\r\nHost: x\r\n\r\nGET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n"
+        b"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    )
+    told = await answer(client)
+    assert b" 101 " not in told
+    assert b" 400 " not in told
     await client.leave()
 
 
