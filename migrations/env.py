@@ -16,6 +16,14 @@ MIGRATIONS = 0x6875625F6D6967  # the advisory lock that one migration at a time 
 TURN_TIMEOUT_S = 120.0
 TURN_PAUSE_S = 0.1
 LOCK_TIMEOUT = "1s"  # of each lock a migration needs: behind it everybody would queue
+# Whatever is set for the role or the database: a migration takes as long as it takes, and the lock is held meanwhile.
+SETTINGS = {
+    "application_name": "agent-hub migrate",
+    "app.org": "*",
+    "statement_timeout": "0",
+    "idle_session_timeout": "0",
+    "idle_in_transaction_session_timeout": "0",
+}
 
 
 def database_url() -> str:
@@ -44,7 +52,7 @@ async def run_online() -> None:
     engine = create_async_engine(
         driver_url(database_url()),
         poolclass=pool.NullPool,
-        connect_args={"timeout": 10, "server_settings": {"application_name": "agent-hub migrate", "app.org": "*"}},
+        connect_args={"timeout": 10, "server_settings": SETTINGS},
     )
     try:
         # The lock has a connection of its own: it must outlive the transactions of the migrations.

@@ -8,7 +8,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory, gettempdir
 from types import FrameType
@@ -84,7 +84,7 @@ def serve(settings: Settings) -> ExitCode:
 
 def open_files(settings: Settings) -> int:
     """How many files a worker may want to have open."""
-    return settings.connections_per_worker + FILES_BESIDE_SOCKETS
+    return settings.connections_per_worker + settings.streams_per_worker + FILES_BESIDE_SOCKETS
 
 
 def _raise_open_files(wanted: int) -> None:
@@ -134,5 +134,6 @@ def _note(given: Settings, complete: Settings, url: str) -> dict[str, str]:
 
 
 def _say_ready(url: str) -> None:
-    sys.stdout.write(f"ready {url}\n")
-    sys.stdout.flush()
+    with suppress(OSError):  # nobody reads it, or the disk is full: the hub serves all the same
+        sys.stdout.write(f"ready {url}\n")
+        sys.stdout.flush()

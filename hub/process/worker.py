@@ -153,9 +153,11 @@ class Worker:
         except BaseException:  # boundary: the end of the process, whatever ended it
             log.critical("worker_failed", pid=os.getpid(), exc_info=True)
         finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(code)
+            try:
+                sys.stdout.flush()
+                sys.stderr.flush()
+            finally:  # a full disk must not lead back into the supervisor's code
+                os._exit(code)
 
 
 def node_of(pid: int, mark: str) -> str:

@@ -18,6 +18,10 @@ MAX_BACKOFF_S = 2.0
 # costs 0.7 us for each message, in pieces of this size 0.15.
 SLICE_BYTES = 16_384
 
+# In a URL, named as the client library of `hub.relay.connection` has them, which reads the same URL.
+FILES = {"ssl_ca_certs": "authorities", "ssl_certfile": "certificate", "ssl_keyfile": "key"}
+QUERY = {"db", *FILES}
+
 logger = logging.getLogger(__name__)
 
 Reply = object
@@ -31,7 +35,11 @@ so not once for each of them."""
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where Redis is, from `redis://`, `rediss://` or `unix://` URLs: `redis://[user[:password]@]host[:port][/db]`."""
+    """Where Redis is, from `redis://`, `rediss://` or `unix://` URLs: `redis://[user[:password]@]host[:port][/db]`.
+
+    `rediss://` may name files in PEM: `?ssl_ca_certs=` of whom to trust instead of the system's authorities,
+    `ssl_certfile=` and `ssl_keyfile=` to show who the hub is.
+    """
 
     path: str | None
     host: str
@@ -40,6 +48,9 @@ class Address:
     username: str | None
     password: str | None
     db: int
+    authorities: str | None = None
+    certificate: str | None = None
+    key: str | None = None
 
     @classmethod
     def parse(cls, url: str) -> "Address":
@@ -48,6 +59,8 @@ class Address:
         if parts.scheme not in ("redis", "rediss", "unix"):
             raise ValueError("a Redis URL begins with redis://, rediss:// or unix://")
         query = parse_qs(parts.query)
+        if unknown := sorted(query.keys() - QUERY):
+            raise ValueError(f"the Redis URL has {', '.join(unknown)}, which the hub does not understand: leave it out")
         local = parts.scheme == "unix"
         db = query["db"][0] if "db" in query else ("" if local else parts.path.strip("/"))
         return cls(
@@ -58,7 +71,15 @@ class Address:
             username=unquote(parts.username) if parts.username else None,
             password=unquote(parts.password) if parts.password else None,
             db=int(db or 0),
+            **{field: query[name][0] for name, field in FILES.items() if name in query},
         )
+
+    def context(self) -> ssl.SSLContext:
+        """For TLS. Raises OSError for a file that cannot be read, or is none."""
+        made = ssl.create_default_context(cafile=self.authorities)
+        if self.certificate is not None:
+            made.load_cert_chain(self.certificate, self.key)
+        return made
 
 
 class Wire(asyncio.Protocol):
@@ -171,5 +192,5 @@ async def _open(address: Address, wire: Wire) -> None:
     if address.path is not None:
         await loop.create_unix_connection(lambda: wire, address.path)
     else:
-        tls = ssl.create_default_context() if address.tls else None
+        tls = address.context() if address.tls else None
         await loop.create_connection(lambda: wire, address.host, address.port, ssl=tls)

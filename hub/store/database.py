@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from typing import NoReturn, TypeAlias
+from urllib.parse import urlencode
 
 import asyncpg
 from sqlalchemy import URL, TextClause, make_url, text
@@ -35,6 +36,20 @@ ANSWERS_S = 0.25  # how long ago a database that answers has answered something
 _TROUBLE = ("08", "28", "3D", "40", "53", "57", "58", "25006", "25P03", "55P03")
 _UNIQUE_VIOLATION = "23505"
 
+# What a URL may say behind its question mark: of where and who, and of TLS, as libpq has it.
+_WHERE = {"host", "port", "user", "password", "database", "passfile", "ssl", "target_session_attrs", "krbsrvname"}
+_TLS_BESIDE_MODE = {
+    "sslrootcert",
+    "sslcert",
+    "sslkey",
+    "sslpassword",
+    "sslcrl",
+    "sslnegotiation",
+    "ssl_min_protocol_version",
+    "ssl_max_protocol_version",
+}
+_TLS = {"sslmode", *_TLS_BESIDE_MODE}
+
 _PING = text("SELECT 1")
 _HAS_VERSION = text("SELECT to_regclass('alembic_version') IS NOT NULL")
 _VERSION = text("SELECT version_num FROM alembic_version")
@@ -47,7 +62,8 @@ class NotBegun(Unavailable):
 def driver_url(dsn: str) -> URL:
     """A `postgresql://` URL as SQLAlchemy needs it for asyncpg. ValueError for what is no such URL.
 
-    The folder of a Unix socket goes into the query: `postgresql://hub@/hub?host=/dir`. libpq's `sslmode` is understood.
+    The folder of a Unix socket goes into the query: `postgresql://hub@/hub?host=/dir`. libpq's parameters of TLS are
+    understood (`sslmode=verify-full&sslrootcert=/ca.pem`); one that is not is refused, for it may be there to protect.
     """
     try:
         url = make_url(dsn)
@@ -55,8 +71,14 @@ def driver_url(dsn: str) -> URL:
         raise ValueError("the database URL cannot be read") from None
     if url.get_backend_name() not in ("postgresql", "postgres"):
         raise ValueError("the database URL must begin with postgresql://")
-    if "sslmode" in url.query:
-        url = url.difference_update_query(["sslmode"]).update_query_dict({"ssl": url.query["sslmode"]})
+    if unknown := sorted(url.query.keys() - _WHERE - _TLS):
+        raise ValueError(f"the database URL has {', '.join(unknown)}, which the hub does not understand: leave it out")
+    tls = {name: value for name, value in url.query.items() if name in _TLS}
+    url = url.difference_update_query(tls)
+    if tls.keys() & _TLS_BESIDE_MODE:  # the driver has no arguments for these, but reads them in a URL
+        url = url.update_query_dict({"dsn": "postgresql://?" + urlencode(tls)})
+    elif tls:
+        url = url.update_query_dict({"ssl": tls["sslmode"]})
     return url.set(drivername="postgresql+asyncpg")
 
 
@@ -192,8 +214,8 @@ class Store:
             try:
                 yield db
                 self._answered_at = time.monotonic()
-            except (TimeoutError, asyncio.CancelledError):
-                db.abandon()
+            except (TimeoutError, asyncio.CancelledError, asyncpg.ReadOnlySQLTransactionError):
+                db.abandon()  # of a standby, too: another connection may lead to who is the primary now
                 raise
             finally:
                 self._pool.give_back(connection)

@@ -61,8 +61,8 @@ def _writer(stream: TextIO) -> Callable[[bytes], int]:
     if stat.S_ISSOCK(mode):
         journal = socket.socket(fileno=os.dup(fd))  # systemd's
         return partial(_all, lambda data: journal.send(data, socket.MSG_DONTWAIT))
-    if not stat.S_ISFIFO(mode):
-        return partial(_as_text, stream)
+    if not stat.S_ISFIFO(mode):  # a file, on a disk that may be full, or a terminal
+        return partial(_all, partial(os.write, fd))
     try:
         # A description of our own: to make the one that is shared with other processes non-blocking would break them.
         own = os.open(f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)

@@ -33,6 +33,13 @@ def test_lines_that_cannot_be_written_are_dropped_and_counted() -> None:
         assert os.read(log.fileno(), 65_536) == b"as before\n"
 
 
+def test_a_full_disk_stops_nothing() -> None:
+    with Path("/dev/full").open("w") as stream:
+        stderr = Stderr(stream)
+        stderr.write("no place for this\n")
+        assert stderr.dropped == 1
+
+
 async def test_a_hub_whose_log_nobody_reads_serves_on(cluster: Cluster, valkey_server: str, data_dir: Path) -> None:
     dsn = await cluster.clone()
     reader, writer = os.pipe()

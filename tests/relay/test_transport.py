@@ -21,6 +21,10 @@ from tests.relay.wiring import Relay, ask, ear, eventually, eventually_so, new_s
         ("redis://h", Address(None, "h", 6379, False, None, None, 0)),
         ("redis://:p%40w@h:1/2", Address(None, "h", 1, False, None, "p@w", 2)),
         ("rediss://u:p@h", Address(None, "h", 6379, True, "u", "p", 0)),
+        (
+            "rediss://h?ssl_ca_certs=/ca.pem&ssl_certfile=/c.pem&ssl_keyfile=/k.pem",
+            Address(None, "h", 6379, True, None, None, 0, "/ca.pem", "/c.pem", "/k.pem"),
+        ),
         ("unix:///tmp/a.sock?db=3", Address("/tmp/a.sock", "localhost", 6379, False, None, None, 3)),
         ("unix://:p@/tmp/a.sock", Address("/tmp/a.sock", "localhost", 6379, False, None, "p", 0)),
     ],
@@ -32,6 +36,8 @@ def test_addresses(url: str, address: Address) -> None:
 def test_another_kind_of_url_is_refused() -> None:
     with pytest.raises(ValueError, match="redis://"):
         Address.parse("http://h")
+    with pytest.raises(ValueError, match="ssl_cert_reqs"):
+        Address.parse("rediss://h?ssl_cert_reqs=none")
 
 
 async def _ask_pipeline(pipeline: Pipeline, *words: bytes) -> Reply:

@@ -289,13 +289,20 @@ async def test_schema_version(store: Store, cluster: Cluster) -> None:
         ("postgres://u@h/hub", "postgresql+asyncpg://u@h/hub"),
         ("postgresql://hub@/hub?host=/run/x", "postgresql+asyncpg://hub@/hub?host=%2Frun%2Fx"),
         ("postgresql://u@h/hub?sslmode=require", "postgresql+asyncpg://u@h/hub?ssl=require"),
+        (
+            "postgresql://u@h/hub?sslmode=verify-full&sslrootcert=/ca.pem",
+            "postgresql+asyncpg://u@h/hub?dsn=postgresql%3A%2F%2F%3Fsslmode%3Dverify-full%26sslrootcert%3D%252Fca.pem",
+        ),
     ],
 )
 def test_urls(dsn: str, expected: str) -> None:
     assert driver_url(dsn).render_as_string(hide_password=False) == expected
 
 
-@pytest.mark.parametrize("dsn", ["mysql://u@h/hub", "sqlite://", "hub", ""])
+@pytest.mark.parametrize(
+    "dsn",
+    ["mysql://u@h/hub", "sqlite://", "hub", "", "postgresql://u@h/hub?sslmode=require&channel_binding=require"],
+)
 def test_other_databases_are_refused(dsn: str) -> None:
     with pytest.raises(ValueError, match="database URL"):
         driver_url(dsn)
