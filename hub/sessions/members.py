@@ -16,6 +16,8 @@ from hub.store import audit, invites, log, members, organisations, sessions, use
 from hub.store.database import Db, Store
 from hub.store.users import StoredUser
 
+NO_SUCH = "no such member"
+
 
 class Members:
     """Changes to the membership of a session. `user` is an id or a name everywhere."""
@@ -54,19 +56,22 @@ class Members:
         return Member(who.id, who.name, role)
 
     async def remove(self, principal: Principal, session: str, user: str) -> Member:
-        """Take a member out; anybody may take themselves out. Raises `Conflict` for the last owner.
+        """Take a member out; anybody may take themselves out. Raises `Conflict` for the last owner, and `NotFound`,
+        in the same words for who is no member here and for who is nobody on the whole hub.
 
         Who is taken out knows the session's links, perhaps: they end.
         """
         id_ = session_id(session)
         async with self._store.transaction(person=principal.user, session=id_) as db:
-            who = await users.find(db, user)
-            leaving = who.id == principal.user
+            who = await users.called(db, user)
+            leaving = who is not None and who.id == principal.user
             await reach(db, principal, id_, Action.READ if leaving else Action.MANAGE_MEMBERS, lock=True)
+            if who is None:
+                raise NotFound(NO_SUCH)
             await _keep_an_owner(db, id_, who)
             removed = await members.remove(db, id_, who.id)
             if removed is None:
-                raise NotFound("no such member")
+                raise NotFound(NO_SUCH)
             if not leaving:
                 await invites.remove_all(db, id_)
             await organisations.dismiss(db, id_, who.id)

@@ -153,12 +153,13 @@ class Organisations:
         self, db: Db, principal: Principal | None, org: str, user: str
     ) -> tuple[Organisation, StoredUser]:
         found = await _reach(db, principal, org, OrgAction.SEE)
-        who = await users.find(db, user)
-        leaving = principal is not None and who.id == principal.user
+        who = await users.called(db, user)
+        leaving = principal is not None and who is not None and who.id == principal.user
         if not leaving and principal is not None:
             require_org_role(found.role, OrgAction.MANAGE_MEMBERS)
-        before = await organisations.role(db, found.id, who.id)
-        if before is None:
+        # The same words for who is elsewhere and for who is nobody.
+        before = await organisations.role(db, found.id, who.id) if who is not None else None
+        if who is None or before is None:
             raise NotFound("no such member")
         if not leaving:
             _may_change(principal, found, before, None)

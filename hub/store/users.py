@@ -127,10 +127,15 @@ async def by_name(db: Db, name: str) -> StoredUser | None:
     return _user((await db.execute(_BY_NAME, {"key": key})).one_or_none())
 
 
+async def called(db: Db, user: str) -> StoredUser | None:
+    """The user with this id or name, if there is one: nothing that a stranger may learn."""
+    id_ = parse_id(user)
+    return await by_id(db, UserId(id_)) if id_ is not None else await by_name(db, user)
+
+
 async def find(db: Db, user: str) -> StoredUser:
     """The user with this id or name. Raises `NotFound`."""
-    id_ = parse_id(user)
-    found = await by_id(db, UserId(id_)) if id_ is not None else await by_name(db, user)
+    found = await called(db, user)
     if found is None:
         raise NotFound("no such user")
     return found

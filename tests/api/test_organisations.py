@@ -8,6 +8,7 @@ import asyncpg
 import httpx2
 import pytest
 
+from hub.domain.ids import new_id
 from hub.domain.organisation import FIRST_ORGANISATION
 from tests.api.people import Json, fresh, open_session, problem
 from tests.conftest import Cluster, running_worker, settings_for
@@ -230,3 +231,18 @@ async def test_search_and_lists_show_nothing_of_elsewhere(town: Town) -> None:
     assert (await eve.get("/v1/search", params={"q": "xyzzyword"})).json()["items"] == []
     assert (await eve.get("/v1/sessions")).json()["items"] == []
     assert (await town.admin.get("/v1/search", params={"q": "xyzzyword"})).json()["items"] == []
+
+
+async def test_nobody_finds_out_who_is_elsewhere_by_trying_to_take_them_out(town: Town) -> None:
+    (name, member), (stranger, _) = await town.user(), await town.user()
+    await town.organisation(stranger)
+    org = f"/v1/organisations/{await town.organisation(name)}"
+    own, unknown = f"/v1/sessions/{await open_session(member)}", f"/v1/sessions/{new_id()}"
+    for rest, place, code in (
+        (member, own, "not_found"),
+        (member, unknown, "not_found"),
+        (member, org, "forbidden"),
+        (town.admin, org, "not_found"),  # who made it owns it
+    ):
+        told = [await rest.delete(f"{place}/members/{who}") for who in (stranger, fresh("nobody"), new_id())]
+        assert {(one.json()["code"], one.json()["detail"]) for one in told} == {(code, told[0].json()["detail"])}, place
