@@ -157,7 +157,8 @@ class Worker:
             checks["postgresql"] = "down"
         if not self.runs.imported.known:
             checks["teams"] = "not read yet"
-        if not (self.relay.subscriber.connected and self.relay.pipeline.connected):
+        heard = self.relay.subscriber.connected and self.relay.pipeline.connected
+        if not heard or self.relay.holdings.refused:
             checks["redis"] = "degraded"
         if self.stopping.is_set():
             checks["worker"] = "draining"

@@ -71,6 +71,8 @@ def _gauges(store: Store, relay: RelayParts, runs: RunsParts, edge: GatewayParts
         "hub_runs_active": ("Runs this worker executes", lambda: runs.executor.active),
         "hub_database_connections_in_use": ("Of this worker's pool", lambda: store.pool_in_use),
         "hub_relay_connected": ("1 when Redis is heard", lambda: relay.subscriber.connected),
+        "hub_relay_refuses": ("1 when Redis answers and takes nothing", lambda: relay.holdings.refused),
+        "hub_database_connected": ("1 when PostgreSQL has answered the last time", lambda: store.connected),
         "hub_sockets": ("WebSockets, also those that are not authenticated yet", lambda: edge.gateway.sockets),
         "hub_rooms": ("Sessions that somebody follows here", lambda: len(edge.rooms)),
         "hub_tool_calls_active": ("Calls of tools under way", lambda: runs.catalog.tools.host.active),

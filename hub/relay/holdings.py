@@ -1,11 +1,14 @@
 """What people and organisations hold at all workers together, of that of which each may have only so many."""
 
 import asyncio
+import logging
 import os
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+
+import hiredis
 
 from hub.relay import keys, scripts
 from hub.relay.pipeline import Pipeline
@@ -18,6 +21,8 @@ HASH_LIFE_S = 1_800.0
 ANSWER_S = 1.0  # that somebody waits for Redis; then this worker's own count decides
 PER_WRITE = 200  # holders per command
 FORMER = 4  # names that may still live: one that is not used any more lives for LIFE_S
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +130,7 @@ class Holdings:
         self._here: dict[str, _Here] = {}
         self._changed: dict[str, Cap] = {}
         self._waiting = deque[tuple[float, Held]]()  # for an answer, and until when
+        self.refused = False  # Redis answers, and takes nothing: it is a replica, or full, or the hub may not
         self._is_unknown = False  # Redis has forgotten this worker, or what it was told is not known to have arrived
 
     def take(self, caps: Sequence[Cap]) -> Held:
@@ -245,6 +251,7 @@ class Holdings:
         self._pipeline.script(self._script, names, words, partial(self._told, asked, was_introduced))
 
     def _told(self, asked: Sequence[tuple[Cap, Sequence[Held]]], was_introduced: bool, reply: Reply) -> None:
+        self._note_refusal(reply)
         if isinstance(reply, list):
             is_known, *too_many = reply
             self._is_unknown = self._is_unknown or (was_introduced and not is_known)
@@ -254,6 +261,16 @@ class Holdings:
         for (cap, new), surplus in zip(asked, too_many, strict=True):
             for number, held in enumerate(new):
                 held.answered(cap if number >= len(new) - surplus else None)
+
+    def _note_refusal(self, reply: Reply) -> None:
+        """The beat writes like everything else of the hub, so it is the first to be told."""
+        was_refused = self.refused
+        if isinstance(reply, hiredis.ReplyError):
+            self.refused = True
+            if not was_refused:
+                logger.warning("Redis takes nothing from the hub: %s", reply)
+        elif isinstance(reply, list):
+            self.refused = False
 
 
 def _name() -> bytes:

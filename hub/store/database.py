@@ -50,7 +50,7 @@ _TLS_BESIDE_MODE = {
 }
 _TLS = {"sslmode", *_TLS_BESIDE_MODE}
 
-_PING = text("SELECT 1")
+_PING = text("SELECT current_setting('transaction_read_only') = 'on'")
 _HAS_VERSION = text("SELECT to_regclass('alembic_version') IS NOT NULL")
 _VERSION = text("SELECT version_num FROM alembic_version")
 
@@ -104,6 +104,7 @@ class Store:
         self._pool_timeout_s = pool_timeout_s
         self.waits = Times()  # for a connection of the pool
         self._answered_at = float("-inf")
+        self.connected = True  # the last time that somebody asked
         self._pool = Pool(
             driver_url(dsn),
             size=pool_size,
@@ -196,8 +197,10 @@ class Store:
                     await db.begin(lock, person=person, also=also, session=session)
         except TimeoutError as e:
             db.abandon()
+            self.connected = False
             raise NotBegun("the database does not answer", retry_after=1) from e
         except Unavailable as e:
+            self.connected = False
             raise NotBegun(e.message, retry_after=1) from e
 
     @asynccontextmanager
@@ -208,14 +211,20 @@ class Store:
                 connection = await self._pool.take()
             self.waits.add(time.monotonic() - began)
         except Unavailable as e:
+            self.connected = False
             raise NotBegun(e.message, retry_after=1) from e
         db = Transaction(connection, self._compiled)
         with translated():
             try:
                 yield db
                 self._answered_at = time.monotonic()
-            except (TimeoutError, asyncio.CancelledError, asyncpg.ReadOnlySQLTransactionError):
+                self.connected = True
+            except (TimeoutError, asyncpg.ReadOnlySQLTransactionError):
+                self.connected = False
                 db.abandon()  # of a standby, too: another connection may lead to who is the primary now
+                raise
+            except asyncio.CancelledError:
+                db.abandon()
                 raise
             finally:
                 self._pool.give_back(connection)
@@ -231,10 +240,14 @@ class Store:
         return time.monotonic() - self._answered_at < ANSWERS_S
 
     async def ping(self, timeout_s: float = 2) -> None:
-        """Ask the database for a sign of life. Raises `Unavailable` when there is none within `timeout_s` seconds."""
+        """Ask the database for a sign of life. Raises `Unavailable` when there is none within `timeout_s` seconds, and
+        when it takes no writes: then this connection is given up, for another may lead to who does."""
         with translated():
             async with asyncio.timeout(timeout_s), self.statements() as db:
-                await db.execute(_PING)
+                if (await db.execute(_PING)).scalar_one():
+                    self.connected = False
+                    db.abandon()
+                    raise Unavailable("the database takes no writes")
 
     async def schema_version(self) -> str | None:
         """The revision of the schema in the database; None when it was never migrated. Raises `Conflict` for a role

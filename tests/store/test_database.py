@@ -200,6 +200,7 @@ async def test_a_stopped_server_is_unavailable_and_comes_back(server: Server) ->
         for _ in range(2):
             with pytest.raises(Unavailable):
                 await store.ping()
+        assert not store.connected
         server.postgres.start()
         async with asyncio.timeout(30):
             while True:
@@ -208,6 +209,7 @@ async def test_a_stopped_server_is_unavailable_and_comes_back(server: Server) ->
                     break
                 except Unavailable:
                     continue
+        assert store.connected
         assert store.pool_in_use == 0
     finally:
         await store.close()
