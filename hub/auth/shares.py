@@ -1,8 +1,10 @@
 """What one worker has only so many of: how many of them are one user's."""
 
+import asyncio
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from weakref import WeakValueDictionary
 
 from hub.domain.errors import RateLimited
 from hub.domain.ids import UserId
@@ -42,3 +44,24 @@ class Shares:
             yield
         finally:
             self.give_back(user)
+
+
+class Turns:
+    """Does `at_once` of something at once, and `each` of them for one user; who comes then waits for a turn. Of one
+    user `most` may be under way and wait."""
+
+    def __init__(self, what: str, *, at_once: int, each: int, most: int) -> None:
+        self._here = Shares(what, most)
+        self._all = asyncio.Semaphore(at_once)
+        self._each = each
+        self._own = WeakValueDictionary[UserId, asyncio.Semaphore]()  # of who has something here
+
+    @asynccontextmanager
+    async def turn(self, user: UserId) -> AsyncGenerator[None]:
+        """Wait for a turn of this user's, and have it. Raises `RateLimited` when they have too many here."""
+        with self._here.held(user):
+            own = self._own.get(user)
+            if own is None:
+                own = self._own[user] = asyncio.Semaphore(self._each)
+            async with own, self._all:  # in this order: who waits for themselves is in nobody's way
+                yield

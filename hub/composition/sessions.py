@@ -55,7 +55,7 @@ class SessionsParts:
         self.control = Control(store, broadcast, control)
         self.inputs = Inputs(store, broadcast, control)
         self.attachments = Attachments(store, quotas)
-        self.history = History(store, relay.subscriber)
+        self.history = History(store, relay.subscriber, searches=max(1, settings.database_pool // 3))
         self.exports = Exports(store)
         self.accounting = Accounting(store)
         self.budgets = BudgetLimits(store, catalog, settings.limits)

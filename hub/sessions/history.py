@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncGenerator
 
 from hub.auth.policy import Action, require_scope
+from hub.auth.shares import Turns
 from hub.domain.errors import BadRequest, NotFound
 from hub.domain.ids import CallId, parse_id
 from hub.domain.principal import Principal
@@ -21,15 +22,20 @@ from hub.store.tool_results import LargeResult
 
 PAGE = 500  # events or messages read at once
 KEEPALIVE_S = 15.0
+MAX_SEARCHES = 100  # of one user, most of which wait
 FOLLOW_CHECK_S = 2.0  # how late a follower hears of an event when Redis has lost the news
 
 
 class History:
-    """Read access to what a session holds."""
+    """Read access to what a session holds.
 
-    def __init__(self, store: Store, subscriber: Subscriber) -> None:
+    `searches` are done at once in this worker, half of them for one user: each has one of the store's connections, for
+    seconds when somebody means it, and everybody else needs those."""
+
+    def __init__(self, store: Store, subscriber: Subscriber, *, searches: int) -> None:
         self._store = store
         self._subscriber = subscriber
+        self._searches = Turns("searches", at_once=searches, each=max(1, searches // 2), most=MAX_SEARCHES)
 
     async def events(
         self, principal: Principal, session: str, *, after_seq: int, limit: int
@@ -91,9 +97,10 @@ class History:
     async def search(
         self, principal: Principal, query: str, *, limit: int, cursor: str | None
     ) -> tuple[list[Hit], str | None]:
-        """Messages of the caller's sessions with these words, the newest first, and the cursor of the next page."""
+        """Messages of the caller's sessions with these words, the newest first, and the cursor of the next page.
+        Raises `RateLimited` when too many searches of theirs wait."""
         require_scope(principal, Action.READ)
-        async with self._store.reads(principal) as db:
+        async with self._searches.turn(principal.user), self._store.reads(principal) as db:
             return await search.search(db, principal.user, query, limit=limit, cursor=cursor)
 
     async def transcript(self, principal: Principal, session: str) -> AsyncGenerator[list[TranscriptMessage]]:

@@ -5,13 +5,14 @@ import time
 from collections.abc import AsyncIterator
 from typing import Any
 
+import asyncpg
 import httpx2
 import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 from websockets.typing import Origin
 
-from tests.api.people import fresh, open_session, problem
+from tests.api.people import fresh, open_session, problem, somebody
 from tests.conftest import running_worker, settings_for
 from tests.driver import DEADLINE_S, PASSWORD, Door, Person, Refused
 
@@ -202,3 +203,29 @@ async def test_who_waits_as_told_is_let_in(dsn: str, redis_url: str) -> None:
             answer = await rest.get("/v1/me")
             body = answer.json()
         assert answer.status_code == 200
+
+
+WAITING = """
+    SELECT count(*) FROM pg_locks JOIN pg_database d ON d.oid = database AND d.datname = current_database()
+    WHERE NOT granted AND relation = 'messages'::regclass
+"""
+
+
+async def test_searches_leave_connections_for_everybody_else(hub: Door, hub_dsn: str) -> None:
+    database = await asyncpg.connect(hub_dsn)
+    async with somebody(hub) as rest, somebody(hub) as other:
+        most = 0
+        async with database.transaction():
+            await database.execute("LOCK TABLE messages IN ACCESS EXCLUSIVE MODE")  # every search takes long now
+            searches = [asyncio.create_task(rest.get("/v1/search", params={"q": "x"})) for _ in range(20)]
+            async with asyncio.timeout(DEADLINE_S):
+                while not most and not all(search.done() for search in searches):
+                    most = await database.fetchval(WAITING)
+            for _ in range(20):
+                assert (await other.get("/v1/sessions")).status_code == 200
+                most = max(most, await database.fetchval(WAITING))
+        assert most <= 4, "of twelve connections"
+        assert {search.status_code for search in await asyncio.gather(*searches)} <= {200, 503}
+        more = await asyncio.gather(*(rest.get("/v1/search", params={"q": "x"}) for _ in range(20)))
+        assert {search.status_code for search in more} == {200}, "who comes then waits for a turn"
+    await database.close()
