@@ -23,8 +23,9 @@ from hub.store.pending import Given
 
 POLL_S = 1.0  # how late an abandoned run is found, and a queued one when every notice is lost
 BATCH = 16  # runs claimed at once, so that workers that wake together share the queue
-YIELD_S = 0.002  # a worker waits this long per run it has before it claims, so that idle ones come first
-YIELD_MAX_S = 0.05
+BUSY_S = 0.001  # a worker waits this long for each run it has, within these bounds:
+YIELD_S = 0.005  # before it claims, so that idle ones come first
+GAP_S = 0.05  # since its last claim: what comes meanwhile is claimed together, which costs less
 LOST_S = 0.25  # between two looks for runs that were lost or may go on: they look at all that are under way anywhere
 
 
@@ -61,6 +62,7 @@ class Executor:
         self._budgets = budgets
         self._executions: dict[Lease, Execution] = {}
         self._wake = asyncio.Event()
+        self._claimed_at = float("-inf")
         self._looked_at = float("-inf")  # for lost runs
         self._look_later = False
         self._idle = asyncio.Event()
@@ -98,7 +100,9 @@ class Executor:
                     pass
                 self._look_later = False
                 if self.active:
-                    await asyncio.sleep(min(self.active * YIELD_S, YIELD_MAX_S))
+                    busy_s = self.active * BUSY_S
+                    gap_s = self._claimed_at + min(busy_s, GAP_S) - time.monotonic()
+                    await asyncio.sleep(max(min(busy_s, YIELD_S), gap_s))
                 self._wake.clear()
                 if self._draining:
                     continue
@@ -135,7 +139,7 @@ class Executor:
         room = min(self._capacity - self.active, BATCH)
         if room <= 0:
             return []
-        at = time.monotonic()
+        self._claimed_at = at = time.monotonic()
         lost = at - self._looked_at >= LOST_S
         self._look_later = not lost
         claimed = list[ClaimedRun]()
