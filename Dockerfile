@@ -28,6 +28,7 @@ ENV PATH=/opt/hub/bin:$PATH \
 USER 10001:10001
 EXPOSE 8000
 STOPSIGNAL SIGTERM
+# Not by urllib: it would ask a proxy of the environment.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=15s \
-    CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/healthz', timeout=2)"]
+    CMD ["python", "-c", "import http.client, os, sys; hub = http.client.HTTPConnection('127.0.0.1', int(os.environ['HUB_PORT']), timeout=2); hub.request('GET', '/healthz'); sys.exit(hub.getresponse().status != 200)"]
 CMD ["hub", "serve"]

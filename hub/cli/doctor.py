@@ -23,6 +23,7 @@ from hub.engine.models.registry import HostedModel, Model
 from hub.process.bring_up import root_cause
 from hub.process.serve import open_files
 from hub.relay.connection import Redis
+from hub.relay.diagnosis import refusal
 from hub.settings import Settings, strays
 from hub.store import diagnosis, migrate, roles
 from hub.store.database import Store
@@ -159,11 +160,20 @@ async def _redis(settings: Settings) -> AsyncIterator[Finding]:
         asked = time.monotonic()
         await redis.ping()
         took_s = time.monotonic() - asked
-    except Unavailable:
+        refused = await refusal(settings.redis_url.get_secret_value())
+    except (Unavailable, OSError, TimeoutError) as e:
         await redis.close()
+        why = root_cause(e)
         yield Finding(
-            "redis", Verdict.FAILED, "no answer", "Is Redis running, and are host and password in HUB_REDIS_URL right?"
+            "redis",
+            Verdict.FAILED,
+            f"no answer ({why})" if why else "no answer",
+            "Is Redis running, and are host and password in HUB_REDIS_URL right?",
         )
+        return
+    if refused is not None:
+        await redis.close()
+        yield Finding("redis", Verdict.FAILED, refused, "docs/operations.md, Redis takes nothing, says what to do.")
         return
     try:
         evicts = "noeviction" not in str(await redis.command("CONFIG", "GET", "maxmemory-policy"))

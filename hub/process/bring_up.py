@@ -109,9 +109,9 @@ def operator_errors() -> Generator[None]:
         raise CannotStart(f"PostgreSQL at HUB_DATABASE_URL: {told}. `hub doctor` looks closer.") from e
 
 
-def root_cause(error: HubError) -> str:
-    """What the system or PostgreSQL said of it, in a line, such as that there is no such database; empty when there is
-    nothing to say."""
+def root_cause(error: Exception) -> str:
+    """What the system, PostgreSQL or Redis said of it, in a line, such as that there is no such database; empty when
+    there is nothing to say."""
     cause: BaseException = error
     while cause.__cause__ is not None:
         cause = cause.__cause__

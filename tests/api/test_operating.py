@@ -1,7 +1,11 @@
 """What operators are given (settings, alerts, dashboard, examples of deployments) speaks of what there is."""
 
+import asyncio
 import json
 import re
+import socket
+import sys
+from asyncio.subprocess import DEVNULL
 from pathlib import Path
 from typing import Any
 
@@ -92,5 +96,23 @@ def test_the_pods_have_more_time_to_stop_than_a_drain_takes() -> None:
         if part["kind"] == "Deployment":
             pod = part["spec"]["template"]["spec"]
             assert pod["terminationGracePeriodSeconds"] > Settings.model_fields["grace_s"].default
+            assert pod["automountServiceAccountToken"] is False
             probes = [pod["containers"][0][probe]["httpGet"]["path"] for probe in ("readinessProbe", "livenessProbe")]
             assert probes == ["/readyz", "/healthz"]
+
+
+async def test_the_image_knows_whether_its_hub_is_alive(hub: Door) -> None:
+    (words,) = re.findall(r"^HEALTHCHECK .*\n +CMD (\[.*\])$", (ROOT / "Dockerfile").read_text(), re.M)
+    program, *arguments = json.loads(words)
+    assert program == "python"
+    port = hub.url.rpartition(":")[2]
+    with socket.create_server(("127.0.0.1", 0)) as nobody:
+        dead = str(nobody.getsockname()[1])
+    ended = []
+    for asked in (port, dead):
+        # A proxy that is set for what goes out has no part in it.
+        environment = {"HUB_PORT": asked, "http_proxy": "http://127.0.0.1:9"}
+        check = await asyncio.create_subprocess_exec(sys.executable, *arguments, env=environment, stderr=DEVNULL)
+        async with asyncio.timeout(30):
+            ended.append(await check.wait())
+    assert ended == [0, 1]

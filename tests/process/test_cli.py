@@ -6,10 +6,11 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+import redis
 
 import hub
 from hub.store import migrate, roles
-from tests.conftest import Cluster
+from tests.conftest import Cluster, own_valkey
 from tests.process.conftest import Command
 from tests.process.serving import SECRET
 from tests.provider import CLIENT, openid_provider
@@ -124,6 +125,29 @@ def test_doctor_says_what_to_do_about_services_that_do_not_answer(command: Comma
     assert sick.stdout.count("FAIL") == 4
     for setting in ("HUB_DATABASE_URL", "HUB_REDIS_URL", "Check its URL", "Check HUB_OIDC_ISSUER"):
         assert setting in sick.stdout
+
+
+def test_doctor_says_what_redis_refuses(command: Command, dsn: str) -> None:
+    with own_valkey() as url, redis.Redis.from_url(url) as valkey:
+        alone = {"HUB_DATABASE_URL": dsn, "HUB_REDIS_URL": url}
+        assert "ok    redis " in command("doctor", **alone).stdout
+        valkey.replicaof("127.0.0.1", 1)
+        replica = command("doctor", **alone)
+        valkey.replicaof("NO", "ONE")
+        valkey.acl_setuser(
+            "hub",
+            enabled=True,
+            passwords=["+p@ss"],
+            keys=["hub:*"],
+            channels=["hub:*"],
+            commands=["+@all", "-subscribe"],
+        )
+        narrow = command("doctor", **alone | {"HUB_REDIS_URL": url.replace("unix://", "unix://hub:p%40ss@")})
+    for sick, words in ((replica, "READONLY"), (narrow, "'subscribe'")):
+        assert sick.returncode == 1
+        (line,) = [line for line in sick.stdout.splitlines() if line.startswith("FAIL")]
+        assert line.startswith("FAIL  redis ")
+        assert words in line
 
 
 def test_commands_bring_their_own_database_when_no_hub_runs(command: Command, data_dir: Path) -> None:
