@@ -41,6 +41,7 @@ class Page(Wire, Generic[T]):
 
 
 Limit = Annotated[int, Query(ge=1, le=200, description="How many at most.")]
+AnyLimit = Annotated[int | None, Query(ge=1, le=200, description="How many at most; all of them without it.")]
 Cursor = Annotated[
     str | None,
     Query(min_length=1, max_length=512, pattern="^[A-Za-z0-9_-]+$", description="The `next` of the page before."),

@@ -1,5 +1,6 @@
 """What a WebSocket handshake shows: where it comes from, which protocol it speaks, with which credential."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import parse_qsl
@@ -14,6 +15,8 @@ _BEARER = "bearer."
 _TICKET = "ticket"
 # Secrets that live longer than a ticket do not belong into a URL, where logs and proxies keep them.
 _SECRETS = frozenset({"token", "access_token", "api_key", "apikey", "key", "authorization", "auth", "jwt", "bearer"})
+# What looks like one of them is one, whatever it is called: `hub_<id>_<secret>`, or a JWT, which begins with `{"`.
+_SECRET = re.compile(r"hub_[^_]+_.+|eyJ[\w-]*\.[\w-]+\.[\w-]*", re.DOTALL)
 _MAX_FIELDS = 32
 
 
@@ -28,7 +31,7 @@ class Shown:
 def shown_credential(scope: WebSocketScope) -> Shown:
     """The first credential of protocol §2 that is there. Raises `Unauthenticated` for one that cannot be used."""
     query = _query(scope)
-    if any(name.lower() in _SECRETS for name, _ in query):
+    if any(name.lower() in _SECRETS or _SECRET.fullmatch(value or name) for name, value in query):
         raise Unauthenticated("tokens and API keys do not belong into a URL: use a header, a ticket or a first frame")
     token = bearer_token(_headers(scope, b"authorization"))
     if token is not None:

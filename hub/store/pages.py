@@ -62,6 +62,22 @@ def parse_number(cursor: str) -> int:
     return int(text)
 
 
+def part(
+    items: Sequence[T], key: Callable[[T], str], limit: int | None, cursor: str | None
+) -> tuple[list[T], str | None]:
+    """A page of a list that is at hand as a whole: all that is left without a limit. The cursor is the key of the last
+    item shown, and its place, which counts when that item is gone. Raises `BadRequest` for a cursor that is none."""
+    begin = 0
+    if cursor is not None:
+        place, blank, last = _decode(cursor).partition(" ")
+        if not (blank and place.isdecimal() and 0 < len(place) < 9):
+            raise _unknown()
+        begin = next((at for at, item in enumerate(items, 1) if key(item) == last), max(0, int(place) - 1))
+    end = len(items) if limit is None else begin + limit
+    page = list(items[begin:end])
+    return page, _encode(f"{end} {key(page[-1])}") if page and end < len(items) else None
+
+
 def _encode(key: str) -> str:
     return base64.urlsafe_b64encode(key.encode()).decode().rstrip("=")
 

@@ -58,6 +58,36 @@ async def test_sessions_come_in_pages_newest_first(hub: Door) -> None:
         assert seen == made[::-1]
 
 
+async def test_every_list_comes_in_pages_when_asked(hub: Door) -> None:
+    async with hub.rest(await hub.register("ada")) as rest:
+        session = await open_session(rest)
+        for name in ("bob", "cem"):
+            await hub.register(name)
+            assert (await rest.put(f"/v1/sessions/{session}/members/{name}", json={"role": "viewer"})).is_success
+        of_one = f"/v1/sessions/{session}"
+        paths = ("/v1/teams", f"{of_one}/members", f"{of_one}/budgets", "/v1/auth/sign-ins", "/v1/organisations")
+        for path in paths:
+            whole = (await rest.get(path)).json()
+            assert whole["next"] is None, path
+            items: list[Json] = []
+            params = {"limit": "1"}
+            while True:
+                page = (await rest.get(path, params=params)).json()
+                assert len(page["items"]) <= 1, path
+                items += page["items"]
+                if page["next"] is None:
+                    break
+                params["cursor"] = page["next"]
+            assert items == whole["items"], path
+            for wrong in ({"limit": "0"}, {"cursor": "nonsense"}):
+                assert (await rest.get(path, params=wrong)).status_code == 400, (path, wrong)
+        # Who was last on a page leaves before the next one: nobody is left out.
+        page = (await rest.get(f"{of_one}/members", params={"limit": "2"})).json()
+        await rest.delete(f"{of_one}/members/{page['items'][1]['user']}")
+        left = (await rest.get(f"{of_one}/members", params={"cursor": page["next"]})).json()["items"]
+        assert len({member["user"] for member in page["items"] + left}) == 3
+
+
 @pytest.mark.parametrize(
     "params", [{"limit": "0"}, {"limit": "201"}, {"limit": "x"}, {"cursor": "nonsense"}, {"cursor": "\x00"}]
 )

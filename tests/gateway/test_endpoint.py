@@ -183,6 +183,16 @@ async def test_a_good_token_in_the_query_is_refused(hub: Door) -> None:
         assert (await refusal(hub, f"?{name}={token}")).response.status_code == 401, name
 
 
+async def test_what_looks_like_a_token_or_key_is_refused_under_any_name(hub: Door) -> None:
+    token = await hub.register("ada")
+    async with hub.rest(token) as rest:
+        key = (await rest.post("/v1/api-keys", json={"name": "probe"})).json()["key"]
+    for query in (f"?v={token}", f"?v={key}", f"?v=1&{token}"):
+        assert (await refusal(hub, query, additional_headers=bearer(token))).response.status_code == 401, query
+    async with await dial(hub, "?v=hub_1&w=eyJ", additional_headers=bearer(token)) as socket:
+        assert json.loads(await socket.recv())["type"] == "hello"
+
+
 async def test_a_bad_header_is_not_skipped_for_a_good_ticket(hub: Door) -> None:
     value = await ticket(hub, await hub.register("ada"))
     refused = await refusal(hub, f"?ticket={value}", additional_headers=bearer("wrong"))

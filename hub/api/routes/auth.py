@@ -7,7 +7,7 @@ from pydantic import ConfigDict, Field
 
 from hub.api.caller import Address, Caller, Wired
 from hub.api.openapi import problems
-from hub.api.shapes import NO_NUL, Body, Flag, Page
+from hub.api.shapes import NO_NUL, AnyLimit, Body, Cursor, Flag, Page
 from hub.auth.accounts import TokenPair
 from hub.auth.header import bearer_token
 from hub.auth.names import MAX_CHARACTERS, PATTERN
@@ -18,6 +18,7 @@ from hub.protocol.frames import timestamp
 from hub.protocol.pieces import Wire
 from hub.protocol.results import Empty
 from hub.protocol.text import Storable
+from hub.store import pages
 
 Secret = Annotated[str, Field(max_length=8192)]
 NewPassword = Annotated[
@@ -151,8 +152,9 @@ async def sign_out_everywhere(body: SignOutBody, caller: Caller, wired: Wired, a
     return Empty()
 
 
-async def sign_ins(caller: Caller, wired: Wired) -> Page[SignInItem]:
-    """Where the caller is signed in: always one page, the last used one first."""
+async def sign_ins(caller: Caller, wired: Wired, limit: AnyLimit = None, cursor: Cursor = None) -> Page[SignInItem]:
+    """Where the caller is signed in, the last used one first."""
+    found, following = pages.part(await wired.sign_ins.list(caller), lambda one: one.id, limit, cursor)
     items = [
         SignInItem(
             id=one.id,
@@ -161,9 +163,9 @@ async def sign_ins(caller: Caller, wired: Wired) -> Page[SignInItem]:
             expires_at=timestamp(one.expires_at),
             current=one.id == caller.grant,
         )
-        for one in await wired.sign_ins.list(caller)
+        for one in found
     ]
-    return Page(items=items)
+    return Page(items=items, next=following)
 
 
 async def end_sign_in(
@@ -205,7 +207,7 @@ def router() -> APIRouter:
         "/password", change_password, methods=["POST"], responses=problems(400, 401, 403, 409, 413, 429)
     )
     routes.add_api_route("/signout-all", sign_out_everywhere, methods=["POST"], responses=problems(400, 401, 403, 413))
-    routes.add_api_route("/sign-ins", sign_ins, methods=["GET"], responses=problems(401, 403))
+    routes.add_api_route("/sign-ins", sign_ins, methods=["GET"], responses=problems(400, 401, 403))
     routes.add_api_route(
         "/sign-ins/{id}", end_sign_in, methods=["DELETE"], status_code=204, responses=problems(401, 403, 404)
     )

@@ -8,11 +8,12 @@ from pydantic import Field
 from hub.api.caller import Caller, Wired
 from hub.api.openapi import problems
 from hub.api.routes.admin import UserPath
-from hub.api.shapes import NO_NUL, Body, Page, SessionPath
+from hub.api.shapes import NO_NUL, AnyLimit, Body, Cursor, Page, SessionPath
 from hub.domain.budget import BudgetScope, Limit, Quantity, limit_of
 from hub.protocol.results import BudgetResult
 from hub.protocol.text import Storable
 from hub.sessions.budgeting import BudgetState
+from hub.store import pages
 
 Quantities = Literal["tokens", "cost", "turns", "tool_calls", "seconds"]
 Number = Annotated[
@@ -44,9 +45,11 @@ class SessionBudget(DayBudget):
     scope: Literal["run", "session"]
 
 
-async def of_session(session: SessionPath, caller: Caller, wired: Wired) -> Budgets:
+async def of_session(
+    session: SessionPath, caller: Caller, wired: Wired, limit: AnyLimit = None, cursor: Cursor = None
+) -> Budgets:
     """The limits of a session and of its runs. Those of users and organisations hold beside them."""
-    return _page(await wired.budgets.of_session(caller, session))
+    return _page(await wired.budgets.of_session(caller, session), limit, cursor)
 
 
 async def set_for_session(session: SessionPath, body: SessionBudget, caller: Caller, wired: Wired) -> Budgets:
@@ -55,9 +58,11 @@ async def set_for_session(session: SessionPath, body: SessionBudget, caller: Cal
     return _page(await wired.budgets.set_for_session(caller, session, scope, quantity, body.amount(scope)))
 
 
-async def of_user(user: UserPath, caller: Caller, wired: Wired) -> Budgets:
+async def of_user(
+    user: UserPath, caller: Caller, wired: Wired, limit: AnyLimit = None, cursor: Cursor = None
+) -> Budgets:
     """The limits of a user's day."""
-    return _page(await wired.budgets.of_user(caller, user))
+    return _page(await wired.budgets.of_user(caller, user), limit, cursor)
 
 
 async def set_for_user(user: UserPath, body: DayBudget, caller: Caller, wired: Wired) -> Budgets:
@@ -66,9 +71,11 @@ async def set_for_user(user: UserPath, body: DayBudget, caller: Caller, wired: W
     return _page(await wired.budgets.set_for_user(caller, user, Quantity(body.quantity), amount))
 
 
-async def of_organisation(organisation: OrganisationPath, caller: Caller, wired: Wired) -> Budgets:
+async def of_organisation(
+    organisation: OrganisationPath, caller: Caller, wired: Wired, limit: AnyLimit = None, cursor: Cursor = None
+) -> Budgets:
     """The limits of an organisation's day."""
-    return _page(await wired.budgets.of_organisation(caller, organisation))
+    return _page(await wired.budgets.of_organisation(caller, organisation), limit, cursor)
 
 
 async def set_for_organisation(
@@ -80,8 +87,10 @@ async def set_for_organisation(
     return _page(found)
 
 
-def _page(states: list[BudgetState]) -> Budgets:
-    return Page(items=[_item(state) for state in states])
+def _page(states: list[BudgetState], limit: int | None = None, cursor: str | None = None) -> Budgets:
+    items = [_item(state) for state in states]
+    shown, following = pages.part(items, lambda item: f"{item.scope} {item.quantity}", limit, cursor)
+    return Page(items=shown, next=following)
 
 
 def _item(state: BudgetState) -> BudgetResult:
@@ -99,13 +108,12 @@ def _item(state: BudgetState) -> BudgetResult:
 def router() -> APIRouter:
     """`/v1/…/budgets`."""
     routes = APIRouter(tags=["usage"])
-    seen, changed = problems(401, 403, 404), problems(400, 401, 403, 404, 413)
+    seen, changed = problems(400, 401, 403, 404), problems(400, 401, 403, 404, 413)
     for path, shown, put in (
         ("/v1/sessions/{id}/budgets", of_session, set_for_session),
         ("/v1/admin/users/{id}/budgets", of_user, set_for_user),
         ("/v1/admin/organisations/{id}/budgets", of_organisation, set_for_organisation),
     ):
-        known = problems(400) if "admin" in path else {}
-        routes.add_api_route(path, shown, methods=["GET"], responses=seen | known)
+        routes.add_api_route(path, shown, methods=["GET"], responses=seen)
         routes.add_api_route(path, put, methods=["PUT"], responses=changed)
     return routes

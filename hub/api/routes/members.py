@@ -6,10 +6,11 @@ from fastapi import APIRouter, Path
 
 from hub.api.caller import Caller, Wired
 from hub.api.openapi import problems
-from hub.api.shapes import NO_NUL, Body, Page, SessionPath
+from hub.api.shapes import NO_NUL, AnyLimit, Body, Cursor, Page, SessionPath
 from hub.domain.session import Role
 from hub.protocol.results import MemberResult, member_result
 from hub.protocol.text import Name
+from hub.store import pages
 
 UserPath = Annotated[Name, Path(description="The user's id or name.", json_schema_extra={"pattern": NO_NUL})]
 
@@ -18,10 +19,13 @@ class MemberBody(Body):
     role: Role
 
 
-async def page(session: SessionPath, caller: Caller, wired: Wired) -> Page[MemberResult]:
-    """Everybody in the session: always one page."""
-    members = await wired.members.list(caller, session)
-    return Page(items=[member_result(member) for member in members])
+async def page(
+    session: SessionPath, caller: Caller, wired: Wired, limit: AnyLimit = None, cursor: Cursor = None
+) -> Page[MemberResult]:
+    """Everybody in the session."""
+    found = await wired.members.list(caller, session)
+    members, following = pages.part(found, lambda member: member.user, limit, cursor)
+    return Page(items=[member_result(member) for member in members], next=following)
 
 
 async def put(session: SessionPath, user: UserPath, body: MemberBody, caller: Caller, wired: Wired) -> MemberResult:
@@ -37,7 +41,7 @@ async def remove(session: SessionPath, user: UserPath, caller: Caller, wired: Wi
 def router() -> APIRouter:
     """`/v1/sessions/{id}/members`."""
     routes = APIRouter(prefix="/v1/sessions/{id}/members", tags=["sessions"])
-    routes.add_api_route("", page, methods=["GET"], responses=problems(401, 403, 404))
+    routes.add_api_route("", page, methods=["GET"], responses=problems(400, 401, 403, 404))
     routes.add_api_route("/{user}", put, methods=["PUT"], responses=problems(400, 401, 403, 404, 409, 413))
     routes.add_api_route(
         "/{user}", remove, methods=["DELETE"], status_code=204, responses=problems(400, 401, 403, 404, 409)

@@ -8,12 +8,13 @@ from pydantic import Field
 from hub.api.caller import Address, Caller, Wired
 from hub.api.openapi import problems
 from hub.api.routes.members import UserPath
-from hub.api.shapes import NO_NUL, Body, Cursor, Flag, Limit, Page
+from hub.api.shapes import NO_NUL, AnyLimit, Body, Cursor, Flag, Limit, Page
 from hub.auth.names import PATTERN
 from hub.domain.organisation import SHORTEST_KEPT_S, Organisation, OrgKeep, OrgMember, OrgRole
 from hub.protocol.frames import timestamp
 from hub.protocol.results import KeptFor, OrganisationMemberResult, OrganisationResult
 from hub.protocol.text import Name
+from hub.store import pages
 
 OrganisationPath = Annotated[
     Name, Path(alias="id", description="The organisation's id or name.", json_schema_extra={"pattern": NO_NUL})
@@ -54,9 +55,10 @@ async def create(body: OrganisationBody, caller: Caller, wired: Wired, address: 
     return _result(await wired.organisations.create(caller, body.name, guests=body.guests, address=address))
 
 
-async def page(caller: Caller, wired: Wired) -> Page[OrganisationResult]:
-    """The organisations that the caller belongs to: always one page."""
-    return Page(items=[_result(one) for one in await wired.organisations.mine(caller)])
+async def page(caller: Caller, wired: Wired, limit: AnyLimit = None, cursor: Cursor = None) -> Page[OrganisationResult]:
+    """The organisations that the caller belongs to."""
+    found, following = pages.part(await wired.organisations.mine(caller), lambda one: one.id, limit, cursor)
+    return Page(items=[_result(one) for one in found], next=following)
 
 
 async def update(
@@ -122,7 +124,7 @@ def router() -> APIRouter:
     routes = APIRouter(prefix="/v1/organisations", tags=["organisations"])
     known = problems(400, 401, 403, 404)
     routes.add_api_route("", create, methods=["POST"], status_code=201, responses=problems(400, 401, 403, 409, 413))
-    routes.add_api_route("", page, methods=["GET"], responses=problems(401))
+    routes.add_api_route("", page, methods=["GET"], responses=problems(400, 401))
     routes.add_api_route("/{id}", update, methods=["PATCH"], responses=known | problems(409, 413))
     routes.add_api_route("/{id}/keep", keep, methods=["PUT"], responses=known | problems(413))
     routes.add_api_route("/{id}/members", members, methods=["GET"], responses=known)

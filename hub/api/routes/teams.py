@@ -7,11 +7,12 @@ from pydantic import Field
 
 from hub.api.caller import Address, Caller, Wired
 from hub.api.openapi import problems
-from hub.api.shapes import NO_NUL, Cursor, Limit, Page
+from hub.api.shapes import NO_NUL, AnyLimit, Cursor, Limit, Page
 from hub.protocol.frames import timestamp
 from hub.protocol.pieces import Wire
 from hub.protocol.results import AgentResult, TeamResult
 from hub.protocol.text import Name
+from hub.store import pages
 from hub.store.teams import TeamVersion
 
 FILE: dict[str, Any] = {
@@ -49,8 +50,9 @@ class TeamSourceResult(TeamVersionResult):
     source: str
 
 
-async def teams(caller: Caller, wired: Wired) -> Page[TeamResult]:
-    """The teams that the caller may open sessions with, by name: always one page."""
+async def teams(caller: Caller, wired: Wired, limit: AnyLimit = None, cursor: Cursor = None) -> Page[TeamResult]:
+    """The teams that the caller may open sessions with, by name."""
+    specs, following = pages.part(await wired.sessions.teams(caller), lambda spec: spec.name, limit, cursor)
     items = [
         TeamResult(
             name=spec.name,
@@ -62,9 +64,9 @@ async def teams(caller: Caller, wired: Wired) -> Page[TeamResult]:
             ],
             version=wired.catalog.version(spec.name),
         )
-        for spec in await wired.sessions.teams(caller)
+        for spec in specs
     ]
-    return Page(items=items)
+    return Page(items=items, next=following)
 
 
 async def create(
@@ -130,7 +132,7 @@ def router() -> APIRouter:
     routes = APIRouter(prefix="/v1/teams", tags=["runs"])
     known = problems(400, 401, 403, 404)
     importing: dict[str, Any] = {"openapi_extra": FILE, "responses": known | problems(409, 413)}
-    routes.add_api_route("", teams, methods=["GET"], responses=problems(401))
+    routes.add_api_route("", teams, methods=["GET"], responses=problems(400, 401))
     routes.add_api_route("", create, methods=["POST"], status_code=201, **importing)
     routes.add_api_route("/{name}", get, methods=["GET"], responses=known)
     routes.add_api_route("/{name}", put, methods=["PUT"], **importing)
