@@ -10,6 +10,8 @@ from hub.engine.tools.conditions import MAX_CHARACTERS, Condition
 
 GIVEN: dict[str, Any] = {
     "amount": 150,
+    "nan": float("nan"),
+    "endless": float("inf"),
     "currency": "eur",
     "to": {"country": "de", "tags": ["new", "vip"]},
     "urgent": True,
@@ -43,6 +45,10 @@ GIVEN: dict[str, Any] = {
         ("missing > 1", True),
         ("not missing > 1", True),
         ('amount > "100"', True),
+        ("nan > 100", True),
+        ("nan == 1", True),
+        ("nan in [1, 2]", True),
+        ("endless < 100", True),
         ("currency > 5", True),
         ("urgent > 0", True),
         ("urgent == 1", True),

@@ -5,6 +5,7 @@ true, false, null and lists of them, `== != < <= > >= in not in`, `and or not`, 
 """
 
 import ast
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -214,6 +215,8 @@ def _kind(value: object) -> str:
     match value:
         case bool():
             return "truth"
+        case float() if not math.isfinite(value):
+            raise _Undecided  # models do send NaN, which is not more than 100, nor less, nor equal to itself
         case int() | float():
             return "number"
         case str():
