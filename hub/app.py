@@ -243,6 +243,7 @@ async def serve(
     of the worker has failed for good.
     """
     log_lines = logs.configure(settings.log_level, settings.log_format)
+    structlog.contextvars.bind_contextvars(node=node)  # of this task and all that it starts
     stop = stop or _stop_on_signals()
     worker: Worker | None = None
     try:

@@ -5,6 +5,7 @@ with the database itself becomes `Unavailable`; the caller may try again.
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
@@ -29,7 +30,10 @@ Db: TypeAlias = Transaction
 POOL_TIMEOUT_S = 3.0
 IDLE_IN_TRANSACTION_MS = 10_000
 SCOPE = "app.org"  # whose rows are seen, as the policies of the tables have it
+TOLD_EVERY_S = 10.0  # in the log, while the database does not answer
 ANSWERS_S = 0.25  # how long ago a database that answers has answered something
+
+logger = logging.getLogger(__name__)
 
 # Classes and codes of SQLSTATE that are the database's trouble, not ours: connection, credentials, no such database,
 # rolled back by a conflict between transactions, out of resources, operator, system.
@@ -105,6 +109,7 @@ class Store:
         self.waits = Times()  # for a connection of the pool
         self._answered_at = float("-inf")
         self.connected = True  # the last time that somebody asked
+        self._told_at = float("-inf")
         self._pool = Pool(
             driver_url(dsn),
             size=pool_size,
@@ -197,10 +202,10 @@ class Store:
                     await db.begin(lock, person=person, also=also, session=session)
         except TimeoutError as e:
             db.abandon()
-            self.connected = False
+            self._failed(e)
             raise NotBegun("the database does not answer", retry_after=1) from e
         except Unavailable as e:
-            self.connected = False
+            self._failed(e)
             raise NotBegun(e.message, retry_after=1) from e
 
     @asynccontextmanager
@@ -211,7 +216,7 @@ class Store:
                 connection = await self._pool.take()
             self.waits.add(time.monotonic() - began)
         except Unavailable as e:
-            self.connected = False
+            self._failed(e)
             raise NotBegun(e.message, retry_after=1) from e
         db = Transaction(connection, self._compiled)
         with translated():
@@ -219,8 +224,8 @@ class Store:
                 yield db
                 self._answered_at = time.monotonic()
                 self.connected = True
-            except (TimeoutError, asyncpg.ReadOnlySQLTransactionError):
-                self.connected = False
+            except (TimeoutError, asyncpg.ReadOnlySQLTransactionError) as e:
+                self._failed(e)
                 db.abandon()  # of a standby, too: another connection may lead to who is the primary now
                 raise
             except asyncio.CancelledError:
@@ -228,6 +233,18 @@ class Store:
                 raise
             finally:
                 self._pool.give_back(connection)
+
+    def _failed(self, error: BaseException) -> None:
+        """Say why to whoever reads the log; callers are only told that they may try again."""
+        self.connected = False
+        now = time.monotonic()
+        if now - self._told_at < TOLD_EVERY_S:
+            return
+        self._told_at = now
+        while error.__cause__ is not None:
+            error = error.__cause__
+        why = str(error).partition("\n")[0]
+        logger.warning("PostgreSQL does not answer: %s", f"{type(error).__name__}: {why}" if why else "not in time")
 
     async def fill_pool(self) -> None:
         """Open the few connections that are enough most of the time, before anybody waits for them. What cannot be
@@ -245,9 +262,10 @@ class Store:
         with translated():
             async with asyncio.timeout(timeout_s), self.statements() as db:
                 if (await db.execute(_PING)).scalar_one():
-                    self.connected = False
                     db.abandon()
-                    raise Unavailable("the database takes no writes")
+                    standby = Unavailable("the database takes no writes")
+                    self._failed(standby)
+                    raise standby
 
     async def schema_version(self) -> str | None:
         """The revision of the schema in the database; None when it was never migrated. Raises `Conflict` for a role

@@ -66,6 +66,7 @@ async def test_a_hub_whose_log_nobody_reads_serves_on(cluster: Cluster, valkey_s
             while b"log_lines_lost" not in told:
                 assert time.monotonic() < deadline, told
                 told += os.read(reader, 65_536)
+            assert b"node=" in told, "which of many workers says it"
             assert dropped > 0
             assert hub.end() == 0
     finally:

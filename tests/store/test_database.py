@@ -192,7 +192,7 @@ async def test_what_a_server_that_went_away_did_not_begin_may_be_tried_again(ser
         await store.close()
 
 
-async def test_a_stopped_server_is_unavailable_and_comes_back(server: Server) -> None:
+async def test_a_stopped_server_is_unavailable_and_comes_back(server: Server, caplog: pytest.LogCaptureFixture) -> None:
     store = Store(server.dsn)
     try:
         await store.ping()
@@ -201,6 +201,8 @@ async def test_a_stopped_server_is_unavailable_and_comes_back(server: Server) ->
             with pytest.raises(Unavailable):
                 await store.ping()
         assert not store.connected
+        (told,) = [line for line in caplog.messages if line.startswith("PostgreSQL does not answer")]
+        assert told.startswith("PostgreSQL does not answer: FileNotFoundError"), "why, and not for each that asks"
         server.postgres.start()
         async with asyncio.timeout(30):
             while True:
