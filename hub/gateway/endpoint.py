@@ -85,6 +85,7 @@ class Gateway:
         self._watch = AccessWatch(self._connections, services.authenticator, store, services.presence, services.serving)
         self._places = places
         self._sockets = 0  # also those that are not authenticated yet
+        self._strangers = 0  # of them: whose first frame is to say who they are
         self._draining = False
         self._nobody_left = asyncio.Event()
         self._log = structlog.get_logger("hub.gateway")
@@ -182,8 +183,8 @@ class Gateway:
         try:
             if arrival.shown != Shown():
                 self._let_in(arrival, await self._entry.principal(arrival.shown, arrival.origin))
-            elif self._accept(arrival):
-                first, principal = await self._entry.first_frame(arrival.peer)
+            elif (introduced := await self._introduction(arrival)) is not None:
+                first, principal = introduced
                 self._let_in(arrival, principal, first)
         except TurnedAway as e:
             self._turn_away(arrival, e.code, e.reason)
@@ -198,6 +199,19 @@ class Gateway:
                 self._turn_away(arrival, Close.OVERLOADED, "internal error")
             else:
                 self._refuse(arrival.peer, Internal("internal error"))
+
+    async def _introduction(self, arrival: _Arrival) -> tuple[Auth, Principal] | None:
+        """The first frame of who has shown nothing, and who it is; None when they were turned away.
+
+        Half of all sockets are for those at most: who says nothing costs nothing, and would keep everybody else out.
+        """
+        if self._strangers >= max(1, self._options.connections // 2):
+            raise Unavailable("too many connections have not said who they are", retry_after=RETRY_AFTER_S)
+        self._strangers += 1
+        try:
+            return await self._entry.first_frame(arrival.peer) if self._accept(arrival) else None
+        finally:
+            self._strangers -= 1
 
     def _accept(self, arrival: _Arrival) -> bool:
         """Make it a WebSocket, if it is none yet; whether it speaks what the hub speaks. Else it is closed."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from typing import Any
 
 import pytest
@@ -234,6 +234,16 @@ async def test_a_full_worker_refuses_sockets_but_not_health(dsn: str, redis_url:
                 assert (await rest.get("/healthz")).status_code == 200
         async with await hub.enter(token):  # there is room again
             pass
+
+
+async def test_who_says_nothing_leaves_room_for_others(dsn: str, redis_url: str) -> None:
+    async with running_worker(settings_for(dsn, redis_url, connections_per_worker=4)) as hub, AsyncExitStack() as stack:
+        token = await hub.register("ada")
+        for _ in range(4):
+            with suppress(InvalidStatus):
+                await stack.enter_async_context(await dial(hub))
+        for _ in range(2):
+            await stack.enter_async_context(await hub.enter(token))
 
 
 async def test_nobody_has_all_the_connections(dsn: str, redis_url: str) -> None:
