@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 from playwright.async_api import expect
 
-from tests.driver import Door
+from tests.driver import PASSWORD, Door
 from tests.web.conftest import Visit
 
 HOSTILE = (
@@ -28,6 +28,14 @@ async def test_what_agents_write_cannot_run_load_or_lead_astray(visit: Visit) ->
     assert await prose.locator("a").last.get_attribute("rel") == "noopener noreferrer nofollow"
     assert await ada.page.evaluate("window.broken") is None
     assert all(url.startswith((ada.door.url, "ws://")) for url in requests)
+
+
+async def test_a_text_that_nests_without_end_is_shown_as_it_was_written(visit: Visit) -> None:
+    ada = await visit("Ada")
+    await ada.begin("scripted", ">" * 30_000)
+    await ada.run_ends()
+    await expect(ada.messages().first.locator(".prose")).to_contain_text(">>>>>>>>")
+    await expect(ada.box).to_be_visible()
 
 
 async def test_code_is_highlighted_and_can_be_copied(visit: Visit) -> None:
@@ -135,3 +143,58 @@ async def test_who_comes_back_to_the_page_sees_what_is_new(visit: Visit) -> None
     assert made.status_code == 201
     await ada.page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
     await expect(ada.page.locator(".session-list")).to_contain_text("From elsewhere")
+
+
+async def test_what_is_pasted_is_never_cut_off(visit: Visit) -> None:
+    ada = await visit("Ada")
+    send = ada.page.get_by_role("button", name="Send", exact=True)
+    await ada.begin("scripted", "/script turns=1 tokens=1")
+    await ada.run_ends("1 turn")
+    await ada.box.fill("x" * 32_001)
+    await expect(ada.page.locator(".too-long")).to_contain_text("32,001 of 32,000 characters")
+    await expect(send).to_be_disabled()
+    await ada.page.get_by_role("button", name="Attach it as a file").click()
+    await expect(ada.page.locator(".attaching li.ready")).to_contain_text("message.txt32 kB")
+    await expect(ada.box).to_have_value("")
+    await expect(send).to_be_enabled()
+
+
+async def test_what_one_begins_to_write_waits_for_the_one_who_wrote_it(visit: Visit) -> None:
+    ada = await visit("Ada")
+    page = ada.page
+    session = await ada.begin("scripted-tools", "/script turns=1 tokens=1")
+    await ada.run_ends("1 turn")
+    await page.locator(".new-session").click()
+    await expect(page.locator("input[value='scripted-tools']")).to_be_checked()  # the team one chose last
+    await page.get_by_label("What is it about?").fill("a long thought")
+    await ada.open(session)
+    await ada.box.fill("for the team")
+    await page.reload()
+    await expect(ada.box).to_have_value("for the team")
+    await page.locator(".new-session").click()
+    await expect(page.get_by_label("What is it about?")).to_have_value("a long thought")
+    async with ada.door.rest(await ada.door.sign_in("Ada")) as rest:
+        await ada.door.register("Bob")
+        assert (await rest.put(f"/v1/sessions/{session}/members/Bob", json={"role": "editor"})).is_success
+    await page.get_by_role("button", name="Sign out").click()
+    await page.get_by_label("Name").fill("Bob")
+    await page.get_by_label("Password").fill(PASSWORD)
+    await page.locator("button.primary").click()
+    await ada.is_connected()
+    await expect(page.get_by_label("What is it about?")).to_have_value("")
+    await ada.open(session)
+    await expect(ada.box).to_have_value("")
+
+
+async def test_enter_is_a_new_line_where_there_is_no_shift(visit: Visit) -> None:
+    ada = await visit("Ada", viewport={"width": 390, "height": 780}, has_touch=True, is_mobile=True)
+    text = ada.page.get_by_label("What is it about?")
+    await text.fill("one")
+    await text.press("End")
+    await text.press("Enter")
+    await text.press_sequentially("two")
+    await expect(text).to_have_value("one\ntwo")
+    size = "element => parseFloat(getComputedStyle(element).fontSize)"
+    assert await ada.page.locator("#session-filter").evaluate(size) >= 16  # else iOS enlarges the page
+    await ada.page.get_by_role("button", name="Start").tap()
+    await expect(ada.page.locator("article.user .bubble")).to_have_text("one\ntwo")

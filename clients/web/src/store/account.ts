@@ -52,6 +52,12 @@ export class Account {
     }
   }
 
+  /** The id of whoever is signed in; null: nobody. */
+  get user(): string | null {
+    const state = this.state.value;
+    return state.kind === "signed-in" ? state.user.id : null;
+  }
+
   /** How one can sign in here, and whether one can register. */
   methods(): Promise<SignInMethods> {
     return this.#rest.methods();

@@ -3,6 +3,7 @@ import { Hub, HubError, Rest, type ConnectionState } from "agent-hub-client";
 import { titleOf } from "../text/title.ts";
 import { Account } from "./account.ts";
 import { arrive } from "./arrival.ts";
+import { Beginning } from "./beginning.ts";
 import { Conversation } from "./conversation.ts";
 import { describe } from "./words.ts";
 import { Router } from "./route.ts";
@@ -29,13 +30,10 @@ export class App {
   readonly announcement = signal("");
 
   constructor() {
-    const user = computed(() => {
-      const account = this.account.state.value;
-      return account.kind === "signed-in" ? account.user.id : null;
-    });
+    const user = computed(() => this.account.user);
     effect(() => {
-      const signedIn = user.value !== null;
-      const workspace = untracked(() => (signedIn ? new Workspace(this) : null));
+      const id = user.value;
+      const workspace = untracked(() => (id === null ? null : new Workspace(this, id)));
       this.workspace.value = workspace;
       untracked(() => workspace?.start());
       return () => untracked(() => workspace?.stop());
@@ -65,15 +63,17 @@ export class App {
 export class Workspace {
   readonly hub: Hub;
   readonly sessions: Sessions;
+  readonly beginning: Beginning;
   readonly search: Search;
   readonly current = signal<Conversation | null>(null);
   readonly #app: App;
   readonly #open = new Map<string, Conversation>();
   #stopFollowingRoute: (() => void) | undefined;
 
-  constructor(app: App) {
+  constructor(app: App, user: string) {
     this.#app = app;
-    this.sessions = new Sessions(app.account, app.rest);
+    this.beginning = new Beginning(user);
+    this.sessions = new Sessions(user, app.account, app.rest);
     this.search = new Search(app.account, app.rest);
     const url = location.origin.replace(/^http/, "ws") + "/v1/ws";
     this.hub = new Hub({
@@ -111,6 +111,8 @@ export class Workspace {
   async begin(team: string, text: string): Promise<void> {
     const session = await this.hub.createSession(team, { title: titleOf(text) });
     this.sessions.add(session);
+    this.beginning.choose(team);
+    this.beginning.write("");
     this.#app.router.go({ kind: "session", id: session.id });
     this.#conversation(session.id, Promise.resolve()).send(text, null);
   }

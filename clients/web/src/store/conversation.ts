@@ -79,7 +79,7 @@ export class Conversation {
     this.id = id;
     this.readTo.value = readTo;
     this.#environment = environment;
-    this.#drafts = new Drafts(id);
+    this.#drafts = new Drafts(environment.account.user ?? "", id);
     this.attaching = new AttachingFiles(id, environment.rest, environment.account);
     this.draft.value = this.#drafts.text();
     this.pending.value = this.#drafts.pending();
@@ -292,8 +292,7 @@ export class Conversation {
   }
 
   get #me(): string | null {
-    const account = this.#environment.account.state.value;
-    return account.kind === "signed-in" ? account.user.id : null;
+    return this.#environment.account.user;
   }
 
   #joined(join: JoinResult): void {

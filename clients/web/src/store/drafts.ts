@@ -15,14 +15,14 @@ export interface Pending {
   acknowledged: boolean;
 }
 
-/** What was written but is not in the log yet, kept over a reload of this tab. */
+/** What a user has written but is not in the log yet, kept over a reload of this tab. Nobody else sends it. */
 export class Drafts {
   readonly #text: string;
   readonly #pending: string;
 
-  constructor(session: string) {
-    this.#text = `agent-hub.draft.${session}`;
-    this.#pending = `agent-hub.pending.${session}`;
+  constructor(user: string, session: string) {
+    this.#text = `agent-hub.draft.${user}.${session}`;
+    this.#pending = `agent-hub.pending.${user}.${session}`;
   }
 
   text(): string {
@@ -43,6 +43,10 @@ export class Drafts {
 }
 
 function keep(key: string, value: string | null): void {
-  if (value === null) sessionStorage.removeItem(key);
-  else sessionStorage.setItem(key, value);
+  if (value === null) return sessionStorage.removeItem(key);
+  try {
+    sessionStorage.setItem(key, value);
+  } catch {
+    sessionStorage.removeItem(key); // the browser keeps no more: it is sent all the same, but lost with the tab
+  }
 }

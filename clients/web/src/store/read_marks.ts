@@ -4,9 +4,15 @@ import type { SessionData } from "agent-hub-client";
 const STORED = "agent-hub.read";
 const KEPT = 500;
 
-/** Up to which seq each session was read in this browser. */
+/** Up to which seq a user has read each session in this browser. */
 export class ReadMarks {
-  readonly #marks = signal<ReadonlyMap<string, number> | null>(load());
+  readonly #marks = signal<ReadonlyMap<string, number> | null>(null);
+  readonly #stored: string;
+
+  constructor(user: string) {
+    this.#stored = `${STORED}.${user}`;
+    this.#marks.value = load(this.#stored);
+  }
 
   /** The first look ever: everything there is counts as read. */
   begin(sessions: readonly SessionData[]): void {
@@ -32,11 +38,11 @@ export class ReadMarks {
 
   #keep(marks: ReadonlyMap<string, number>): void {
     this.#marks.value = marks;
-    localStorage.setItem(STORED, JSON.stringify([...marks]));
+    localStorage.setItem(this.#stored, JSON.stringify([...marks]));
   }
 }
 
-function load(): Map<string, number> | null {
-  const text = localStorage.getItem(STORED);
+function load(key: string): Map<string, number> | null {
+  const text = localStorage.getItem(key);
   return text === null ? null : new Map(JSON.parse(text) as [string, number][]);
 }

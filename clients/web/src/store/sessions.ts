@@ -15,10 +15,11 @@ export class Sessions {
   readonly #cursor = signal<string | null>(null);
   readonly #account: Account;
   readonly #rest: Rest;
-  readonly #marks = new ReadMarks();
+  readonly #marks: ReadMarks;
   #timer: ReturnType<typeof setInterval> | undefined;
 
-  constructor(account: Account, rest: Rest) {
+  constructor(user: string, account: Account, rest: Rest) {
+    this.#marks = new ReadMarks(user);
     this.#account = account;
     this.#rest = rest;
   }

@@ -1,5 +1,5 @@
 import DOMPurify from "dompurify";
-import { Marked, type Tokens } from "marked";
+import { Marked, type Token, type Tokens } from "marked";
 
 /** A top-level piece of a Markdown text, ready to be shown. */
 export type Block =
@@ -64,19 +64,55 @@ const marked = new Marked({
   },
 });
 
-/**
- * Splits a text into blocks. Blocks of `before` whose source has not changed are kept as they are, so that a text that
- * grows costs its last block only.
- */
-export function blocks(text: string, before: readonly Block[] = []): Block[] {
-  const tokens = marked.lexer(text).filter((token) => token.type !== "space" && token.type !== "def");
-  return tokens.map((token, index) => {
-    const known = before[index];
-    if (known?.raw === token.raw) return known;
-    if (token.type !== "code") return { kind: "html", raw: token.raw, html: clean(marked.parser([token])) };
-    const { raw, text: code, lang } = token as Tokens.Code;
-    return { kind: "code", raw, code, language: lang?.split(/\s/, 1)[0] ?? "", closed: isClosed(raw) };
-  });
+const UNSETTLED = 2; // what comes may still change so many blocks at the end of a text: a list goes on after a gap
+
+/** A text in blocks, and what is needed to go on when it has grown. */
+export class Blocks {
+  #list: readonly Block[] = [];
+  #text = "";
+  #settled = { blocks: 0, characters: 0 };
+
+  /**
+   * The blocks of the text. Those whose source has not changed are kept as they are; while it `grows` only its end is
+   * read again. A text that nests deeper than can be followed is shown as it was written.
+   */
+  of(text: string, grows: boolean): readonly Block[] {
+    const goesOn = grows && text.startsWith(this.#text);
+    const { blocks: kept, characters } = goesOn ? this.#settled : { blocks: 0, characters: 0 };
+    try {
+      this.#list = this.#read(text, kept, characters);
+    } catch {
+      this.#list = [{ kind: "html", raw: text, html: clean(`<p>${escape(text).replaceAll("\n", "<br>")}</p>`) }];
+      this.#settled = { blocks: 0, characters: 0 };
+    }
+    this.#text = text;
+    return this.#list;
+  }
+
+  #read(text: string, kept: number, from: number): Block[] {
+    const list = this.#list.slice(0, kept);
+    const ends = [{ blocks: kept, characters: from }];
+    let characters = from;
+    let hasLinks = false; // whose addresses stand elsewhere in the text, so that all of it is needed
+    for (const token of marked.lexer(text.slice(from))) {
+      characters += token.raw.length;
+      hasLinks ||= token.type === "def";
+      if (token.type === "space" || token.type === "def") continue;
+      const known = this.#list[list.length];
+      list.push(known?.raw === token.raw ? known : block(token));
+      ends.push({ blocks: list.length, characters });
+    }
+    // Where the source was normalised (tabs, line ends) the sum of the parts says nothing about the whole.
+    const isExact = characters === text.length && !text.includes("\r");
+    this.#settled = isExact && !hasLinks ? (ends.at(-1 - UNSETTLED) ?? ends[0]!) : { blocks: 0, characters: 0 };
+    return list;
+  }
+}
+
+function block(token: Token): Block {
+  if (token.type !== "code") return { kind: "html", raw: token.raw, html: clean(marked.parser([token])) };
+  const { raw, text: code, lang } = token as Tokens.Code;
+  return { kind: "code", raw, code, language: lang?.split(/\s/, 1)[0] ?? "", closed: isClosed(raw) };
 }
 
 /** Lets through what Markdown is made of, and nothing that runs, loads or styles. */

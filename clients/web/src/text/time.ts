@@ -1,6 +1,7 @@
 const CLOCK = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
 const DAY = new Intl.DateTimeFormat(undefined, { weekday: "short" });
 const DATE = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short" });
+const OLD = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short", year: "numeric" });
 const FULL = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
 
 /** The time of day. */
@@ -22,10 +23,17 @@ export function span(milliseconds: number): string {
   return `${Math.round(seconds / 86_400)} days`;
 }
 
-/** As short as it can be: the time today, the weekday this week, else the date. */
+/** As short as it can be: the time today, the weekday this week, else the date, with the year if that is another. */
 export function when(time: string, now = new Date()): string {
   const date = new Date(time);
   const days = (now.getTime() - date.getTime()) / 86_400_000;
   if (date.toDateString() === now.toDateString()) return CLOCK.format(date);
-  return days < 6 ? DAY.format(date) : DATE.format(date);
+  if (days < 6) return DAY.format(date);
+  return (date.getFullYear() === now.getFullYear() ? DATE : OLD).format(date);
+}
+
+/** The time of day, after the day unless that is today. */
+export function said(time: string, now = new Date()): string {
+  const isToday = new Date(time).toDateString() === now.toDateString();
+  return isToday ? clock(time) : `${when(time, now)}, ${clock(time)}`;
 }

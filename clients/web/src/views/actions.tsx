@@ -1,7 +1,9 @@
-import { useSignal } from "@preact/signals";
+import { useComputed, useSignal } from "@preact/signals";
 import { useLayoutEffect, useRef } from "preact/hooks";
 import type { Conversation } from "../store/conversation.ts";
 import type { AgentItem, UserItem } from "../store/items.ts";
+import { composes, sends } from "../text/keys.ts";
+import { MAX_TEXT, TooLong } from "./composer.tsx";
 import { useApp, useWorkspace } from "./context.ts";
 import { Again, Fork, Pencil } from "./icons.tsx";
 import { CopyButton } from "./markdown.tsx";
@@ -84,6 +86,7 @@ export function EditBox({
   const app = useApp();
   const text = useSignal(item.text.value);
   const busy = useSignal(false);
+  const off = useComputed(() => busy.value || text.value.trim() === "" || text.value.length > MAX_TEXT);
   const area = useRef<HTMLTextAreaElement>(null);
   // Before anybody can type into it: the cursor is not moved later.
   useLayoutEffect(() => {
@@ -91,7 +94,7 @@ export function EditBox({
     area.current?.setSelectionRange(text.value.length, text.value.length);
   }, []);
   const save = async () => {
-    if (text.value.trim() === "" || busy.value) return;
+    if (off.value) return;
     busy.value = true;
     try {
       await conversation.edit(item.key, text.value);
@@ -115,26 +118,25 @@ export function EditBox({
         dir="auto"
         aria-label="Edit your message"
         rows={Math.min(12, text.value.split("\n").length + 1)}
-        maxLength={32_000}
         value={text}
         onInput={(event) => (text.value = event.currentTarget.value)}
         onKeyDown={(event) => {
-          if (event.isComposing) return;
-          if (event.key === "Escape") {
+          if (event.key === "Escape" && !composes(event)) {
             event.stopPropagation();
             onDone();
-          } else if (event.key === "Enter" && !event.shiftKey) {
+          } else if (sends(event)) {
             event.preventDefault();
             void save();
           }
         }}
       />
+      <TooLong text={text.value} />
       <div class="choices">
         <span class="hint grow">The team answers it anew; what follows here is set aside.</span>
         <button type="button" onClick={onDone}>
           Cancel
         </button>
-        <button type="submit" class="primary" disabled={busy.value || text.value.trim() === ""}>
+        <button type="submit" class="primary" disabled={off.value}>
           Send again
         </button>
       </div>

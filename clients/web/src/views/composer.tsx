@@ -1,13 +1,16 @@
 import { useComputed, useSignal } from "@preact/signals";
 import type { OnBusy } from "agent-hub-client";
+import type { ComponentChildren } from "preact";
 import { useEffect, useLayoutEffect, useRef } from "preact/hooks";
 import type { AttachingFiles } from "../store/attaching.ts";
 import type { Conversation } from "../store/conversation.ts";
 import { Attachings } from "./attachments.tsx";
+import { sends } from "../text/keys.ts";
 import { useApp } from "./context.ts";
 import { Clip, Pause, Send, Stop } from "./icons.tsx";
 
-const MAX_TEXT = 32_000;
+/** What the hub takes as one message. */
+export const MAX_TEXT = 32_000;
 
 interface TextBoxProps {
   value: string;
@@ -19,7 +22,7 @@ interface TextBoxProps {
   onUp?: () => void;
 }
 
-/** A text area that is as high as its text. Enter sends, Shift + Enter does not. */
+/** A text area that is as high as its text. Enter sends, Shift + Enter does not. Nothing that is pasted is cut off. */
 export function TextBox({
   value,
   placeholder,
@@ -41,8 +44,7 @@ export function TextBox({
     if (autofocus && matchMedia("(pointer: fine)").matches) element.current?.focus();
   }, []);
   const keys = (event: KeyboardEvent) => {
-    if (event.isComposing) return;
-    if (event.key === "Enter" && !event.shiftKey) {
+    if (sends(event)) {
       event.preventDefault();
       onEnter();
     } else if (event.key === "ArrowUp" && value === "" && onUp) {
@@ -59,11 +61,27 @@ export function TextBox({
       value={value}
       placeholder={placeholder}
       aria-label={placeholder}
-      maxLength={MAX_TEXT}
       disabled={disabled}
       onInput={(event) => onText(event.currentTarget.value)}
       onKeyDown={keys}
     />
+  );
+}
+
+/** Says that a text is more than the hub takes as one message. */
+export function TooLong({ text, children }: { text: string; children?: ComponentChildren }) {
+  if (text.length <= MAX_TEXT) return null;
+  const [is, most] = [text.length, MAX_TEXT].map((count) => count.toLocaleString("en"));
+  return (
+    <div class="too-long">
+      <span class="form-error" role="alert">
+        Too long for one message:
+      </span>
+      <span class="form-error">
+        {is} of {most} characters.
+      </span>
+      {children}
+    </div>
   );
 }
 
@@ -87,7 +105,11 @@ export function Composer({ conversation }: { conversation: Conversation }) {
   const mode = MODES.find(({ value }) => value === (chosen.value ?? conversation.onBusy.value)) ?? MODES[0]!;
   const { attaching } = conversation;
   const ready = useComputed(
-    () => maySend.value && attaching.settled.value && (draft.value.trim() !== "" || attaching.files.value.length > 0),
+    () =>
+      maySend.value &&
+      attaching.settled.value &&
+      draft.value.length <= MAX_TEXT &&
+      (draft.value.trim() !== "" || attaching.files.value.length > 0),
   );
   const attach = (event: Event, files: FileList | null | undefined) => {
     if (!files || files.length === 0) return; // words are pasted and dropped as ever
@@ -135,6 +157,18 @@ export function Composer({ conversation }: { conversation: Conversation }) {
         onEnter={send}
         onUp={recall}
       />
+      <TooLong text={draft.value}>
+        <button
+          type="button"
+          class="small"
+          onClick={() => {
+            attaching.add([new File([draft.value], "message.txt", { type: "text/plain" })]);
+            conversation.write("");
+          }}
+        >
+          Attach it as a file
+        </button>
+      </TooLong>
       <Attachings attaching={attaching} />
       <div class="tools">
         <AttachButton attaching={attaching} />

@@ -1,17 +1,17 @@
 import { useSignal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
-import { blocks, type Block } from "../text/markdown.ts";
+import { Blocks, type Block } from "../text/markdown.ts";
 import { Check, Copy } from "./icons.tsx";
 
 const COPIED_MS = 1_500;
 
-/** A Markdown text, sanitised. While it grows only its last block is parsed and drawn anew. */
-export function Markdown({ text }: { text: string }) {
-  const before = useRef<Block[]>([]);
-  before.current = blocks(text, before.current);
+/** A Markdown text, sanitised. While it grows only its last blocks are parsed and drawn anew. */
+export function Markdown({ text, grows }: { text: string; grows: boolean }) {
+  const blocks = useRef<Blocks | null>(null);
+  blocks.current ??= new Blocks();
   return (
     <div class="prose">
-      {before.current.map((block, index) => (
+      {blocks.current.of(text, grows).map((block, index) => (
         <BlockView key={index} block={block} />
       ))}
     </div>

@@ -2,7 +2,7 @@ import { useComputed, useSignal } from "@preact/signals";
 import type { Conversation } from "../store/conversation.ts";
 import type { Pending } from "../store/drafts.ts";
 import type { AgentItem, BranchItem, Fate, Item, NoticeItem, Phase, UserItem } from "../store/items.ts";
-import { clock, moment } from "../text/time.ts";
+import { moment, said } from "../text/time.ts";
 import { Actions, EditBox } from "./actions.tsx";
 import { Attachments } from "./attachments.tsx";
 import { Avatar, lane } from "./avatar.tsx";
@@ -73,7 +73,7 @@ function UserMessage({ item, conversation }: { item: UserItem; conversation: Con
           />
         )}
         <time dateTime={item.at} title={moment(item.at)}>
-          {clock(item.at)}
+          {said(item.at)}
         </time>
       </header>
       {editing.value ? (
@@ -165,7 +165,8 @@ function AgentMessage({ item, conversation }: { item: AgentItem; conversation: C
   const isConnected = useApp().connection.value.kind === "open";
   const text = item.text.value;
   const usage = item.usage.value;
-  const body = phase === "redacted" ? <p class="gone">Removed</p> : <Markdown text={text} />;
+  const body =
+    phase === "redacted" ? <p class="gone">Removed</p> : <Markdown text={text} grows={phase === "writing"} />;
   return (
     <article
       class={`message agent ${phase} ${lane(author.name, conversation.team.value?.agents ?? [])} ${isConnected ? "" : "apart"}`}
@@ -188,7 +189,7 @@ function AgentMessage({ item, conversation }: { item: AgentItem; conversation: C
               dateTime={item.at.value}
               title={moment(item.at.value) + (usage ? ` · ${usage.completion_tokens} tokens` : "")}
             >
-              {clock(item.at.value)}
+              {said(item.at.value)}
             </time>
           )}
         </header>

@@ -2,7 +2,7 @@ import { useComputed, useSignal } from "@preact/signals";
 import type { TeamResult } from "agent-hub-client";
 import type { ComponentChildren } from "preact";
 import { Avatar, lane, SPEAKERS } from "./avatar.tsx";
-import { TextBox } from "./composer.tsx";
+import { MAX_TEXT, TextBox, TooLong } from "./composer.tsx";
 import { useApp, useWorkspace } from "./context.ts";
 import { Send } from "./icons.tsx";
 
@@ -22,12 +22,13 @@ export function NewSession({ opener }: { opener: ComponentChildren }) {
   const app = useApp();
   const workspace = useWorkspace();
   const { teams, loaded, list } = workspace.sessions;
-  const chosen = useSignal<string | null>(null);
-  const text = useSignal("");
+  const { beginning } = workspace;
+  const { text } = beginning;
   const busy = useSignal(false);
   const offered = useComputed(() => inOrder(teams.value));
-  const team = chosen.value ?? offered.value[0]?.name ?? null;
-  const ready = team !== null && text.value.trim() !== "" && !busy.value && app.connection.value.kind === "open";
+  const team = (offered.value.find(({ name }) => name === beginning.team.value) ?? offered.value[0])?.name ?? null;
+  const says = text.value.trim() !== "" && text.value.length <= MAX_TEXT;
+  const ready = team !== null && says && !busy.value && app.connection.value.kind === "open";
 
   const begin = async () => {
     if (!ready) return;
@@ -41,7 +42,7 @@ export function NewSession({ opener }: { opener: ComponentChildren }) {
     }
   };
   const suggest = (idea: string) => {
-    text.value = idea;
+    beginning.write(idea);
     document.querySelector<HTMLElement>("#composer")?.focus();
   };
   return (
@@ -61,7 +62,7 @@ export function NewSession({ opener }: { opener: ComponentChildren }) {
               key={one.name}
               team={one}
               isChosen={one.name === team}
-              onChoose={() => (chosen.value = one.name)}
+              onChoose={() => beginning.choose(one.name)}
             />
           ))}
         </fieldset>
@@ -87,9 +88,10 @@ export function NewSession({ opener }: { opener: ComponentChildren }) {
             value={text.value}
             placeholder="What is it about?"
             autofocus
-            onText={(value) => (text.value = value)}
+            onText={(value) => beginning.write(value)}
             onEnter={() => void begin()}
           />
+          <TooLong text={text.value} />
           <div class="tools">
             <span class="hint">
               {app.connection.value.kind === "open" || !app.wasConnected.value

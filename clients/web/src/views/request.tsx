@@ -3,7 +3,7 @@ import { useEffect } from "preact/hooks";
 import type { Conversation } from "../store/conversation.ts";
 import { describe } from "../store/words.ts";
 import type { RequestItem } from "../store/items.ts";
-import { clock, moment, span } from "../text/time.ts";
+import { moment, said, span } from "../text/time.ts";
 import { visibleJson } from "../text/visible.ts";
 import { lane } from "./avatar.tsx";
 import { useApp } from "./context.ts";
@@ -148,7 +148,7 @@ function Answered({ kind, state }: AnsweredProps) {
           {expired ? OUTCOMES[kind].expired : `${OUTCOMES[kind][state.decision ?? "approve"]} by ${state.by.name}`}
         </span>
         <time dateTime={state.at} title={moment(state.at)}>
-          {clock(state.at)}
+          {said(state.at)}
         </time>
       </p>
       {state.text && !expired && <blockquote>{state.text}</blockquote>}

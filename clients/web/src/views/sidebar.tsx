@@ -81,15 +81,21 @@ export function Sidebar({ onHelp, onDone }: { onHelp: () => void; onDone: () => 
         </ul>
         {!sessions.loaded.value && <p class="nothing">Loading…</p>}
         {sessions.loaded.value && shown.value.length === 0 && (
-          <p class="nothing">{filter.value ? "No session is called that." : "No sessions yet."}</p>
+          <p class="nothing">
+            {filter.value === ""
+              ? "No sessions yet."
+              : sessions.hasMore.value
+                ? "None of the newest sessions is called that."
+                : "No session is called that."}
+          </p>
         )}
-        {sessions.hasMore.value && filter.value === "" && (
+        {sessions.hasMore.value && (
           <button
             type="button"
             class="more"
             onClick={() => void sessions.more().catch((error: unknown) => app.report(error))}
           >
-            Older sessions
+            {filter.value === "" ? "Older sessions" : "Look through older sessions"}
           </button>
         )}
         {filter.value !== "" && <SearchHits onPick={onDone} />}

@@ -28,7 +28,7 @@ export function WorkspaceView() {
         const search = document.querySelector<HTMLElement>("#session-filter");
         search?.focus(); // at once, so that no letter goes elsewhere
         requestAnimationFrame(() => search?.focus()); // on a narrow screen it is not there before the drawer is
-      } else if (event.altKey && event.key === "n") {
+      } else if (event.altKey && event.code === "KeyN") {
         event.preventDefault();
         app.router.go({ kind: "new" });
       } else if (event.key === "Escape" && document.querySelector("dialog[open]") === null) {
