@@ -67,7 +67,7 @@ class Worker:
         self._shared = shared
         self.stopping = asyncio.Event()
 
-        self.store = Store(settings.database_url.get_secret_value(), pool_size=settings.database_pool)
+        self.store = Store(settings.database_url.get_secret_value(), pool_size=settings.database_pool, tells=True)
         self.relay = RelayParts(settings.redis_url.get_secret_value())
         self.auth = AuthParts(settings, self.store, self.relay)
         self.runs = RunsParts(settings, self.store, self.relay, node, tasks)

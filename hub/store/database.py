@@ -92,7 +92,8 @@ class Store:
     `dsn` is a `postgresql://` URL. `pool_size` bounds the connections of this process; `command_timeout_s` one
     statement, seen from the client. The server gives up a little earlier, which costs no connection. `pool_timeout_s`
     is how long one waits for a free connection, and then for a transaction to begin; `pool_patience_s`, how long for
-    one of the few that are enough most of the time.
+    one of the few that are enough most of the time. With `tells` the log says why the database does not answer, for
+    workers, whose callers are only told that they may try again.
     """
 
     def __init__(
@@ -103,13 +104,14 @@ class Store:
         command_timeout_s: float = 4.0,
         pool_timeout_s: float = POOL_TIMEOUT_S,
         pool_patience_s: float = PATIENCE_S,
+        tells: bool = False,
     ) -> None:
         self._compiled: dict[TextClause, Compiled] = {}  # bounded by the store's own statements
         self._pool_timeout_s = pool_timeout_s
         self.waits = Times()  # for a connection of the pool
         self._answered_at = float("-inf")
         self.connected = True  # the last time that somebody asked
-        self._told_at = float("-inf")
+        self._told_at = float("-inf") if tells else float("inf")
         self._pool = Pool(
             driver_url(dsn),
             size=pool_size,
@@ -235,7 +237,6 @@ class Store:
                 self._pool.give_back(connection)
 
     def _failed(self, error: BaseException) -> None:
-        """Say why to whoever reads the log; callers are only told that they may try again."""
         self.connected = False
         now = time.monotonic()
         if now - self._told_at < TOLD_EVERY_S:

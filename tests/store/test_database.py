@@ -193,7 +193,7 @@ async def test_what_a_server_that_went_away_did_not_begin_may_be_tried_again(ser
 
 
 async def test_a_stopped_server_is_unavailable_and_comes_back(server: Server, caplog: pytest.LogCaptureFixture) -> None:
-    store = Store(server.dsn)
+    store = Store(server.dsn, tells=True)
     try:
         await store.ping()
         server.postgres.stop()
