@@ -177,6 +177,40 @@ async def test_a_caller_who_hangs_up_in_the_middle() -> None:
     assert await _answer(RequestBoundary(BodyLimit(_unread)), receive) == []
 
 
+async def test_large_bodies_that_do_not_end_hold_only_so_much_together() -> None:
+    let_go, held = asyncio.Event(), 0
+
+    def sending(size: int, *, ends: bool) -> Receive:
+        begun = False
+
+        async def receive() -> Message:
+            nonlocal begun, held
+            if not begun:
+                begun = True
+                return {"type": "http.request", "body": bytes(size), "more_body": True}
+            if ends:
+                return {"type": "http.request", "body": b"", "more_body": False}
+            held += 1
+            await let_go.wait()
+            return {"type": "http.disconnect"}
+
+        return receive
+
+    async def told(scope: Scope, receive: Receive, send: Send) -> None:
+        size = len((await receive())["body"])
+        await send({"type": "http.response.start", "status": 200, "headers": [], "size": size})
+
+    app = RequestBoundary(BodyLimit(told, max_waiting=100_000))
+    two = [asyncio.create_task(_answer(app, sending(65_536, ends=False))) for _ in range(2)]
+    while held < 2:  # noqa: ASYNC110 - as soon as both have begun
+        await asyncio.sleep(0)
+    assert (await _answer(app, sending(65_536, ends=True)))[0]["status"] == 503
+    assert (await _answer(app, sending(16_000, ends=True)))[0]["size"] == 16_000
+    let_go.set()
+    assert await asyncio.gather(*two) == [[], []]
+    assert (await _answer(app, sending(65_536, ends=True)))[0]["size"] == 65_536
+
+
 async def test_an_unexpected_fault_tells_nothing_but_an_id() -> None:
     async def broken(scope: Scope, receive: Receive, send: Send) -> None:
         raise RuntimeError("/home/secret/path")
