@@ -17,7 +17,7 @@ from hub.relay.presence import Presence
 from hub.store import members
 from hub.store.database import Store
 
-EVERY_S = 2.0  # twice this bounds how long an ended membership still receives; the promise is 5 s
+EVERY_S = 2.0  # twice this bounds how long an ended membership still receives whose end no room has shown
 PAUSE_S = 0.2  # between two looks, however many notices come
 
 _Pair = tuple[SessionId, UserId]
@@ -64,6 +64,13 @@ class AccessWatch:
             except Unavailable:
                 continue  # nobody can tell; access that PostgreSQL cannot confirm is of little use without it
 
+    def left(self, session: SessionId, users: AbstractSet[str]) -> None:
+        """These users are members no more, and have seen it: their following of the session ends now."""
+        for connection in list(self._connections):
+            user = connection.principal.user
+            if user in users and connection.unfollow(session):
+                self._presence.leave(session, user, connection.id)
+
     async def look(self) -> None:
         """Close connections whose credential was revoked; stop following where the membership has ended."""
         await self._look_at_credentials()
@@ -86,11 +93,10 @@ class AccessWatch:
             return
         async with self._store.statements() as db:
             ended = await members.ended(db, followed)
-        gone = ended & self._ending
-        for connection in list(self._connections) if gone else ():
-            for session in list(connection.followers):
-                if (session, connection.principal.user) in gone:
-                    connection.unfollow(session)
-                    self._presence.leave(session, connection.principal.user, connection.id)
+        gone: dict[SessionId, set[str]] = {}
+        for session, user in ended & self._ending:
+            gone.setdefault(session, set()).add(user)
+        for session, users in gone.items():
+            self.left(session, users)
         self._serving.evict(ended)
         self._ending = ended - self._ending

@@ -83,6 +83,7 @@ class Gateway:
         self._connections: set[Connection] = set()
         self._heartbeat = Heartbeat(options.heartbeat_s)
         self._watch = AccessWatch(self._connections, services.authenticator, store, services.presence, services.serving)
+        services.rooms.when_left(self._watch.left)
         self._places = places
         self._sockets = 0  # also those that are not authenticated yet
         self._strangers = 0  # of them: whose first frame is to say who they are

@@ -1,9 +1,11 @@
 """What those who follow a session are shown, in which order, each thing once."""
 
+import asyncio
 import itertools
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Set as AbstractSet
 
 from hub.domain.ids import SessionId
 from hub.gateway.audience import Audience
@@ -19,6 +21,7 @@ RING_FRAMES = 256
 RING_BYTES = 262_144
 STASH_FRAMES = 64
 EARLY_ENVELOPES = 256
+PARTING_S = 0.1  # in which those who leave together, as at a deletion, see each other leave
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +39,8 @@ class Room(Audience):
     __slots__ = (
         "_check_log",
         "_early",
+        "_left",
+        "_on_left",
         "_on_need",
         "_ring",
         "_ring_bytes",
@@ -51,8 +56,13 @@ class Room(Audience):
     )
 
     def __init__(
-        self, session: SessionId, on_need: Callable[[], None], on_batch: Callable[[Audience], object] | None = None
+        self,
+        session: SessionId,
+        on_need: Callable[[], None],
+        on_batch: Callable[[Audience], object] | None = None,
+        on_left: Callable[[SessionId, AbstractSet[str]], object] | None = None,
     ) -> None:
+        """`on_left` is to detach these users: they have seen that they are members no more, and nothing since."""
         super().__init__(on_batch)
         self.session = session
         self.started = False
@@ -61,6 +71,8 @@ class Room(Audience):
         self.rejected = 0  # payloads that were no envelopes, or held no frame
         self.misrouted = 0  # envelopes of other sessions
         self._on_need = on_need
+        self._on_left = on_left
+        self._left: frozenset[str] = frozenset()  # users who have been shown it, and are still here
         self._target = 0  # the log is known to reach up to here
         self._check_log = False  # it may reach further
         self._ring: deque[tuple[int, Frame]] = deque()  # the last frames up to `last_seq`, without a hole
@@ -179,6 +191,8 @@ class Room(Audience):
         if not self.started:
             self._keep_early(item)
             return
+        if self._left and item.kind is not Kind.DURABLE:
+            self.part()
         match item.kind:
             case Kind.DURABLE:
                 self._durable(item)
@@ -207,6 +221,9 @@ class Room(Audience):
         self.reaches(item.seq)
 
     def _show(self, seq: int, closes: str, frame: Frame) -> None:
+        leaves = closes.startswith(envelope.LEFT) and self.started  # at the start it is a story of long ago
+        if self._left and not leaves:
+            self.part()
         self.last_seq = seq
         self._stash.pop(seq, None)
         self._ring.append((seq, frame))
@@ -215,6 +232,16 @@ class Room(Audience):
             self._ring_bytes -= self._ring.popleft()[1].size
         self._end(seq, closes)
         self._put(frame)
+        if leaves:
+            if not self._left:
+                asyncio.get_running_loop().call_later(PARTING_S, self.part)
+            self._left |= {closes.removeprefix(envelope.LEFT)}
+
+    def part(self) -> None:
+        """Parts with those who have left, if there are any, before anything but another leaving is shown."""
+        left, self._left = self._left, frozenset()
+        if left and self._on_left is not None:
+            self._on_left(self.session, left)
 
     def _settle(self) -> None:
         """Shows what has waited for the events shown just now."""

@@ -3,7 +3,8 @@ the last follower."""
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
 from functools import partial
 from itertools import islice
 
@@ -67,12 +68,18 @@ class Rooms:
         self.position_fixes = 0
         self._rejected = 0  # by rooms that are gone
         self._misrouted = 0  # to rooms that are gone
+        self._on_left: Callable[[SessionId, AbstractSet[str]], object] | None = None
         self._passing = Passing()
         self.token_times = self._passing.times  # from the model to the sockets, of some tokens
         subscriber.after_read(self._passing.read_ended)
 
     def __len__(self) -> int:
         return len(self._entries)
+
+    def when_left(self, call: Callable[[SessionId, AbstractSet[str]], object]) -> None:
+        """`call` is called when users have been shown that they are members of a session no more, and is to end their
+        following. To be said before the first room is opened."""
+        self._on_left = call
 
     @property
     def rejected(self) -> int:
@@ -143,7 +150,7 @@ class Rooms:
 
     def _begin(self, session: SessionId) -> _Entry:
         opened: asyncio.Future[HubError | None] = asyncio.get_running_loop().create_future()
-        entry = _Entry(Room(session, lambda: self._need(entry), self._passing.add), opened)
+        entry = _Entry(Room(session, lambda: self._need(entry), self._passing.add, self._on_left), opened)
         self._entries[session] = entry
         self._any.set()
         self._tasks.create_task(self._open(entry))

@@ -1,7 +1,8 @@
 """What travels on the channel of a session: one header line for the rooms, then the client's frame as it is.
 
 <session> E <seq> <closes>\\n<frame>                  a durable event; `closes`: the message it ends, `*` all, `-` none,
-                                                      `!` none, and the log has changed before it
+                                                      `!` none, and the log has changed before it; `<` and a user's
+                                                      id none, and that user is no member any more
 <session> R <seq> -\\n                                the log has grown up to `seq`: read it there (too large a frame)
 <session> D <message> <index> <n> <seq>\\n<frame>     a delta of an open message that was opened after event `seq`
 <session> S <message> <index> <n> <seq>\\n[<frame>]   its whole text so far; without a frame: read it in Redis
@@ -24,6 +25,7 @@ MAX_BYTES = 65_536  # an envelope; larger ones fill the server's output buffer f
 ALL = "*"
 NOTHING = "-"
 DELTA = b"%b%d%b\n%b"  # of a delta, with what `delta_header` gives around the index, and the frame
+LEFT = "<"  # before the id of a user who is no member any more; ends none
 FORGET = "!"  # ends none; what was shown before is not the truth any more
 
 
@@ -88,11 +90,13 @@ def live(session: SessionId, frame: bytes) -> bytes:
 
 
 def closes(event: LoggedEvent) -> str:
-    """Which open messages the event ends: a message id, `ALL`, `NOTHING` or `FORGET`."""
+    """Which open messages the event ends: a message id, `ALL`, `NOTHING`, `FORGET`, or `LEFT` and a user's id."""
     if event.type == "message.completed":
         return str(orjson.loads(event.data)["message"])
     if event.type in ("message.redacted", "member.removed") and '"erased"' in event.data:
         return FORGET
+    if event.type == "member.removed":
+        return f"{LEFT}{orjson.loads(event.data)['user']}"
     return ALL if event.type in ("turn.superseded", "run.finished") else NOTHING
 
 

@@ -83,7 +83,7 @@ async def test_a_removed_member_sees_it_and_then_nothing_more(hub: Door) -> None
         async with hub.rest(ada.token) as rest:
             await rest.put(f"/v1/sessions/{session}/members/bob", json={"role": "editor"})
             await bob.ask("session.join", session=session)
-            await bob.ask("presence.set", session=session, status="active")
+            await ada.expect("presence.changed", name="bob", status="active")
             await rest.delete(f"/v1/sessions/{session}/members/bob")
         await bob.expect("member.removed", name="bob")
         # Bob's presence ends in the same step as his following.
@@ -96,6 +96,32 @@ async def test_a_removed_member_sees_it_and_then_nothing_more(hub: Door) -> None
         assert caught.value.code == "not_found"
         told = [f["type"] for f in bob.seen if f.get("session") == session and f["type"] != "presence.changed"]
         assert told[-1] == "member.removed"
+
+
+async def test_a_removed_member_is_shown_nothing_that_comes_after_it(two_workers: tuple[Door, Door]) -> None:
+    one, two = two_workers
+    async with await one.person("ada") as ada, await one.person("bob") as bob, await two.enter(bob.token) as away:
+        session = (await ada.ask("session.create", team="scripted"))["id"]
+        await ada.ask("session.join", session=session)
+        async with one.rest(ada.token) as rest:
+            await rest.put(f"/v1/sessions/{session}/members/bob", json={"role": "editor"})
+            for here in (bob, away):
+                await here.ask("session.join", session=session)
+            await ada.say(session, "/script turns=2 tokens=40 rate=80")
+            for here in (ada, bob, away):
+                await here.expect("message.delta")
+            await rest.delete(f"/v1/sessions/{session}/members/bob")
+            await ada.say(session, "between us")
+            await ada.until("run.finished")
+            await rest.put(f"/v1/sessions/{session}/members/bob", json={"role": "viewer"})
+        for here in (bob, away):
+            await here.expect("member.removed", name="bob")
+            await here.ask("ping")
+            assert [f["type"] for f in here.seen if f.get("session") == session][-1] == "member.removed"
+            last_seq = (await here.ask("session.join", session=session))["last_seq"]
+            while (await here.next_frame()).get("seq") != last_seq:
+                pass
+            await here.ask("presence.set", session=session, status="idle")
 
 
 async def test_a_deleted_session_is_followed_by_nobody(hub: Door) -> None:

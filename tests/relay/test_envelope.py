@@ -6,6 +6,7 @@ import pytest
 from hub.domain.ids import RunId, SessionId, new_id
 from hub.protocol.durable import (
     DurableData,
+    MemberRemovedData,
     MessageCompletedData,
     MessageRedactedData,
     RunFinishedData,
@@ -45,6 +46,7 @@ def test_a_durable_event_keeps_its_bytes() -> None:
             envelope.ALL,
         ),
         (MessageRedactedData(message="m1", by=Person(id="u", name="n")), envelope.NOTHING),
+        (MemberRemovedData(user="u1", name="n", role="editor"), envelope.LEFT + "u1"),
     ],
 )
 def test_it_says_which_open_messages_it_ends(data: DurableData, closes: str) -> None:
