@@ -29,7 +29,7 @@ def finish(reason: str = "stop") -> Json:
     return {"choices": [{"index": 0, "delta": {}, "finish_reason": reason}]}
 
 
-def call(index: int | None, name: str, arguments: str, call_id: str = "call_1", content: str | None = None) -> Json:
+def call(index: int | None, name: str, arguments: object, call_id: str = "call_1", content: str | None = None) -> Json:
     """A piece of an answer that calls a tool."""
     made: Json = {"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}}
     if index is not None:
@@ -56,6 +56,22 @@ ANSWERS: dict[str, list[Json | str]] = {
     ],
     "both": [delta("Let me see. "), call(0, "counter", '{"key":"b"}', content="Now."), finish("tool_calls")],
     "whole-calls": [call(None, "counter", '{"key":"c"}'), call(None, "clock", "{}", "call_2"), finish("tool_calls")],
+    "long-arguments": [
+        call(0, "counter", '{"key":"'),
+        *[more_arguments(0, "abcd")] * 600,
+        more_arguments(0, '"}'),
+        finish("tool_calls"),
+    ],
+    "one-number": [call(0, "counter", '{"key":"d"}'), call(0, "clock", "{}", "call_2"), finish("tool_calls")],
+    "other-ids": [
+        call(0, "counter", '{"key"'),
+        delta(None, tool_calls=[{"index": 0, "id": "call_2", "function": {"arguments": ':"e"}'}}]),
+        finish("tool_calls"),
+    ],
+    "no-ids": [call(None, "counter", {"key": "f"}, ""), call(None, "clock", "", ""), finish("tool_calls")],
+    "said-again": [call(0, "counter", '{"key"'), call(0, "counter", ':"g"}'), finish("tool_calls")],
+    "many-digits": [call(0, "clock", '{"n": ' + "1" * 5_000 + "}"), finish("tool_calls")],
+    "deep": [call(0, "clock", "[" * 3_000), finish("tool_calls")],
     "list-arguments": [call(0, "counter", "[1]"), finish("tool_calls")],
     "handoff": [call(0, "transfer_to_beta", "{}"), finish("tool_calls")],
     "odd-handoff": [call(0, "transfer_to_beta", "[1]"), call(1, "transfer_to_gamma", "x", "call_2"), finish()],
@@ -74,6 +90,13 @@ ANSWERS: dict[str, list[Json | str]] = {
     "twins": [call(0, "clock", "{}"), call(1, "counter", '{"key":"t"}'), finish("tool_calls")],
     "unwilling": [call(0, "counter", '{"key":"u"}'), finish("tool_calls")],
     "empty": [delta("", role="assistant"), finish()],
+    "filter-late": [
+        delta("Hello "),
+        {"choices": [{"index": 0, "finish_reason": None, "content_filter_offsets": {"check_offset": 6}}]},
+        {"choices": [{"index": 0, "delta": None, "finish_reason": None}]},
+        delta("all"),
+        finish(),
+    ],
     "filtered": [delta("a "), finish("content_filter")],
     "cut": [delta("a "), delta("b"), finish("length")],
     "malformed": [delta("good "), "{not json", delta("after")],
@@ -81,6 +104,9 @@ ANSWERS: dict[str, list[Json | str]] = {
     "no-delta": [{"choices": [{"text": "old style"}]}],
     "no-object": ["[1]"],
     "no-function": [delta(None, tool_calls=["x"])],
+    "no-text": [call(0, "counter", 7)],
+    "no-utf8": [delta("caf"), '{"choices": [{"delta": {"content": "\udce9!"}}]}', finish()],
+    "error-with-key": [{"error": {"message": "no credit for sk-Secret"}}],
     "error-event": [delta("good "), {"error": {"message": "overloaded"}}],
     "early-usage": [{**delta("a "), "usage": USAGE}, delta("b"), finish()],
     "timings": [{**delta(word), "timings": {"prompt_n": 3, "cache_n": 4, "predicted_n": n}} for n, word in enumerate(
@@ -153,7 +179,9 @@ class FakeOpenAi:
         if mode in ("stalling", "dropped", "truncated", "pinging", "raving"):
             for begun in self.half:
                 await send(begun)
-        if mode == "stalling":
+        if mode == "calling":
+            await send(call(0, "counter", '{"key"'))
+        if mode in ("stalling", "calling"):
             await asyncio.Event().wait()
         if mode == "pinging":
             while True:
@@ -187,7 +215,7 @@ class FakeOpenAi:
         return delta(text)
 
     def frame(self, data: Json | str) -> bytes:
-        return f"data: {data if isinstance(data, str) else json.dumps(data)}\n\n".encode()
+        return f"data: {data if isinstance(data, str) else json.dumps(data)}\n\n".encode(errors="surrogateescape")
 
     def script(self, body: Json, mode: str) -> list[Json | str]:
         """Everything of an answer."""

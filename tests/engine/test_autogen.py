@@ -151,7 +151,7 @@ async def test_reasoning_belongs_to_its_message(fake: FakeOpenAi) -> None:
     assert ended.text == told.streamed == "so"
 
 
-@pytest.mark.parametrize("mode", ["list-arguments", "broken-arguments", "unknown-tool"])
+@pytest.mark.parametrize("mode", ["list-arguments", "broken-arguments", "unknown-tool", "many-digits", "deep"])
 async def test_odd_tool_calls_do_not_hang_the_team(fake: FakeOpenAi, mode: str) -> None:
     told, result = await turn_on(fake, mode, pair(max_turns=1))
     (started,) = [event for event in told.events if isinstance(event, ToolStarted)]

@@ -33,8 +33,11 @@ from autogen_core.models import CreateResult, LLMMessage, RequestUsage
 from autogen_core.tools import BaseTool, FunctionTool, StaticWorkbench, ToolResult
 
 from hub.engine.autogen.killing import kill
+from hub.engine.autogen.metered import Candidate, MeteredClient
+from hub.engine.autogen.telling import Telling
 from hub.engine.models.client import StreamingClient
-from tests.engine.driving import knowing
+from hub.engine.models.registry import ScriptedModel
+from tests.engine.driving import Told, knowing
 
 Played = str | Exception | CreateResult
 HANGS_S = 0.2
@@ -175,6 +178,13 @@ async def test_the_usage_of_a_selection_is_told_nobody() -> None:
     assert [usage.prompt_tokens for usage in used] == [5], "only the speaker's"
 
 
+async def test_a_question_is_accounted_for_when_it_is_answered() -> None:
+    telling = Telling(Told().emit)
+    client = MeteredClient([Candidate("scripted", ScriptedModel(), Playing(GOOD))], telling)
+    await client.create([])
+    assert [model_call.error for model_call in telling.model_calls] == [None]
+
+
 async def test_a_call_carries_the_usage_of_its_answer() -> None:
     items = await played(alone(Playing([call("now")], GOOD), tools=[now]))
     (asked,) = [item for item in items if isinstance(item, ToolCallRequestEvent)]
@@ -223,6 +233,12 @@ async def test_a_workbench_that_raises_hangs_the_team() -> None:
 
     tools: list[BaseTool[Any, Any]] = [FunctionTool(now, description="The time.")]
     assert await hangs(alone(Playing([call("now")], GOOD), workbench=Raising(tools)))
+
+
+@pytest.mark.parametrize("arguments", ['{"n": ' + "1" * 5_000 + "}", "[" * 3_000])
+async def test_arguments_that_json_gives_up_on_hang_the_team(arguments: str) -> None:
+    """Should this fail, `asking.harmless` need not shorten them."""
+    assert await hangs(alone(Playing([call("now", arguments)], GOOD), tools=[now]))
 
 
 async def test_arguments_that_are_no_json_are_an_answer_to_the_model() -> None:

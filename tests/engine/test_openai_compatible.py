@@ -138,6 +138,21 @@ async def test_tool_calls_and_their_results_go_back(asking: Asking) -> None:
     ]
 
 
+async def test_what_a_model_made_up_goes_back_as_its_server_takes_it(asking: Asking) -> None:
+    """A conversation with a call that the provider refuses would be refused from then on."""
+    made_up = [
+        FunctionCall(id="c1", name="multi_tool_use.parallel", arguments='{"key"'),
+        FunctionCall(id="c2", name="", arguments="[1]"),
+        FunctionCall(id="c3", name="n" * 99, arguments='{"n": 1}'),
+    ]
+    await asking.ask("good", [AssistantMessage(content=made_up, source="a")])
+    assert [call["function"] for call in asking.fake.requests[0]["messages"][0]["tool_calls"]] == [
+        {"name": "multi_tool_use_parallel", "arguments": "{}"},
+        {"name": "unnamed", "arguments": "{}"},
+        {"name": "n" * 64, "arguments": '{"n": 1}'},
+    ]
+
+
 async def test_reasoning_is_told_apart(asking: Asking) -> None:
     pieces, result = await asking.ask("reasoning")
     assert pieces == ["I ", "think", "so"]
@@ -160,6 +175,11 @@ async def test_thinking_aloud_is_told_apart(asking: Asking) -> None:
         ("tools", [("counter", '{"key":"a"}'), ("clock", "{}")], None),
         ("both", [("counter", '{"key":"b"}')], "Let me see. Now."),
         ("whole-calls", [("counter", '{"key":"c"}'), ("clock", "{}")], None),
+        ("one-number", [("counter", '{"key":"d"}'), ("clock", "{}")], None),
+        ("other-ids", [("counter", '{"key":"e"}')], None),
+        ("no-ids", [("counter", '{"key":"f"}'), ("clock", "{}")], None),
+        ("said-again", [("counter", '{"key":"g"}')], None),
+        ("long-arguments", [("counter", '{"key":"' + "abcd" * 600 + '"}')], None),
     ],
 )
 async def test_tool_calls_in_all_forms(
@@ -188,6 +208,7 @@ async def test_tool_calls_in_all_forms(
         ("no-delta", Failure.MALFORMED_OUTPUT),
         ("no-object", Failure.MALFORMED_OUTPUT),
         ("no-function", Failure.MALFORMED_OUTPUT),
+        ("no-text", Failure.MALFORMED_OUTPUT),
         ("long-line", Failure.MALFORMED_OUTPUT),
         ("error-event", Failure.MODEL_UNAVAILABLE),
         ("dropped", Failure.MODEL_UNAVAILABLE),
@@ -278,6 +299,19 @@ async def test_after_the_first_piece_the_next_one_is_waited_for_as_long_as_it_ma
     assert caught.value.failure is Failure.MODEL_STALLED
 
 
+async def test_parts_of_a_call_are_tokens_to_the_deadlines(asking: Asking) -> None:
+    client = asking.client("calling", ModelDeadlines(first_s=600, idle_s=0.2))
+    with pytest.raises(ModelError) as caught:
+        async with asyncio.timeout(30):
+            await client.create(ASKED)
+    assert caught.value.failure is Failure.MODEL_STALLED
+
+
+async def test_what_tells_nothing_and_what_is_cut_within_a_character_breaks_no_answer(asking: Asking) -> None:
+    assert (await asking.ask("filter-late"))[1].content == "Hello all"
+    assert (await asking.ask("no-utf8"))[1].content == "caf\ufffd!"
+
+
 async def test_what_autogen_asks_of_every_client(asking: Asking) -> None:
     client = asking.client("good", calls_tools=False)
     assert client.model_info["function_calling"] is False
@@ -310,3 +344,5 @@ async def test_a_key_that_a_server_repeats_is_not_in_the_error(asking: Asking) -
     error = await asking.fail("unpaid", api_key="sk-Secret")
     assert "Bearer …" in str(error)
     assert "secret" not in str(error).lower()
+    error = await asking.fail("error-with-key", api_key="sk-Secret", retries=0)
+    assert str(error).endswith("'no credit for …'}")

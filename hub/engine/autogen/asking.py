@@ -16,6 +16,8 @@ from hub.engine.base import AskedCall
 from hub.engine.tools.registry import Tools, canonical
 from hub.engine.tools.tool import ToolKind
 
+UNREADABLE_CHARACTERS = 200  # kept of arguments that cannot be read
+
 
 @dataclass(slots=True)
 class Asking:
@@ -37,6 +39,20 @@ class Asking:
             return False
         self.by_provider_id[call.id] = AskedCall(new_id(), agent, call.name, canonical(arguments))
         return True
+
+
+def harmless(call: FunctionCall) -> FunctionCall:
+    """A call that AutoGen can read, or says that it cannot.
+
+    At numbers of thousands of digits and at deep nesting it hangs for ever; the beginning of such arguments is no JSON.
+    """
+    try:
+        json.loads(call.arguments)
+    except json.JSONDecodeError:
+        return call
+    except (ValueError, RecursionError):
+        return FunctionCall(id=call.id, name=call.name, arguments=call.arguments[:UNREADABLE_CHARACTERS])
+    return call
 
 
 def _readable(arguments: str) -> dict[str, object] | None:

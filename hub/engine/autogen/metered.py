@@ -12,6 +12,7 @@ from autogen_core.models import ChatCompletionClient, CreateResult, LLMMessage
 from hub.domain.ids import new_id
 from hub.domain.run import ModelCall, Usage
 from hub.domain.team import AgentSpec
+from hub.engine.autogen.asking import harmless
 from hub.engine.autogen.handoffs import settled
 from hub.engine.autogen.telling import Telling
 from hub.engine.base import Failure, MessageEnded, ReasoningDelta, TextDelta
@@ -147,7 +148,7 @@ class SpeakingClient(MeteredClient):
             async for piece in stream:
                 if isinstance(piece, CreateResult):
                     if not isinstance(piece.content, str):
-                        piece.content = settled(piece.content, self._agent)
+                        piece.content = [harmless(call) for call in settled(piece.content, self._agent)]
                     await self._end(piece, said=said)
                     yield piece
                 elif isinstance(piece, Thought):

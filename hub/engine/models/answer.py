@@ -56,6 +56,11 @@ class Answer(ABC):
     def take(self, event: dict[str, object]) -> list[str]:
         """The pieces that an event adds: text, and `Thought`s. Raises ModelError for what is not an answer."""
 
+    @property
+    def size(self) -> int:
+        """How many characters have come, of calls, too, which are not shown as they grow."""
+        return self._characters
+
     def done(self) -> None:
         """The server says that this was all."""
         self._finish = self._finish or STOP

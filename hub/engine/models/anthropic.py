@@ -13,7 +13,7 @@ from autogen_core.models import (
 from hub.domain.ids import new_id
 from hub.engine.models.answer import LENGTH, STOP, WITHHELD, Answer, StreamedCall, broke_off, malformed
 from hub.engine.models.client import Tooling
-from hub.engine.models.conversation import GO_ON, Json, arguments_of, pictures, schema_of, spoken
+from hub.engine.models.conversation import GO_ON, Json, arguments_of, fit, pictures, schema_of, spoken
 from hub.engine.models.registry import HostedModel
 
 VERSION = "2023-06-01"
@@ -94,6 +94,7 @@ class AnthropicAnswer(Answer):
         match block:
             case {"type": "tool_use", "name": str(name)}:
                 self._calls[index] = StreamedCall(id=block.get("id") or new_id(), name=name)
+                self._count(len(name))
                 return []
             case {"type": "text", "text": str(text)}:
                 return self._say(text)
@@ -161,15 +162,15 @@ def _blocks(model: HostedModel, message: LLMMessage) -> Iterator[Json]:
                 if not isinstance(call, str):
                     yield {
                         "type": "tool_use",
-                        "id": call.id,
-                        "name": call.name,
+                        "id": fit(call.id),
+                        "name": fit(call.name),
                         "input": arguments_of(call.arguments),
                     }
         case FunctionExecutionResultMessage():
             for result in message.content:
                 yield {
                     "type": "tool_result",
-                    "tool_use_id": result.call_id,
+                    "tool_use_id": fit(result.call_id),
                     "content": result.content,
                     "is_error": bool(result.is_error),
                 }

@@ -3,6 +3,7 @@
 import asyncio
 from abc import abstractmethod
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from typing import Any
 
 from autogen_core import CancellationToken
@@ -45,10 +46,11 @@ class StreamingClient(ChatCompletionClient):
     ) -> AsyncGenerator[str | CreateResult, None]: ...
 
     async def create(self, messages: Sequence[LLMMessage], **options: Any) -> CreateResult:
-        """The whole answer at once."""
-        async for piece in self.create_stream(messages, **options):
-            if isinstance(piece, CreateResult):
-                return piece
+        """The whole answer at once. The call is accounted for, and its connection free, when this returns."""
+        async with aclosing(self.create_stream(messages, **options)) as stream:
+            async for piece in stream:
+                if isinstance(piece, CreateResult):
+                    return piece
         raise AssertionError("a model's stream ends with its result")
 
     @property

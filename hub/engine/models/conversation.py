@@ -1,5 +1,6 @@
 """What all providers need done to a conversation before it is sent."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,6 +15,9 @@ from hub.engine.models.registry import HostedModel
 
 Json = dict[str, Any]
 GO_ON = "Go on."
+MAX_NAME = 64
+
+_UNFIT = re.compile(r"[^A-Za-z0-9_-]")
 
 
 def spoken(model: HostedModel, message: UserMessage) -> str:
@@ -79,6 +83,11 @@ def arguments_of(text: str) -> Json:
     except orjson.JSONDecodeError:
         parsed = None
     return parsed if isinstance(parsed, dict) else {}
+
+
+def fit(name: str) -> str:
+    """A name as providers take it back. Models do make up others, and would be refused all that comes after."""
+    return _UNFIT.sub("_", name)[:MAX_NAME] or "unnamed"
 
 
 def _words(part: str | Image) -> str:

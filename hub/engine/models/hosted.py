@@ -71,7 +71,7 @@ class HostedClient(StreamingClient):
             messages = await shown(messages, self._fetch, sees=self._model.sees)
         while True:
             asked = ask(self._model, messages, tools, extra, self._direction, as_json=bool(json_output))
-            stream = _Stream(self._http, self._model, deadline)
+            stream = _Stream(self._http, self._model, deadline, self._deadlines.idle_s)
             try:
                 await stream.open(asked)
                 while (pieces := await stream.next()) is not None:
@@ -99,9 +99,10 @@ class HostedClient(StreamingClient):
 
 
 class _Stream:
-    """One try: a request and what comes back. `deadline` is that of the next piece."""
+    """One try: a request and what comes back. `deadline` is that of the next piece; parts of a tool call, which are no
+    pieces, move it."""
 
-    def __init__(self, http: httpx2.AsyncClient, model: HostedModel, deadline: float) -> None:
+    def __init__(self, http: httpx2.AsyncClient, model: HostedModel, deadline: float, idle_s: float) -> None:
         self._http = http
         self._model = model
         self._events = events_in(model)
@@ -110,6 +111,7 @@ class _Stream:
         self._error: ModelError | None = None
         self.answer = answer_of(model)
         self.deadline = deadline
+        self._idle_s = idle_s
 
     async def open(self, asked: Asked) -> None:
         """Send the request, and wait until it is accepted."""
@@ -131,8 +133,11 @@ class _Stream:
             if lines is None:
                 self._lines = None
                 return self.answer.rest()
+            size = self.answer.size
             if pieces := self._pieces(lines):
                 return pieces
+            if self.answer.size > size:
+                self.deadline = asyncio.get_running_loop().time() + self._idle_s
         if self._error is not None:
             raise self._error
         return None
@@ -150,6 +155,7 @@ class _Stream:
                     self._lines = None
                     break
         except ModelError as e:
+            e.args = (hidden(str(e), self._model.api_key),)
             self._error = e
         return pieces
 
@@ -174,11 +180,17 @@ class _Stream:
         try:
             event = orjson.loads(data)
         except orjson.JSONDecodeError:
-            words = hidden(data[:200].decode(errors="replace"), self._model.api_key)
-            raise malformed(f"an event is not JSON: {words!r}") from None
+            event = self._mended(data.decode(errors="replace"))
         if not isinstance(event, dict):
             raise malformed("an event is not an object")
         return event
+
+    def _mended(self, data: str) -> object:
+        """Servers cut characters in two: what is no UTF-8 costs a character, and not the answer."""
+        try:
+            return orjson.loads(data)
+        except orjson.JSONDecodeError:
+            raise malformed(f"an event is not JSON: {hidden(data[:200], self._model.api_key)!r}") from None
 
 
 class _Lines:

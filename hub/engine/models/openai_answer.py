@@ -1,5 +1,7 @@
 """The streamed answer of an OpenAI-compatible server."""
 
+import orjson
+
 from hub.domain.ids import new_id
 from hub.engine.models.answer import Answer, StreamedCall, broke_off, malformed
 
@@ -7,16 +9,20 @@ from hub.engine.models.answer import Answer, StreamedCall, broke_off, malformed
 class OpenAiAnswer(Answer):
     """Chunks of a chat completion, as OpenAI, Azure, llama.cpp and many others send them."""
 
+    def __init__(self, sentence_after: int | None) -> None:
+        super().__init__(sentence_after)
+        self._latest: dict[int | None, StreamedCall] = {}  # by the number that the server gives it, if any
+
     def take(self, event: dict[str, object]) -> list[str]:
         if event.get("error"):
             raise broke_off(event["error"])
         self._take_usage(event)
         match event.get("choices"):
-            case [{"delta": dict(delta), **choice}, *_]:
+            case [{"delta": dict() | None as delta, **choice}, *_]:
                 if isinstance(finish := choice.get("finish_reason"), str):
                     self._finish = finish
-                return self._pieces(delta)
-            case [] | None:
+                return self._pieces(delta or {})
+            case [] | None | [{"content_filter_offsets": _}, *_]:  # Azure: what a filter thinks of it, afterwards
                 return []
             case _:
                 raise malformed("an event has no delta")
@@ -47,13 +53,24 @@ class OpenAiAnswer(Answer):
     def _call(self, delta: object) -> None:
         match delta:
             case dict() if isinstance(function := delta.get("function"), dict):
-                given = delta.get("id")
-                index = delta.get("index")
-                if not isinstance(index, int):  # some servers send whole calls, without an index
-                    index = len(self._calls) if given or not self._calls else len(self._calls) - 1
-                call = self._calls.setdefault(index, StreamedCall(id=given or new_id()))
-                call.name += function.get("name") or ""
-                call.arguments += function.get("arguments") or ""
-                self._count(len(call.arguments))
+                name, arguments = function.get("name") or "", function.get("arguments") or ""
+                if isinstance(arguments, dict):  # some servers send what they were to write
+                    arguments = orjson.dumps(arguments).decode()
+                if not isinstance(name, str) or not isinstance(arguments, str):
+                    raise malformed("a tool call has a name and arguments that are no text")
+                call = self._called(delta.get("index"), delta.get("id"), name)
+                call.name += name if name != call.name else ""
+                call.arguments += arguments
+                self._count(len(name) + len(arguments))
             case _:
                 raise malformed("a tool call has no function")
+
+    def _called(self, index: object, given: object, name: str) -> StreamedCall:
+        """The call that a piece belongs to. Where a server numbers no calls, a name begins the next one; where it gives
+        all of them one number, a name with another id does."""
+        number = index if isinstance(index, int) else None
+        made = given if isinstance(given, str) else ""
+        call = self._latest.get(number)
+        if call is None or (name and call.name and (number is None or (made and made != call.id))):
+            call = self._latest[number] = self._calls[len(self._calls)] = StreamedCall(id=made or new_id())
+        return call

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from autogen_core import FunctionCall
 from autogen_core.models import (
     AssistantMessage,
     FunctionExecutionResultMessage,
@@ -11,7 +12,7 @@ from autogen_core.models import (
 )
 
 from hub.engine.models.client import Tooling
-from hub.engine.models.conversation import Json, pictures, schema_of, spoken
+from hub.engine.models.conversation import Json, arguments_of, fit, pictures, schema_of, spoken
 from hub.engine.models.directed import Direction
 from hub.engine.models.registry import OPENAI_URL, HostedModel
 
@@ -70,17 +71,19 @@ def _message(model: HostedModel, message: LLMMessage) -> list[Json]:
         case AssistantMessage(content=str(text)):
             return [{"role": "assistant", "content": text}]
         case AssistantMessage():
-            calls = [
-                {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
-                for call in message.content
-                if not isinstance(call, str)
-            ]
+            calls = [_call(call) for call in message.content if not isinstance(call, str)]
             return [{"role": "assistant", "content": message.thought, "tool_calls": calls}]
         case FunctionExecutionResultMessage():
             return [
                 {"role": "tool", "tool_call_id": result.call_id, "content": result.content}
                 for result in message.content
             ]
+
+
+def _call(call: FunctionCall) -> Json:
+    """A call as the model has made it, but for what is no object: servers that read it again refuse it."""
+    arguments = call.arguments if arguments_of(call.arguments) else "{}"
+    return {"id": call.id, "type": "function", "function": {"name": fit(call.name), "arguments": arguments}}
 
 
 def _content(model: HostedModel, message: UserMessage) -> str | list[Json]:

@@ -63,4 +63,4 @@ def _meaning(status: int, words: str) -> Failure:
 def _told(response: httpx2.Response) -> float | None:
     """Seconds that the server wants to be left alone. A date is not read: clocks differ."""
     told = response.headers.get("retry-after", "")
-    return float(told) if told.replace(".", "", 1).isdigit() else None
+    return float(told) if told.replace(".", "", 1).isdecimal() else None
