@@ -71,6 +71,8 @@ class Session:
     organisation: OrganisationId
     metadata: Mapping[str, object] = field(default_factory=dict)
     forked_from: ForkedFrom | None = None
+    preview: str | None = None
+    """In a list, of a session without a title: how its first message begins."""
 
 
 @dataclass(frozen=True, slots=True)

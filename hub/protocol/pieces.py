@@ -65,7 +65,10 @@ class ForkedFromData(Wire):
 
 
 class SessionData(Wire):
-    """A session; `role` is the viewer's, and null in events, which are the same for everybody."""
+    """A session; `role` is the viewer's, and null in events, which are the same for everybody.
+
+    `preview` is there in lists, of sessions without a title: how the first message begins.
+    """
 
     id: str
     title: str
@@ -79,3 +82,4 @@ class SessionData(Wire):
     metadata: dict[str, Any]
     organisation: Annotated[str | None, Optional] = None
     forked_from: Annotated[ForkedFromData | None, Optional] = None
+    preview: Annotated[str | None, Optional] = None

@@ -279,6 +279,7 @@ def session_data(session: Session) -> SessionData:
         metadata=dict(session.metadata),
         organisation=session.organisation,
         forked_from=ForkedFromData(session=forked.session, at_seq=forked.at_seq) if forked is not None else None,
+        preview=session.preview,
     )
 
 

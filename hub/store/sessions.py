@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import text
@@ -67,9 +67,14 @@ _GET_LOCKED = text(f"""
     FOR NO KEY UPDATE OF s FOR SHARE OF m
 """)
 
-# The status of those that are shown only: who is in hundreds of sessions has nearly all of them left out here.
+PREVIEWED = 200  # characters of a message that stand for a title
+
+# The status of those that are shown only: who is in hundreds of sessions has nearly all of them left out here. The
+# first message is looked up where there is no title only.
 _PAGE = text(f"""
-    SELECT {_COLUMNS.replace("m.role", "s.role")}
+    SELECT {_COLUMNS.replace("m.role", "s.role")}, CASE s.title WHEN '' THEN (
+        SELECT left(text, {PREVIEWED}) FROM messages WHERE session_id = s.id AND voided_seq IS NULL AND text <> ''
+        ORDER BY seq LIMIT 1) END AS preview
     FROM (
         SELECT s.*, m.role FROM sessions s JOIN {_MEMBER}
         WHERE s.deleted_at IS NULL
@@ -172,7 +177,8 @@ async def page(db: Db, user: UserId, *, limit: int, cursor: str | None = None) -
     """
     time, id_ = pages.parse_time_and_id(cursor) if cursor is not None else (None, None)
     rows = (await db.execute(_PAGE, {"user": user, "time": time, "id": id_, "limit": limit + 1})).all()
-    return pages.cut([session_of(row) for row in rows], limit, lambda last: pages.time_and_id(last.updated_at, last.id))
+    found = [replace(session_of(row), preview=row.preview) for row in rows]
+    return pages.cut(found, limit, lambda last: pages.time_and_id(last.updated_at, last.id))
 
 
 async def update(

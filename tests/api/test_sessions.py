@@ -42,6 +42,19 @@ async def test_the_life_of_a_session(hub: Door) -> None:
         assert (await rest.get("/v1/sessions")).json() == {"items": [], "next": None}
 
 
+async def test_a_list_tells_how_sessions_without_a_title_begin(hub: Door) -> None:
+    async with somebody(hub) as rest:
+        silent = await open_session(rest)
+        said = (await rest.post("/v1/sessions", json={"team": "scripted"})).json()["id"]
+        titled = (await rest.post("/v1/sessions", json={"team": "scripted", "title": "Plan"})).json()["id"]
+        for session in (said, titled):
+            sent = await rest.post(f"/v1/sessions/{session}/messages", json={"text": "/script turns=1 " + "é" * 300})
+            await finished(rest, sent.json()["run"])
+        listed = {one["id"]: one.get("preview") for one in (await rest.get("/v1/sessions")).json()["items"]}
+        assert listed == {silent: None, titled: None, said: ("/script turns=1 " + "é" * 300)[:200]}
+        assert "preview" not in (await rest.get(f"/v1/sessions/{titled}")).json()
+
+
 async def test_sessions_come_in_pages_newest_first(hub: Door) -> None:
     async with somebody(hub) as rest:
         made = [await open_session(rest) for _ in range(5)]

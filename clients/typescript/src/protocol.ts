@@ -62,6 +62,7 @@ export interface SessionCreatedData {
   metadata: Record<string, unknown>;
   organisation?: string | null;
   forked_from?: ForkedFromData | null;
+  preview?: string | null;
 }
 
 export interface SessionCreated {
@@ -86,6 +87,7 @@ export interface SessionUpdatedData {
   metadata: Record<string, unknown>;
   organisation?: string | null;
   forked_from?: ForkedFromData | null;
+  preview?: string | null;
 }
 
 export interface SessionUpdated {
@@ -619,7 +621,7 @@ export interface TurnWithdrawn {
   data: TurnWithdrawnData;
 }
 
-/** A session; `role` is the viewer's, and null in events, which are the same for everybody. */
+/** A session; `role` is the viewer's, and null in events, which are the same for everybody. `preview` is there in lists, of sessions without a title: how the first message begins. */
 export interface SessionData {
   id: string;
   title: string;
@@ -633,6 +635,7 @@ export interface SessionData {
   metadata: Record<string, unknown>;
   organisation?: string | null;
   forked_from?: ForkedFromData | null;
+  preview?: string | null;
 }
 
 export interface AuthResult {

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { titleOf } from "../src/text/title.ts";
+import { nameOf, titleOf } from "../src/text/title.ts";
 
 test("a session is called what was said first, in one plain line", () => {
   const titles: [string, string][] = [
@@ -13,4 +13,11 @@ test("a session is called what was said first, in one plain line", () => {
     ["a".repeat(90), `${"a".repeat(79)}…`],
   ];
   for (const [said, title] of titles) assert.equal(titleOf(said), title);
+});
+
+test("a session without a title is called what was said first", () => {
+  assert.equal(nameOf({ title: "A name", preview: "never" }), "A name");
+  assert.equal(nameOf({ title: "", preview: "# Said **first**\nand then" }), "Said first");
+  assert.equal(nameOf({ title: "", preview: null }), "Untitled");
+  assert.equal(nameOf(undefined), "Untitled");
 });

@@ -3,6 +3,7 @@ import type { ComponentChildren } from "preact";
 import { useRef } from "preact/hooks";
 import type { Conversation } from "../store/conversation.ts";
 import type { Item } from "../store/items.ts";
+import { nameOf } from "../text/title.ts";
 import { AgentStrip } from "./agent_strip.tsx";
 import { Composer } from "./composer.tsx";
 import { useApp, useWorkspace } from "./context.ts";
@@ -16,7 +17,7 @@ const SPOKEN = 300; // characters of a message that are read out
 export function ConversationView({ conversation, opener }: { conversation: Conversation; opener: ComponentChildren }) {
   const { sessions } = useWorkspace();
   const session = useComputed(() => sessions.list.value.find(({ id }) => id === conversation.id));
-  const title = session.value?.title || "Untitled";
+  const title = nameOf(session.value);
   useTitle(title, conversation);
   useAnnouncements(conversation);
 

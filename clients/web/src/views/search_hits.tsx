@@ -1,6 +1,7 @@
 import type { SearchHit } from "agent-hub-client";
 import { href } from "../store/route.ts";
 import { when } from "../text/time.ts";
+import { nameOf } from "../text/title.ts";
 import { useWorkspace } from "./context.ts";
 
 /** The messages in which the words were found. */
@@ -24,7 +25,7 @@ export function SearchHits({ onPick }: { onPick: () => void }) {
           {found.hits.map((hit) => (
             <li key={`${hit.session}-${hit.seq}`}>
               <a href={href(hit.session, hit.seq)} onClick={onPick}>
-                <span class="title">{hit.title || sessions.get(hit.session)?.title || "Untitled"}</span>
+                <span class="title">{hit.title || nameOf(sessions.get(hit.session))}</span>
                 <time dateTime={hit.created_at}>{when(hit.created_at)}</time>
                 <span class="snippet">
                   <b>{speaker(hit)}</b> <Marked text={hit.snippet} words={found.query} />

@@ -1,5 +1,6 @@
 import { useSignal } from "@preact/signals";
 import type { SessionData } from "agent-hub-client";
+import { nameOf } from "../text/title.ts";
 import { useApp, useWorkspace } from "./context.ts";
 import { Dialog } from "./dialog.tsx";
 
@@ -30,7 +31,7 @@ export function DeleteDialog(props: DialogProps) {
 /** What the list offers for a session: another title for who may write in it, its end for who owns it. */
 export function ManageDialog({ session, onClose }: { session: SessionData; onClose: () => void }) {
   const isAsked = useSignal(false);
-  const props = { id: session.id, title: session.title || "Untitled", onClose };
+  const props = { id: session.id, title: nameOf(session), onClose };
   if (isAsked.value) return <DeleteDialog {...props} />;
   return (
     <Dialog title="Rename or delete" onClose={onClose}>

@@ -2,6 +2,7 @@ import { useComputed, useSignal } from "@preact/signals";
 import type { SessionData } from "agent-hub-client";
 import { href } from "../store/route.ts";
 import { when } from "../text/time.ts";
+import { nameOf } from "../text/title.ts";
 import { Avatar } from "./avatar.tsx";
 import { useApp, useWorkspace } from "./context.ts";
 import { SearchHits } from "./search_hits.tsx";
@@ -28,7 +29,7 @@ export function Sidebar({ onHelp, onDone }: { onHelp: () => void; onDone: () => 
   const filter = useSignal("");
   const shown = useComputed(() => {
     const wanted = filter.value.trim().toLowerCase();
-    return sessions.list.value.filter((session) => `${session.title} ${session.team}`.toLowerCase().includes(wanted));
+    return sessions.list.value.filter((session) => `${nameOf(session)} ${session.team}`.toLowerCase().includes(wanted));
   });
   const look = (text: string) => {
     filter.value = text;
@@ -108,7 +109,7 @@ export function Sidebar({ onHelp, onDone }: { onHelp: () => void; onDone: () => 
 function SessionLink({ session, isCurrent, onPick }: { session: SessionData; isCurrent: boolean; onPick: () => void }) {
   const { sessions } = useWorkspace();
   const isManaged = useSignal(false);
-  const title = session.title || "Untitled";
+  const title = nameOf(session);
   const mayRename = WRITERS.includes(session.role ?? "");
   const isUnread = !isCurrent && sessions.isUnread(session);
   const state = session.status === "idle" ? (isUnread ? UNREAD : null) : STATES[session.status];
