@@ -232,7 +232,8 @@ class FakeOpenAi:
 def orchestrated(body: Json, mode: str) -> str | None:
     """What answers an orchestrator's question: each agent is asked once, in turn. None for any other question.
 
-    `leading-odd` first answers with no ledger, `leading-mad` never with one, `leading-stuck` sees no progress.
+    `leading-odd` first answers with no ledger, `leading-deep` with one that JSON gives up on, `leading-mad` never with
+    one, `leading-stuck` sees no progress.
     """
     asked = str(body["messages"][-1]["content"])
     if "pre-survey" in asked or "rewrite the following fact sheet" in asked:
@@ -243,6 +244,8 @@ def orchestrated(body: Json, mode: str) -> str | None:
         return "ANSWER"
     if "not the JSON object" not in asked and "select from: " not in asked:
         return None
+    if mode == "leading-deep" and "not the JSON object" not in asked:
+        return "[" * 3_000
     if mode == "leading-mad" or (mode == "leading-odd" and "not the JSON object" not in asked):
         return "I would say: alpha."
     prompt = next(m["content"] for m in reversed(body["messages"]) if "select from: " in str(m["content"]))

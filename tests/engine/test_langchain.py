@@ -1,6 +1,7 @@
 """LangChain and LangGraph behind the seam, on the fake models of langchain-core."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 
@@ -327,6 +328,13 @@ def test_a_state_is_bounded_and_begins_with_no_orphan() -> None:
         seal({"notes": "x" * 4_000_000}, [])
 
 
+def test_arguments_that_models_write_are_written_down() -> None:
+    from hub.engine.langchain.tools import written
+
+    assert written({"b": 1, "a": "x"}) == '{"a":"x","b":1}'
+    assert json.loads(written({"n": 10**30, "of": NotImplemented})) == {"n": 10**30, "of": "NotImplemented"}
+
+
 async def test_states_go_from_one_engine_to_another(runnables: Runnables) -> None:
     scripted = TeamSpec("t", "d", TeamKind.SCRIPTED, "scripted", (SOLO,))
     chained, autogen = team("chain"), replace(scripted, kind=TeamKind.ROUND_ROBIN)
@@ -336,6 +344,9 @@ async def test_states_go_from_one_engine_to_another(runnables: Runnables) -> Non
     heard = Told()
     await turn(runnables, autogen, "/script history", heard, state=result.state)
     assert heard.texts[0].split("\n")[:3] == ["5", "bob:hello", "solo:hello"]
+    (ended,) = (await whole_run(catalog(runnables, autogen).engine(autogen), autogen, "hello"))[1]
+    await turn(runnables, chained, "and now", back := Told(), state=ended.state)
+    assert back.texts == ["chain 3 bob:and now"]
     assert (await turn(runnables, chained, "x", Told(), state='{"engine":"other"}')).failure is Failure.ENGINE_ERROR
 
 

@@ -71,9 +71,10 @@ async def test_it_plans_asks_each_agent_and_answers(fake: FakeOpenAi) -> None:
 
 
 async def test_a_ledger_that_cannot_be_read_is_asked_for_again(fake: FakeOpenAi) -> None:
-    told, results = await run_on(fake, "leading-odd")
-    assert said(told)[-1] == ("orchestrator", "ANSWER")
-    assert [len(result.model_calls) for result in results] == [5, 3, 3]
+    for mode in ("leading-odd", "leading-deep"):
+        told, results = await run_on(fake, mode)
+        assert said(told)[-1] == ("orchestrator", "ANSWER")
+        assert [len(result.model_calls) for result in results] == [5, 3, 3]
     told, results = await run_on(fake, "leading-mad")
     assert (results[-1].outcome, results[-1].failure) == (Outcome.FAILED, Failure.MALFORMED_OUTPUT)
     assert len(results[-1].model_calls) == 5

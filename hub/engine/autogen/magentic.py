@@ -223,7 +223,7 @@ class HubOrchestrator(MagenticOneOrchestrator):
                 ledger = LedgerEntry.model_validate(found)
                 if not ledger.is_request_satisfied.answer:
                     self._participant_names.index(ledger.next_speaker.answer)
-            except (ValueError, TypeError) as e:  # pydantic's and JSON's errors are ValueErrors
+            except (ValueError, TypeError, RecursionError) as e:  # pydantic's and JSON's errors are ValueErrors
                 complaint = str(e)[:300]
                 said = AssistantMessage(content=answer, source=self._name)
                 again = UserMessage(content=_NOT_ONE.format(complaint=complaint), source=self._name)

@@ -96,7 +96,7 @@ def unseal(text: str | None, spec: TeamSpec, results: Sequence[CallResult] = ())
                 _settle(team, asked, results)
                 return Opened(team=team, asked=Asked(asked["agent"], asked["rounds"]))
             told = [Said(asked["agent"], f"({result.name}: {result.text})") for result in results] if asked else ()
-            return Opened(team=None, said=(*_said(team), *told))
+            return Opened(team=None, said=(*said_in(team), *told))
         case {"engine": "scripted" | "langchain", "history": list(history)}:
             return Opened(team=None, said=tuple(Said(source, words) for source, words in history))
         case _:
@@ -171,7 +171,7 @@ def _recent(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return messages[first:]
 
 
-def _said(team: Mapping[str, Any]) -> tuple[Said, ...]:
+def said_in(team: Mapping[str, Any]) -> tuple[Said, ...]:
     """The conversation as the agent that knows most of it has it."""
     views = []
     for state in team["agent_states"].values():

@@ -15,6 +15,7 @@ from langchain_core.messages import (
 
 from hub.domain.ids import new_id
 from hub.engine.attached import Fetch, Picture, given, newest
+from hub.engine.autogen.state import said_in
 from hub.engine.base import Input
 
 NAME = "langchain"
@@ -107,6 +108,8 @@ def unseal(text: str | None) -> tuple[dict[str, Any], list[BaseMessage]]:
             return values, messages_from_dict(messages)
         case {"engine": "scripted", "history": list(history)}:
             return {}, [HumanMessage(content=words, name=source) for source, words in history]
+        case {"engine": "autogen", "team": dict(team)}:  # the team has become a runnable
+            return {}, [HumanMessage(content=said.text, name=said.source) for said in said_in(team) if said.text]
         case _:
             raise ValueError("the state is not one of this engine")
 

@@ -7,7 +7,6 @@ from io import StringIO
 from typing import Any
 from uuid import UUID
 
-import orjson
 from langchain_core.callbacks import AsyncCallbackHandler
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGeneration, LLMResult
@@ -27,7 +26,7 @@ from hub.engine.base import (
     TurnRequest,
 )
 from hub.engine.langchain.messages import MESSAGES, text_of, thought_of
-from hub.engine.langchain.tools import CALLING, Calling
+from hub.engine.langchain.tools import CALLING, Calling, written
 from hub.engine.tools.registry import Tools
 
 CHARACTERS_PER_TOKEN = 4
@@ -197,7 +196,7 @@ class Speech:
         if name in self._tools:
             return None
         id_ = new_id()
-        await self._tell(ToolStarted(id_, self._speaking(), name, _json(arguments)))
+        await self._tell(ToolStarted(id_, self._speaking(), name, written(arguments)))
         return id_
 
     async def returned(self, id_: str, name: str, result: str, *, is_error: bool) -> None:
@@ -287,7 +286,3 @@ class _Listener(AsyncCallbackHandler):
 
     async def on_llm_end(self, response: LLMResult, *, run_id: UUID, **_: Any) -> None:
         self._speech.asked(run_id, response)
-
-
-def _json(arguments: Mapping[str, Any]) -> str:
-    return orjson.dumps(dict(arguments), default=str, option=orjson.OPT_NON_STR_KEYS).decode()

@@ -1,5 +1,6 @@
 """The hub's tools as LangChain's, recorded and bounded as all calls are."""
 
+import json
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -33,11 +34,19 @@ def as_langchain(tools: Tools) -> Mapping[str, BaseTool]:
     return {tool.name: _wrapped(tool) for tool in tools if tool.is_always_safe}
 
 
+def written(arguments: Mapping[str, object]) -> str:
+    """Arguments as JSON text, also those that models write and the hub's own JSON does not have."""
+    try:
+        return canonical(arguments)
+    except TypeError:  # numbers beyond 64 bits, halves of characters, objects of a runnable's own
+        return json.dumps(dict(arguments), default=str, skipkeys=True)
+
+
 def _wrapped(tool: Tool) -> BaseTool:
     async def call(**arguments: Any) -> str:
         turn = CALLING.get()
         agent, call_id = turn.agent(), new_id()
-        await turn.tell(ToolStarted(call_id, agent, tool.name, canonical(arguments)))
+        await turn.tell(ToolStarted(call_id, agent, tool.name, written(arguments)))
         outcome = await turn.tools.call(tool.name, arguments, turn.request.context(agent, call_id))
         await turn.tell(ToolEnded(call_id, agent, tool.name, outcome.text, outcome.is_error))
         if outcome.is_error:
