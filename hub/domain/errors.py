@@ -77,8 +77,13 @@ class Busy(HubError):
 
 
 class RateLimited(HubError):
+    """It always says when to come again."""
+
     code = Code.RATE_LIMITED
     retryable = True
+
+    def __init__(self, message: str, *, retry_after: float, details: Mapping[str, object] | None = None) -> None:
+        super().__init__(message, retry_after=retry_after, details=details)
 
 
 class TooLarge(HubError):

@@ -11,7 +11,7 @@ from uvicorn._types import WebSocketScope
 
 from hub.auth.places import Place, Places
 from hub.auth.rate_limits import RateLimits
-from hub.domain.errors import HubError, Internal, RateLimited, Unavailable
+from hub.domain.errors import HubError, Internal, NotFound, RateLimited, Unavailable
 from hub.domain.principal import Principal
 from hub.gateway.access_watch import AccessWatch
 from hub.gateway.connection import Connection
@@ -118,10 +118,10 @@ class Gateway:
 
     def arrive(self, request: WebSocketScope, key: bytes, peer: HubWebSocket) -> None:
         """Let a peer in, or refuse it, now or soon. Never raises."""
-        if request["path"] != PATH:
-            peer.refuse(refusal(403))
-            return
         self._sockets += 1
+        if request["path"] != PATH:
+            self._refuse(peer, NotFound("no WebSocket is served here"))
+            return
         try:
             shown, origin = self._shown(request)
             version, is_spoken = subprotocol(request)

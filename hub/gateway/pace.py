@@ -1,5 +1,7 @@
 """The rate limit of one connection."""
 
+PLACE_RETRY_S = 5.0  # where something of the connection's own has to be given up first: any time would do
+
 
 class Pace:
     """A leaky bucket by arrival times (GCRA): `per_minute` in the long run, `burst` at once. Times are in seconds."""

@@ -12,6 +12,7 @@ from typing import assert_never
 from hub.domain.errors import BadRequest, Conflict, NotFound, RateLimited, TooLarge, Unavailable
 from hub.domain.ids import RunId, SessionId, UserId
 from hub.gateway.connection import Connection
+from hub.gateway.pace import PLACE_RETRY_S
 from hub.gateway.serving_bot import Bot, Registration, Turn
 from hub.protocol.commands import TurnComplete, TurnDecline, TurnDelta
 from hub.protocol.frames import live_frame
@@ -80,7 +81,11 @@ class Serving:
             return
         bot = self._bots.setdefault(connection.id, Bot(connection))
         if wanted not in bot.registrations and len(bot.registrations) >= MAX_REGISTRATIONS:
-            raise RateLimited("too many registrations on one connection", details={"registrations": MAX_REGISTRATIONS})
+            raise RateLimited(
+                "too many registrations on one connection",
+                retry_after=PLACE_RETRY_S,
+                details={"registrations": MAX_REGISTRATIONS},
+            )
         bot.registrations[wanted] = turns
         self._of_agent.setdefault(wanted.agent, {})[connection.id] = bot
         if turns:

@@ -253,7 +253,8 @@ async def test_one_connection_follows_a_bounded_number_of_sessions(dsn: str, red
         first = await session_of(person)
         await session_of(person)
         third = (await person.ask("session.create", team="scripted"))["id"]
-        assert (await error_of(person, "session.join", session=third))["code"] == "rate_limited"
+        refused = await error_of(person, "session.join", session=third)
+        assert (refused["code"], refused["retry_after"]) == ("rate_limited", 5.0)
         await person.ask("session.join", session=first)  # again: it is followed already
         await person.ask("session.leave", session=first)
         await person.ask("session.join", session=third)

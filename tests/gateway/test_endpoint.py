@@ -289,4 +289,5 @@ async def test_nobody_has_all_the_connections(dsn: str, redis_url: str) -> None:
 async def test_other_paths_are_not_served(hub: Door) -> None:
     with pytest.raises(InvalidStatus) as caught:
         await connect(hub.ws_url + "/other", proxy=None)
-    assert caught.value.response.status_code in (403, 404)
+    assert caught.value.response.status_code == 404
+    assert json.loads(caught.value.response.body)["code"] == "not_found"

@@ -5,6 +5,7 @@ from hub.domain.errors import BadRequest, NotFound, RateLimited
 from hub.domain.ids import SessionId, parse_id
 from hub.domain.session import Session
 from hub.gateway.connection import Connection
+from hub.gateway.pace import PLACE_RETRY_S
 from hub.gateway.services import GatewayServices
 from hub.protocol.commands import SessionCreate, SessionFork, SessionJoin, SessionLeave
 from hub.protocol.pieces import SessionData
@@ -80,4 +81,8 @@ async def leave(services: GatewayServices, connection: Connection, command: Sess
 def _check_count(services: GatewayServices, connection: Connection, session: Session) -> None:
     most = services.options.sessions_per_connection
     if session.id not in connection.followers and len(connection.followers) >= most:
-        raise RateLimited("too many sessions on one connection", details={"sessions": most})
+        raise RateLimited(
+            "too many sessions on one connection: leave one first",
+            retry_after=PLACE_RETRY_S,
+            details={"sessions": most},
+        )
