@@ -31,7 +31,7 @@ class Settings(BaseSettings):
     redis_url: SecretStr | None = None
     secret_keys: SecretStr | None = None
     key_files: Annotated[tuple[str, ...], NoDecode] = ()
-    registration: Literal["open", "closed"] | None = None
+    registration: Literal["open", "here", "closed"] | None = None
     allowed_origins: Annotated[tuple[str, ...], NoDecode] = ()
     allowed_hosts: Annotated[tuple[str, ...], NoDecode] = ()
     trusted_proxies: Annotated[tuple[str, ...], NoDecode] = ()
@@ -155,8 +155,8 @@ class Settings(BaseSettings):
 
     @property
     def registration_open(self) -> bool:
-        """Whether strangers may register: by default only on a hub with embedded services."""
-        return self.registration == "open" or (self.registration is None and self.embedded)
+        """Whether strangers may register: by default only on a hub with embedded services, as with `here`."""
+        return self.registration in ("open", "here") or (self.registration is None and self.embedded)
 
 
 def strays(environment: Mapping[str, str] = os.environ) -> dict[str, str | None]:  # noqa: TID251 - as in `variable`

@@ -50,7 +50,8 @@ class Services:
     `oidc` is None on a hub without an OpenID provider.
     `metrics` gives the Prometheus text, `key_set` is the JWK set of the public keys. `stopping` is set when the worker
     drains: open event streams end then. `allowed_origins` are the pages of other origins that may call the API,
-    `allowed_hosts` the names the hub goes by;
+    `allowed_hosts` the names the hub goes by; without `registers_by_name` strangers register on pages of this machine
+    only.
     `max_streams` bounds the event streams that are open at once in this worker, `streams` those of a user and of an
     organisation.
     """
@@ -89,4 +90,5 @@ class Services:
     stopping: asyncio.Event
     allowed_origins: tuple[str, ...] = ()
     allowed_hosts: tuple[str, ...] = ()
+    registers_by_name: bool = True
     max_streams: int = 1000

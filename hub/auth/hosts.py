@@ -1,7 +1,9 @@
 """Which `Host` a request may name: a forged one poisons caches and links that others follow."""
 
+import ipaddress
 import re
 from collections.abc import Iterable, Sequence
+from urllib.parse import urlsplit
 
 from hub.domain.errors import BadRequest
 
@@ -25,3 +27,17 @@ class Hosts:
         name = found[1].lower().rstrip(".")
         if (self._exact or self._below) and name not in self._exact and not name.endswith(self._below):
             raise BadRequest("this hub does not go by that name: list it in HUB_ALLOWED_HOSTS")
+
+
+def is_of_here(origin: str) -> bool:
+    """Whether a page of this origin is surely what this machine, or one with this address, has shown: `localhost` and
+    addresses. Every other name may have been pointed here by whoever owns it, after their own page was loaded."""
+    try:
+        host = urlsplit(origin).hostname or ""
+    except ValueError:
+        return False
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+    return True

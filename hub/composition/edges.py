@@ -110,6 +110,7 @@ def rest(
             streams=auth.streams,
             allowed_origins=settings.allowed_origins,
             allowed_hosts=settings.allowed_hosts,
+            registers_by_name=settings.registration != "here" or bool(settings.allowed_hosts),
             max_streams=settings.streams_per_worker,
         )
     )

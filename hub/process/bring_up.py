@@ -47,7 +47,7 @@ def bring_up(settings: Settings, services: Services) -> Settings:
     check_addresses(settings)
     _check_keys(settings)
     _check_oidc(settings)
-    changes: dict[str, object] = {"registration": "open" if settings.registration_open else "closed"}
+    changes: dict[str, object] = {"registration": settings.registration or ("here" if settings.embedded else "closed")}
     with operator_errors():
         changes |= _model(settings, services)  # first: it loads while the others start
         if settings.secret_keys is None and not settings.key_files:

@@ -6,9 +6,9 @@ import time
 import pytest
 from websockets.exceptions import InvalidStatus
 
-from tests.api.people import problem
+from tests.api.people import fresh, problem
 from tests.conftest import running_worker, settings_for
-from tests.driver import DEADLINE_S, Door
+from tests.driver import DEADLINE_S, PASSWORD, Door
 
 
 async def status(hub: Door, path: str, *lines: str) -> int:
@@ -46,6 +46,23 @@ async def test_a_malformed_host_is_refused(hub: Door, lines: tuple[str, ...]) ->
 @pytest.mark.parametrize("host", ["a.example", "A.Example:8000", "a.example.", "[::1]:8000", "127.0.0.1"])
 async def test_any_other_host_will_do_unless_there_is_a_list(hub: Door, host: str) -> None:
     assert await status(hub, "/docs/start.js", f"Host: {host}") == 200
+
+
+@pytest.mark.parametrize("registration", ["here", "open"])
+async def test_registration_that_nobody_has_opened_is_for_pages_of_this_machine(
+    registration: str, dsn: str, redis_url: str
+) -> None:
+    """A page whose name is pointed here after it was loaded must not let itself in."""
+    settings = settings_for(dsn, redis_url, allowed_origins="https://app.example", registration=registration)
+    async with running_worker(settings) as hub, hub.rest() as rest:
+        good = hub.url, "http://localhost:8000", "http://[::1]:8000", "https://app.example"
+        bad = "http://rebound.example:8000", "http://localhost.evil.example", "http://127.0.0.1.evil.example", "null"
+        for origin in (None, *good, *bad):
+            body = {"name": fresh("user"), "password": PASSWORD}
+            headers = {"Origin": origin} if origin is not None else {}
+            made = await rest.post("/v1/auth/register", json=body, headers=headers)
+            is_allowed = registration == "open" or origin not in bad
+            assert made.status_code == (201 if is_allowed else 403), (origin, made.text)
 
 
 async def test_a_hub_with_a_list_goes_by_these_names_only(dsn: str, redis_url: str) -> None:

@@ -10,10 +10,11 @@ from hub.api.openapi import problems
 from hub.api.shapes import NO_NUL, AnyLimit, Body, Cursor, Flag, Page
 from hub.auth.accounts import TokenPair
 from hub.auth.header import bearer_token
+from hub.auth.hosts import is_of_here
 from hub.auth.names import MAX_CHARACTERS, PATTERN
 from hub.auth.passwords import MAX_BYTES, MIN_CHARACTERS
 from hub.auth.tickets import LIFETIME_S
-from hub.domain.errors import BadRequest
+from hub.domain.errors import BadRequest, Forbidden
 from hub.protocol.frames import timestamp
 from hub.protocol.pieces import Wire
 from hub.protocol.results import Empty
@@ -100,8 +101,13 @@ class Ticket(Wire):
     expires_in: int
 
 
-async def register(body: RegisterBody, wired: Wired, address: Address) -> Registered:
+async def register(body: RegisterBody, wired: Wired, address: Address, request: Request) -> Registered:
     """Make an account; refused with `forbidden` where registration is closed."""
+    origin = request.headers.get("origin")
+    if not (wired.registers_by_name or origin is None or origin in wired.allowed_origins or is_of_here(origin)):
+        raise Forbidden(
+            "only pages of localhost may register here: HUB_REGISTRATION=open lets those of other names, too"
+        )
     user = await wired.accounts.register(body.name, body.password, address=address)
     return Registered(id=user.id, name=user.name)
 
