@@ -349,6 +349,7 @@ def arguments_of(text: str) -> dict[str, object]:
     text = storable(text)
     try:
         parsed = orjson.loads(text or "{}")
-    except orjson.JSONDecodeError:
+        orjson.dumps([[[[parsed]]]])  # as deep as in an event: it reads deeper nesting than can be written
+    except (orjson.JSONDecodeError, TypeError):
         return {"invalid": text}
     return parsed if isinstance(parsed, dict) else {"invalid": parsed}

@@ -101,6 +101,9 @@ async def test_a_process_does_what_it_is_asked_and_nothing_it_does_is_more_than_
         assert given.keys() - {"LC_CTYPE"} == {"PATH", "HOME", "GIVEN"}
         assert (await call(tools, "picture")).text == "[image/png, 6 bytes]\n[a: file:///a]"
         assert (await call(tools, "hang")).text == "raw__hang did not finish in 0.2 s"
+        assert await call(tools, "echo", "\ud800") == ToolOutcome(
+            "invalid arguments: they hold what JSON does not have", is_error=True
+        )
         assert (await call(tools, "break")).text == "the MCP server raw gave a malformed result"
         assert await call(tools, "unknown") == ToolOutcome("there is no such tool", is_error=True)
         assert len((await call(tools, "flood", MAX_RESULT + 5)).text) == MAX_RESULT

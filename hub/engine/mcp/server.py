@@ -1,6 +1,7 @@
 """One MCP server: connected, asked for its tools, and connected again when it is gone."""
 
 import asyncio
+import json
 import time
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, suppress
@@ -154,6 +155,10 @@ class McpServer:
 
     async def _call(self, name: str, arguments: Arguments) -> str:
         """What the tool says. Raises ToolError."""
+        try:  # what cannot be sent would end the connection, and with it the calls of others
+            json.dumps(dict(arguments), ensure_ascii=False, allow_nan=False).encode()
+        except (ValueError, TypeError):
+            raise ToolError("invalid arguments: they hold what JSON does not have") from None
         if self._client is None:
             with suppress(TimeoutError):
                 async with asyncio.timeout(PATIENCE_S):
