@@ -123,3 +123,22 @@ async def test_a_wrong_password_is_said(visit: Visit) -> None:
     await ada.page.locator("button[type=submit]").click()
     await expect(ada.page.get_by_role("alert")).to_be_visible()
     ada.errors = [error for error in ada.errors if "40" not in error]  # the browser logs the answer by itself
+
+
+async def test_who_is_taken_out_of_a_session_is_told(visit: Visit) -> None:
+    ada, bob = await visit("Ada"), await visit("Bob")
+    session = await ada.begin("scripted", "/script turns=1 tokens=2")
+    await ada.run_ends("1 turn")
+    async with ada.door.rest(await ada.door.sign_in("Ada")) as rest:
+        await rest.put(f"/v1/sessions/{session}/members/Bob", json={"role": "editor"})
+        await bob.open(session)
+        await bob.run_ends("1 turn")
+        await expect(bob.box).to_be_visible()
+        async with bob.door.rest(await bob.door.sign_in("Bob")) as his:
+            bobs_id = (await his.get("/v1/me")).json()["id"]
+        gone = await rest.delete(f"/v1/sessions/{session}/members/{bobs_id}")
+        assert gone.is_success, gone.text
+    await expect(bob.page.locator(".failed-view")).to_contain_text("not a member")
+    await expect(bob.page.locator(".session-list a")).to_have_count(0)
+    await bob.page.get_by_role("link", name="Start a new session").click()
+    await expect(bob.page.get_by_label("What is it about?")).to_be_visible()

@@ -68,6 +68,7 @@ export class Workspace {
   readonly current = signal<Conversation | null>(null);
   readonly #app: App;
   readonly #open = new Map<string, Conversation>();
+  readonly #removing = new Set<string>();
   #stopFollowingRoute: (() => void) | undefined;
 
   constructor(app: App, user: string) {
@@ -138,11 +139,26 @@ export class Workspace {
   }
 
   async remove(id: string): Promise<void> {
-    await this.sessions.remove(id);
+    this.#removing.add(id);
+    try {
+      await this.sessions.remove(id);
+    } finally {
+      this.#removing.delete(id);
+    }
     this.#open.get(id)?.leave();
     this.#open.delete(id);
     this.#app.announcement.value = "The session is deleted.";
     if (this.current.value?.id === id) this.#app.router.go({ kind: "new" });
+  }
+
+  /** Somebody else has deleted the session, or has taken us out of it. */
+  #ended(id: string): void {
+    if (this.#removing.has(id)) return;
+    const conversation = this.#open.get(id);
+    conversation?.leave();
+    conversation?.fail(new HubError("not_found", "you are no member any more"));
+    this.#open.delete(id);
+    this.sessions.forget(id);
   }
 
   #conversation(id: string, loading: Promise<void>): Conversation {
@@ -169,6 +185,7 @@ export class Workspace {
       account,
       team: (name) => this.sessions.team(name),
       moved: (session, seq, change) => this.sessions.moved(session, seq, change),
+      ended: (session) => this.#ended(session),
     });
     void loading
       .then(() => this.sessions.get(id) ?? this.sessions.fetch(id))

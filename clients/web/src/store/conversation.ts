@@ -34,6 +34,8 @@ export interface ConversationEnvironment {
   team: (name: string) => TeamResult | undefined;
   /** The session has moved on: its last seq and, where the event tells, its new state. */
   moved: (session: string, seq: number, change: Partial<SessionData>) => void;
+  /** Whoever is here is no member any more. */
+  ended: (session: string) => void;
 }
 
 /** One session that is open on the page. */
@@ -72,6 +74,7 @@ export class Conversation {
   #following: Following | null = null;
   #loading: Promise<void> | null = null;
   #left = false;
+  #joinedAt = 0; // the end of the log then
   #typing: ReturnType<typeof setTimeout> | null = null;
 
   /** `readTo`: up to which seq it was read before. */
@@ -107,6 +110,7 @@ export class Conversation {
         this.transcript.apply(event);
         if (event.type === "message.created") this.#confirm(event.data.client_id, event.data.author.id);
         this.#environment.moved(this.id, event.seq, { updated_at: event.ts, ...this.#changes(event) });
+        if (event.type === "member.removed" && event.data.user === this.#me) this.#ended(event.seq);
       },
       writing: (message) => this.#frames.mark(message),
       presence: (event) => this.#seen(event.data),
@@ -291,12 +295,18 @@ export class Conversation {
     return change;
   }
 
+  /** One was taken out, unless that was long ago and one was added again. */
+  #ended(seq: number): void {
+    if (this.phase.value.kind === "live" && seq > this.#joinedAt) this.#environment.ended(this.id);
+  }
+
   get #me(): string | null {
     return this.#environment.account.user;
   }
 
   #joined(join: JoinResult): void {
     batch(() => {
+      this.#joinedAt = join.last_seq;
       this.role.value = join.role;
       this.presence.value = join.presence;
       this.phase.value = { kind: "live" };

@@ -90,6 +90,11 @@ export class Sessions {
 
   async remove(id: string): Promise<void> {
     await this.#account.call((token) => this.#rest.deleteSession(token, id));
+    this.forget(id);
+  }
+
+  /** Leaves a session out of the list. */
+  forget(id: string): void {
     this.list.value = this.list.value.filter((session) => session.id !== id);
   }
 
