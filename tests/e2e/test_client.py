@@ -20,6 +20,7 @@ from hub.protocol.events import (
     RunFinished,
     TurnSuperseded,
 )
+from hub.store.database import Store
 from hub_client import Hub, NotSignedIn, RequestFailed, Rest, Session, SignIn, State, Status, Unreachable, connect
 from tests.conftest import running_worker, settings_for
 from tests.driver import PASSWORD, Door
@@ -101,6 +102,26 @@ async def test_a_conversation_from_registering_to_the_transcript(hub: Door) -> N
         (home,) = await client.rest.organisations()
         assert (home.role, home.home, opened.organisation) == ("member", True, home.id)
         assert (await client.create_session("scripted", organisation=home.id)).organisation == home.id
+
+
+async def test_who_owns_an_organisation_lets_people_in_and_out(hub: Door, store: Store) -> None:
+    async with await sign_in(hub) as client:
+        me, (home,) = await client.rest.me(), await client.rest.organisations()
+        async with store.transaction() as db:
+            await db.connection.execute("UPDATE organisation_members SET role = 'owner' WHERE user_id = $1", me.id)
+        bea = await registered(hub.url)
+
+        async def role() -> str | None:
+            return {who.name: who.role for who in await client.rest.organisation_members(home.id)}.get(bea)
+
+        assert await role() == "member"
+        await client.rest.put_organisation_member(home.id, bea, "admin")
+        assert await role() == "admin"
+        await client.rest.remove_organisation_member(home.id, bea)
+        assert await role() is None
+        with pytest.raises(RequestFailed) as refused:
+            await client.rest.remove_organisation_member(home.id, bea)
+        assert refused.value.code == "not_found"
 
 
 async def test_two_people_on_two_workers_see_the_same(two_workers: tuple[Door, Door]) -> None:
