@@ -20,7 +20,7 @@ ERRORS: dict[str, tuple[int, Json]] = {
 }
 
 
-def delta(content: str | None = None, **more: object) -> Json:
+def delta(content: object = None, **more: object) -> Json:
     """A piece of an answer."""
     return {"choices": [{"index": 0, "delta": {"content": content, **more}, "finish_reason": None}]}
 
@@ -44,6 +44,12 @@ def more_arguments(index: int, arguments: str) -> Json:
 ANSWERS: dict[str, list[Json | str]] = {
     "good": [delta("", role="assistant"), delta("Hello "), delta("from "), delta("fake"), finish()],
     "reasoning": [delta(None, reasoning_content="I "), delta(None, reasoning_content="think"), delta("so"), finish()],
+    "blocks": [
+        delta([{"type": "thinking", "thinking": [{"type": "text", "text": "I think"}, {"type": "reference"}]}]),
+        delta([{"type": "text", "text": "s"}, {"type": "reference"}]),
+        delta("o"),
+        finish(),
+    ],
     "aloud": [delta("<th"), delta("ink>hm"), delta("m</thi"), delta("nk>\n\nwell "), delta("yes"), finish()],
     "unclosed": [delta("<think>for ever"), finish("length")],
     "angle": [delta("<"), delta("b>bold"), finish()],

@@ -158,6 +158,9 @@ async def test_reasoning_is_told_apart(asking: Asking) -> None:
     assert pieces == ["I ", "think", "so"]
     assert [isinstance(piece, Thought) for piece in pieces] == [True, True, False]
     assert (result.content, result.thought) == ("so", "I think")
+    pieces, result = await asking.ask("blocks")
+    assert [isinstance(piece, Thought) for piece in pieces] == [True, False, False]
+    assert (result.content, result.thought) == ("so", "I think")
 
 
 async def test_thinking_aloud_is_told_apart(asking: Asking) -> None:

@@ -45,10 +45,22 @@ class OpenAiAnswer(Answer):
         said = delta.get("content") or delta.get("refusal")
         if isinstance(said, str):
             pieces += self._say(said)
+        elif isinstance(said, list):  # Mistral, of models that think
+            for block in said:
+                pieces += self._block(block)
         if isinstance(calls := delta.get("tool_calls"), list):
             for call in calls:
                 self._call(call)
         return pieces
+
+    def _block(self, block: object) -> list[str]:
+        match block:
+            case {"type": "text", "text": str(text)}:
+                return self._say(text)
+            case {"type": "thinking", "thinking": list(parts)}:
+                return [piece for part in parts if isinstance(part, dict) for piece in self._think(_text_of(part))]
+            case _:
+                return []
 
     def _call(self, delta: object) -> None:
         match delta:
@@ -74,3 +86,8 @@ class OpenAiAnswer(Answer):
         if call is None or (name and call.name and (number is None or (made and made != call.id))):
             call = self._latest[number] = self._calls[len(self._calls)] = StreamedCall(id=made or new_id())
         return call
+
+
+def _text_of(part: dict[str, object]) -> str:
+    text = part.get("text")
+    return text if isinstance(text, str) else ""
