@@ -124,6 +124,10 @@ class Store:
                 "lock_timeout": str(int(command_timeout_s * 600)),
                 "idle_in_transaction_session_timeout": str(IDLE_IN_TRANSACTION_MS),
                 "jit": "off",
+                # Else a firewall on the way forgets a connection that rests, and who takes it next waits in vain.
+                "tcp_keepalives_idle": "60",
+                "tcp_keepalives_interval": "10",
+                "tcp_keepalives_count": "6",
                 SCOPE: "*",  # until a transaction is for somebody
             },
         )
@@ -278,7 +282,7 @@ class Store:
                 version: str | None = (await db.execute(_VERSION)).scalar_one_or_none()
                 return version
         except asyncpg.InsufficientPrivilegeError as e:
-            raise Conflict("the role of HUB_DATABASE_URL may not read the hub's tables") from e
+            raise Conflict("the role of the database URL may not read the hub's tables") from e
 
     @property
     def pool_in_use(self) -> int:
