@@ -13,7 +13,7 @@ from hub.protocol.pieces import Person, SessionData
 from hub.protocol.results import AgentResult, TeamResult
 from hub_client import FixedToken, NotSignedIn, RequestFailed, Rest, SignIn, State, Status, Tokens
 from hub_client.chat import intents
-from hub_client.chat.choice import LastSessions, choose_session, choose_team
+from hub_client.chat.choice import LastSessions, called, choose_session, choose_team
 from hub_client.chat.commands import parse
 from hub_client.chat.conversation import Conversation
 from hub_client.chat.entries import AgentSaid, Asked, Entry, Notice, Tone, ToolUsed, UserSaid
@@ -484,6 +484,13 @@ def test_a_session_is_meant_by_number_id_or_title() -> None:
     assert choose_session(some, "3").id == "b-3"
     assert choose_session(some, "ab").id == "ab-2"
     assert choose_session(some, "trip").id == "b-3"
+    untitled = session_data("c-4", "").model_copy(update={"preview": "How far\nis  the moon?"})
+    assert choose_session([*some, untitled], "the moon").id == "c-4"
+    assert [called(one) for one in (untitled, some[0], session_data("d-5", ""))] == [
+        "How far is the moon?",
+        "Plans",
+        "(no title)",
+    ]
     for which, code in (("plans", "conflict"), ("a", "conflict"), ("9", "not_found"), ("zzz", "not_found")):
         with pytest.raises(RequestFailed) as failure:
             choose_session(some, which)

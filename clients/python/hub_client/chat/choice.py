@@ -10,6 +10,7 @@ from hub_client.chat.signins import replace_privately
 from hub_client.errors import RequestFailed
 
 PREFERRED_TEAM = "duo"
+TITLE_CHARS = 60
 
 
 def choose_team(teams: Sequence[TeamResult], wanted: str | None) -> TeamResult:
@@ -24,15 +25,23 @@ def choose_team(teams: Sequence[TeamResult], wanted: str | None) -> TeamResult:
     return by_name.get(PREFERRED_TEAM, teams[0])
 
 
+def called(session: SessionData) -> str:
+    """What a session is called in a list: its title, or else how its first message begins."""
+    return session.title or " ".join((session.preview or "").split())[:TITLE_CHARS] or "(no title)"
+
+
 def choose_session(sessions: Sequence[SessionData], which: str) -> SessionData:
-    """The session meant by a number (from 1), an id or its beginning, or a part of the title.
+    """The session meant by a number (from 1), an id or its beginning, or a part of the title, or of how the
+    first message begins where there is none.
 
     Raises `RequestFailed` when there is none, or more than one by title.
     """
     if which.isdecimal() and 1 <= int(which) <= len(sessions):
         return sessions[int(which) - 1]
     by_id = [session for session in sessions if session.id.startswith(which.casefold())]
-    by_title = [session for session in sessions if which.casefold() in session.title.casefold()]
+    by_title = [
+        session for session in sessions if which.casefold() in (session.title or session.preview or "").casefold()
+    ]
     for found in (by_id, by_title):
         if len(found) == 1:
             return found[0]

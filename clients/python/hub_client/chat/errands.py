@@ -7,7 +7,7 @@ from typing import assert_never
 
 from hub.protocol.results import SearchHit
 from hub_client.chat import commands, intents
-from hub_client.chat.choice import choose_session
+from hub_client.chat.choice import TITLE_CHARS, called, choose_session
 from hub_client.chat.entries import Asked, Notice, Tone
 from hub_client.chat.face import ChatFace
 from hub_client.chat.intents import Intent
@@ -16,8 +16,6 @@ from hub_client.chat.seat import Seat
 from hub_client.client import Hub
 from hub_client.errors import HubClientError, RequestFailed
 from hub_client.rest import INVITE_MARK
-
-TITLE_CHARS = 60
 
 
 class Errands:
@@ -159,7 +157,7 @@ class Errands:
         self._listed = [session.id for session in sessions]
         for number, session in enumerate(sessions, 1):
             when = session.updated_at[:16].replace("T", " ")
-            about = f"{session.title or '(no title)'} · {session.team} · {session.status} · {when}"
+            about = f"{called(session)} · {session.team} · {session.status} · {when}"
             rows.append((str(number), about + (" · you are here" if session.id == here else "")))
         await self._screen.show_table(rows, "Sessions (/open NUMBER)")
 
