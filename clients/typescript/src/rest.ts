@@ -104,7 +104,7 @@ export class Rest {
   }
 
   teams(token: string): Promise<Page<TeamResult>> {
-    return this.#json("GET", "/v1/teams?limit=200", { token });
+    return this.#json("GET", "/v1/teams", { token });
   }
 
   sessions(token: string, options: { limit?: number; cursor?: string } = {}): Promise<Page<SessionData>> {
