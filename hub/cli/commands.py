@@ -102,9 +102,12 @@ def migrate(
 ) -> None:
     """Bring the database's schema up to this version of the hub."""
     settings = settings_with(data_dir=data_dir)
-    with reach.database(settings) as dsn, operator_errors():
-        owner = settings.owner_database_url
-        owned = owner.get_secret_value() if owner is not None and settings.database_url is not None else dsn
+    owner = settings.owner_database_url if settings.database_url is not None else None
+    with (
+        reach.database(settings) as dsn,
+        operator_errors("HUB_DATABASE_URL" if owner is None else "HUB_OWNER_DATABASE_URL"),
+    ):
+        owned = owner.get_secret_value() if owner is not None else dsn
         before = schema.current(owned)
         if back_to is not None:
             schema.downgrade(owned, back_to)

@@ -97,8 +97,9 @@ def migrated(dsn: str) -> str:
 
 
 @contextmanager
-def operator_errors() -> Generator[None]:
-    """What goes wrong with services and databases becomes a sentence for the operator (CannotStart)."""
+def operator_errors(address: str = "HUB_DATABASE_URL") -> Generator[None]:
+    """What goes wrong with services and databases becomes a sentence for the operator (CannotStart). `address` is the
+    setting that says where the database is."""
     try:
         yield
     except EmbeddedError as e:
@@ -106,7 +107,7 @@ def operator_errors() -> Generator[None]:
     except Unavailable as e:
         why = root_cause(e)
         told = f"{e.message} ({why})" if why else e.message
-        raise CannotStart(f"PostgreSQL at HUB_DATABASE_URL: {told}. `hub doctor` looks closer.") from e
+        raise CannotStart(f"PostgreSQL at {address}: {told}. `hub doctor` looks closer.") from e
 
 
 def root_cause(error: Exception) -> str:
@@ -120,14 +121,16 @@ def root_cause(error: Exception) -> str:
 
 def check_addresses(settings: Settings) -> None:
     """Raises CannotStart for an address that can never work."""
-    try:
-        for url in (settings.database_url, settings.owner_database_url):
+    for name, url, parse in (
+        ("HUB_DATABASE_URL", settings.database_url, driver_url),
+        ("HUB_OWNER_DATABASE_URL", settings.owner_database_url, driver_url),
+        ("HUB_REDIS_URL", settings.redis_url, Address.parse),
+    ):
+        try:
             if url is not None:
-                driver_url(url.get_secret_value())
-        if settings.redis_url is not None:
-            Address.parse(settings.redis_url.get_secret_value())
-    except ValueError as e:
-        raise CannotStart(f"HUB_DATABASE_URL or HUB_REDIS_URL: {e}.", ExitCode.USAGE) from e
+                parse(url.get_secret_value())
+        except ValueError as e:
+            raise CannotStart(f"{name}: {e}.", ExitCode.USAGE) from e
 
 
 def _check_keys(settings: Settings) -> None:

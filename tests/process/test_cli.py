@@ -114,6 +114,13 @@ def test_its_version_is_said_as_everywhere(command: Command) -> None:
         assert (said.returncode, said.stdout) == (0, f"{hub.__version__}\n")
 
 
+@pytest.mark.parametrize(("owner", "code"), [("postgresql://owner@127.0.0.1:1/hub", 4), ("mysql://db/hub", 2)])
+def test_migrate_names_the_address_that_is_wrong(command: Command, owner: str, code: int) -> None:
+    refused = command("migrate", HUB_DATABASE_URL="postgresql://hub@127.0.0.1:2/hub", HUB_OWNER_DATABASE_URL=owner)
+    assert refused.returncode == code, refused.stderr
+    assert "HUB_OWNER_DATABASE_URL: " in refused.stderr
+
+
 def test_doctor_says_what_to_do_about_services_that_do_not_answer(command: Command) -> None:
     sick = command(
         "doctor",
