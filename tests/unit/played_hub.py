@@ -67,6 +67,16 @@ class Peer:
     async def close(self, code: int, reason: str = "") -> None:
         await self._socket.close(code, reason)
 
+    async def met(self) -> None:
+        """Wait until the other side has read that it is connected."""
+        async with asyncio.timeout(DEADLINE_S):
+            await (await self._socket.ping())
+
+    async def gone(self) -> None:
+        """Wait until the other side has ended the connection."""
+        async with asyncio.timeout(DEADLINE_S):
+            await self._socket.wait_closed()
+
     async def abort(self) -> None:
         """Cut the connection without a word."""
         self._socket.transport.abort()

@@ -82,6 +82,28 @@ async def test_hello_says_who_and_where(there: PlayedHub) -> None:
         assert peer.authorization == "Bearer t"
 
 
+async def test_what_comes_in_one_frame_with_the_hello_is_taken_too(there: PlayedHub) -> None:
+    there.hello = False
+    statuses: list[Status] = []
+    async with asyncio.TaskGroup() as tasks:
+        opened = tasks.create_task(connect(there.url, token="t1", on_status=statuses.append).__aenter__())
+        await (await there.connection()).send(play.hello(), play.event("news", run=None))
+        hub = await opened
+    assert (hub.user, [one.state for one in statuses]) == ("u1", [State.CONNECTING, State.ONLINE])
+    await hub.__aexit__(None, None, None)
+
+
+async def test_who_gives_up_before_the_hello_leaves_no_connection(there: PlayedHub) -> None:
+    there.hello = False
+    opening = asyncio.create_task(connect(there.url, token="t", patience_s=60).__aenter__())
+    peer = await there.connection()
+    await peer.met()
+    opening.cancel()
+    await asyncio.wait((opening,))
+    assert opening.cancelled()
+    await peer.gone()
+
+
 async def test_the_replay_right_behind_the_reply_is_not_missed(there: PlayedHub) -> None:
     async with connect(there.url, token="t") as hub:
         session = await joined(hub, await there.connection(), 2, play.turn(1), play.turn(2))

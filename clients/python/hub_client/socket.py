@@ -1,7 +1,7 @@
 """One WebSocket connection: handshake, hello, frames in, frames out. It knows nothing of sessions or of coming back."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import ValidationError
@@ -38,11 +38,12 @@ def rest_url(url: str) -> str:
 
 
 class Socket:
-    """A connection after its hello."""
+    """A connection after its hello. `ahead` are the lines that came in the same frame, behind it."""
 
-    def __init__(self, connection: ClientConnection, hello: Hello) -> None:
+    def __init__(self, connection: ClientConnection, hello: Hello, ahead: Sequence[bytes] = ()) -> None:
         self._connection = connection
         self.hello = hello
+        self._ahead = ahead
 
     async def send(self, text: str) -> None:
         """Send one frame. Raises `websockets.ConnectionClosed`."""
@@ -50,6 +51,8 @@ class Socket:
 
     async def frames(self) -> AsyncIterator[ServerFrame | Unknown]:
         """Everything that comes, until the connection ends. Raises `Stopped` when the peer does not speak hub.v1."""
+        for line in self._ahead:
+            yield _parse(line)
         try:
             while True:
                 for line in (await self._connection.recv(decode=False)).split(b"\n"):
@@ -98,25 +101,28 @@ async def open_socket(url: str, token: str) -> Socket:
         raise Stopped(f"{url} is not the address of a hub") from e
     except (OSError, TimeoutError, InvalidHandshake, EOFError) as e:
         raise Unreachable(f"no hub answers at {url}: {e or type(e).__name__}") from e
-    return Socket(connection, await _hello(connection))
+    try:
+        return await _welcomed(connection)
+    except BaseException:  # also when cancelled: nobody else would ever close it
+        await connection.close()
+        raise
 
 
-async def _hello(connection: ClientConnection) -> Hello:
+async def _welcomed(connection: ClientConnection) -> Socket:
     try:
         async with asyncio.timeout(OPEN_TIMEOUT_S):
-            first = _parse(await connection.recv(decode=False))
+            line, *ahead = (await connection.recv(decode=False)).split(b"\n")
     except ConnectionClosed as e:
         code = e.rcvd.code if e.rcvd is not None else None
         if advice(code) is Advice.STOP:
             raise Stopped(e.rcvd.reason if e.rcvd and e.rcvd.reason else "the hub closed the connection", code) from e
         raise Unreachable("the hub closed the connection before it said hello") from e
     except TimeoutError as e:
-        await connection.close()
         raise Unreachable("the hub accepted the connection and then said nothing") from e
-    if not isinstance(first, Hello):
-        await connection.close()
+    hello = _parse(line)
+    if not isinstance(hello, Hello):
         raise Stopped("what answers here does not speak hub.v1", Close.BAD_VERSION)
-    return first
+    return Socket(connection, hello, ahead)
 
 
 def _parse(line: bytes) -> ServerFrame | Unknown:
