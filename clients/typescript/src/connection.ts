@@ -47,6 +47,7 @@ const NO_WEBSOCKET =
   'This platform has no WebSocket (Node has one from version 22 on): npm install ws, import { WebSocket } from "ws", ' +
   "and pass new Hub({ …, webSocket: WebSocket }).";
 const NOT_AUTHENTICATED = 4501;
+const NO_ADDRESS = 1008; // as if a hub had said so: coming back as we are does not help
 
 /** One WebSocket at a time, kept up for as long as the close codes allow. */
 export class Connection {
@@ -147,7 +148,12 @@ export class Connection {
 
   #open(generation: number, credential: Credential): void {
     const query = "ticket" in credential ? `?ticket=${encodeURIComponent(credential.ticket)}` : "";
-    const socket = new this.#webSocket(this.#options.url + query, [PROTOCOL]);
+    let socket: WebSocket;
+    try {
+      socket = new this.#webSocket(this.#options.url + query, [PROTOCOL]);
+    } catch {
+      return this.#lost(NO_ADDRESS, `${this.#options.url} is not the address of a hub: ws(s)://host/v1/ws`);
+    }
     this.#socket = socket;
     const current = () => generation === this.#generation;
     socket.onopen = () => {

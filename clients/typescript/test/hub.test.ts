@@ -363,3 +363,12 @@ test("closing fails what is open and does not come back", async () => {
   await waiting;
   assert.equal(hub.state.kind, "idle");
 });
+
+test("an address that is none is told at once, and not tried again", async () => {
+  const hub = await client({ url: "127.0.0.1:8000" });
+  await assert.rejects(hub.connected(60_000), (error: HubError) => {
+    assert.equal(error.code, "bad_request");
+    assert.match(error.message, /^127\.0\.0\.1:8000 is not the address of a hub/);
+    return true;
+  });
+});
