@@ -60,6 +60,7 @@ export class Connection {
   #attempt = 0;
   #generation = 0; // of the socket: what an abandoned one still says is ignored
   #expired = false;
+  #momentMs = 0; // after a hub that goes away has closed: when it wants us back
   #commands = 0;
   #timers = new Set<ReturnType<typeof setTimeout>>();
   #liveness: ReturnType<typeof setTimeout> | undefined;
@@ -171,8 +172,14 @@ export class Connection {
   }
 
   #receive(data: string): void {
-    for (const line of data.split("\n")) {
-      const frame = JSON.parse(line) as ServerFrame;
+    let frames: ServerFrame[];
+    try {
+      frames = data.split("\n").map((line) => JSON.parse(line) as ServerFrame);
+    } catch {
+      return this.#lost(NO_ADDRESS, `${this.#options.url} does not speak ${PROTOCOL}`);
+    }
+    for (const frame of frames) {
+      if (frame.type === "server.draining") this.#momentMs = frame.data.reconnect_after_ms;
       if (frame.type === "hello") this.#welcome(frame);
       else if (frame.type === "reply") this.#answer(frame);
       else if (frame.type === "auth.expiring") void this.#renew();
@@ -183,6 +190,7 @@ export class Connection {
 
   #welcome(hello: Hello): void {
     this.#enter({ kind: "open", hello });
+    this.#momentMs = 0;
     this.#after(STABLE_MS, () => {
       this.#attempt = 0;
     });
@@ -223,7 +231,7 @@ export class Connection {
   /** The socket is gone, or as good as gone. */
   #lost(code: number, reason: string): void {
     this.#abandon(code === ABNORMAL ? 4000 : 1000);
-    const next = afterClose(code, this.#attempt);
+    const next = afterClose(code, this.#attempt, Math.random, this.#momentMs);
     this.#fail((pending) => next.kind === "stop" || !pending.resend);
     if (next.kind === "stop") return this.#enter({ kind: "stopped", code, reason });
     this.#expired = next.newCredential;

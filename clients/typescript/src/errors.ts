@@ -38,8 +38,9 @@ export function connectionLost(): HubError {
   return new HubError("connection_lost", "The connection to the hub was lost.", { retryable: true });
 }
 
-export function timedOut(): HubError {
-  return new HubError("timeout", "The hub did not answer in time.", { retryable: true });
+export function timedOut(url?: string): HubError {
+  const who = url === undefined ? "The hub" : `The hub at ${url}`;
+  return new HubError("timeout", `${who} did not answer in time.`, { retryable: true });
 }
 
 /** The hub has closed the connection for good; the code says why (protocol, section 6). */

@@ -62,10 +62,11 @@ export interface HubOptions extends ConnectionOptions {
 export class Hub {
   readonly #connection: Connection;
   readonly #followed = new Map<string, Following>();
-
+  readonly #url: string;
   readonly #awaiting = new Set<(state: ConnectionState) => void>();
 
   constructor(options: HubOptions) {
+    this.#url = options.url;
     this.#connection = new Connection(options, {
       state: (state) => {
         options.onState?.(state);
@@ -102,7 +103,7 @@ export class Hub {
         else if (state.kind === "idle") settle(() => reject(connectionLost()));
         else if (state.kind === "stopped") settle(() => reject(refused(state.code, state.reason)));
       };
-      const timer = setTimeout(() => settle(() => reject(timedOut())), timeoutMs);
+      const timer = setTimeout(() => settle(() => reject(timedOut(this.#url))), timeoutMs);
       this.#awaiting.add(look);
       look(this.state);
     });

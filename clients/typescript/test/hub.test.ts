@@ -372,3 +372,35 @@ test("an address that is none is told at once, and not tried again", async () =>
     return true;
   });
 });
+
+test("a hub that goes away says when it wants one back", async () => {
+  const { hub, peer } = await connected();
+  const before = Date.now();
+  peer.say({ type: "server.draining", ts: "2026-01-01T00:00:00Z", data: { reconnect_after_ms: 60_000 } });
+  peer.close(4000);
+  const moment = await until(() => (hub.state.kind === "waiting" ? hub.state.until : undefined), "waiting");
+  assert.ok(moment >= before + 60_000);
+  hub.reconnectNow();
+  const again = await stub.peer();
+  again.hello();
+  await until(() => (hub.state.kind === "open" ? true : undefined), "hello");
+  again.close(4000);
+  const next = await until(() => (hub.state.kind === "waiting" ? hub.state.until : undefined), "waiting");
+  assert.ok(next < Date.now() + 60_000, "another hub's moment is another");
+});
+
+test("who speaks something else is told at once, and not tried again", async () => {
+  const hub = await client();
+  const peer = await stub.peer();
+  peer.mumble("HTTP/1.1 200 OK");
+  await assert.rejects(hub.connected(60_000), /does not speak hub\.v1/);
+});
+
+test("a hub that does not answer is named", async () => {
+  const hub = await client();
+  await assert.rejects(hub.connected(50), (error: HubError) => {
+    assert.equal(error.code, "timeout");
+    assert.match(error.message, /^The hub at ws:\/\/127\.0\.0\.1:\d+\/v1\/ws did not/);
+    return true;
+  });
+});

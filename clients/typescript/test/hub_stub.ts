@@ -39,6 +39,11 @@ export class Peer {
     this.#socket.send(objects.map((object) => JSON.stringify(object)).join("\n"));
   }
 
+  /** What no hub says. */
+  mumble(text: string): void {
+    this.#socket.send(text);
+  }
+
   /** The next command of this type, in the order in which they came. */
   async expect(type: string): Promise<Received> {
     return until(() => {
