@@ -193,10 +193,13 @@ class Faulty(RateLimits):
 
 
 class Anybody:
-    """An authenticator that knows everybody."""
+    """An authenticator that knows everybody, and rooms that nobody leaves."""
 
     async def bearer(self, token: str) -> Principal:
         return ada()
+
+    def when_left(self, call: object) -> None:
+        pass
 
 
 async def test_a_fault_while_a_connection_begins_ends_it_once(bench: Bench) -> None:
