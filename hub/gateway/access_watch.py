@@ -4,6 +4,7 @@ Roles are read with every command. This is for what needs no command: an open so
 """
 
 import asyncio
+from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 
 from hub.auth.authenticator import Authenticator
@@ -66,10 +67,7 @@ class AccessWatch:
 
     def left(self, session: SessionId, users: AbstractSet[str]) -> None:
         """These users are members no more, and have seen it: their following of the session ends now."""
-        for connection in list(self._connections):
-            user = connection.principal.user
-            if user in users and connection.unfollow(session):
-                self._presence.leave(session, user, connection.id)
+        self._end({user: {session} for user in users})
 
     async def look(self) -> None:
         """Close connections whose credential was revoked; stop following where the membership has ended."""
@@ -93,10 +91,18 @@ class AccessWatch:
             return
         async with self._store.statements() as db:
             ended = await members.ended(db, followed)
-        gone: dict[SessionId, set[str]] = {}
+        gone: dict[str, set[SessionId]] = {}
         for session, user in ended & self._ending:
-            gone.setdefault(session, set()).add(user)
-        for session, users in gone.items():
-            self.left(session, users)
+            gone.setdefault(user, set()).add(session)
+        if gone:
+            self._end(gone)
         self._serving.evict(ended)
         self._ending = ended - self._ending
+
+    def _end(self, gone: Mapping[str, AbstractSet[SessionId]]) -> None:
+        """These users' following of these sessions ends: one pass over the connections, however many sessions."""
+        for connection in list(self._connections):
+            user = connection.principal.user
+            for session in gone.get(user, ()):
+                if connection.unfollow(session):
+                    self._presence.leave(session, user, connection.id)
