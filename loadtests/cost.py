@@ -26,6 +26,7 @@ from loadtests.judge import script
 from loadtests.measure import Lateness, cpu_by_role, milliseconds, worker_pid
 from loadtests.watcher import Watcher
 
+GOLDEN_RATIO = 0.618033988749895  # its multiples, without their whole parts, are spread evenly over 0 to 1
 SETTLE_S = 2.0  # after the last session has begun
 REST_S = 0.5  # before and after a talk: what is put down after its end belongs to it
 TALK_S = 300.0  # at most
@@ -117,11 +118,15 @@ class _Crowd:
         """The workers they are connected to."""
         return {pid for w in self.watchers if (pid := worker_pid(w.hello["node"])) is not None}
 
-    def say(self, text: str, ramp_s: float, tasks: asyncio.TaskGroup) -> list[asyncio.Task[str]]:
-        """Say it in each session, within so many seconds; the runs."""
+    def say(self, text: str, ramp_s: float, tasks: asyncio.TaskGroup, period_s: float = 0.0) -> list[asyncio.Task[str]]:
+        """Say it in each session, within so many seconds; the runs.
+
+        Their tokens, one in each period, are spread evenly over it. Sessions that begin a whole number of periods apart
+        would all speak in the same millisecond, and tokens that come together cost less.
+        """
         gap_s = ramp_s / len(self.names)
         return [
-            tasks.create_task(cases.say_later(group[0], name, text, gap_s * i))
+            tasks.create_task(cases.say_later(group[0], name, text, gap_s * i + i * GOLDEN_RATIO % 1 * period_s))
             for i, (group, name) in enumerate(zip(self.groups, self.names, strict=True))
         ]
 
@@ -150,8 +155,9 @@ async def _paced(crowd: _Crowd, asked: argparse.Namespace, tasks: asyncio.TaskGr
     """A window of time within runs that go on at their rate."""
     ramp, loop = min(asked.ramp, len(crowd.names) / 10), asyncio.get_running_loop()
     rate = asked.rate if asked.total is None else asked.total / len(crowd.watchers)
-    text = script(int(rate * (ramp + SETTLE_S + asked.seconds + 1)), rate)
-    runs = await asyncio.gather(*crowd.say(text, ramp, tasks))
+    # Longer than the window, also when a period is: a run that ends within it would be counted, too.
+    text = script(int(rate * (ramp + SETTLE_S + asked.seconds + 1)) + 3, rate)
+    runs = await asyncio.gather(*crowd.say(text, ramp, tasks, 1 / rate))
     await asyncio.sleep(SETTLE_S)
     for watcher in crowd.watchers:
         watcher.judge.lags.clear()
