@@ -233,9 +233,11 @@ async def run(asked: argparse.Namespace) -> bool:
     account = Account(asked.url)
     shapes = [Shape.parse(text) for text in asked.shapes.split(",")]
     rounds: dict[Shape, list[Round]] = {shape: [] for shape in shapes}
-    for _ in range(asked.rounds):
+    for number in range(asked.rounds):
         for shape in shapes:
-            rounds[shape].append(await measure(asked.url, account, shape, asked))
+            one = await measure(asked.url, account, shape, asked)
+            rounds[shape].append(one)
+            print(f"round {number + 1}: {shape}: {one.hub_us:.1f} us per token", flush=True)
     for shape in shapes:
         show(shape, rounds[shape])
     if asked.ratio is not None and not _keeps(asked.ratio, rounds[shapes[0]], rounds[shapes[-1]]):

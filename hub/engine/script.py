@@ -85,15 +85,16 @@ class Script:
         Raises ModelError: where the script fails, and after it has stalled for `idle_s` seconds.
         """
         start, rate = clock(), self.rate
+        stall_at, fail_at = (self.stall_at, self.fail_at) if turn == 0 else (-1, -1)
         for number, piece in enumerate(self.pieces(turn, context)):
             if rate > 0:
                 yield start + number / rate, piece
             else:
                 yield start if number % TOKENS_PER_PASS == 0 else None, piece
-            if turn == 0 and number == self.stall_at:
+            if number == stall_at:
                 yield clock() + idle_s, ""
                 raise ModelError(Failure.MODEL_STALLED, f"the script stalls after token {number}")
-            if turn == 0 and number == self.fail_at:
+            if number == fail_at:
                 raise ModelError(Failure.MODEL_UNAVAILABLE, f"the script fails after token {number}")
 
 

@@ -28,7 +28,7 @@ def timestamp(moment: datetime) -> str:
 
 def now() -> str:
     """The wire's form of this moment."""
-    return _stamp(now_ms()).decode()
+    return stamp(now_ms()).decode()
 
 
 def now_ms() -> int:
@@ -43,7 +43,7 @@ def written_ms(frame: bytes) -> int:
 
 
 @lru_cache(maxsize=32)
-def _stamp(ms: int) -> bytes:
+def stamp(ms: int) -> bytes:
     """Every token carries the time, and those that leave together came within a few milliseconds."""
     return b"%b.%03dZ" % (_second(ms // 1000), ms % 1000)
 
@@ -104,6 +104,11 @@ class DeltaFrames:
         """`message.delta` with this piece of text."""
         return self._frame(self._delta, index, text, ms)
 
+    def delta_format(self) -> bytes:
+        """`delta` as a format for `%`, for who makes many: of `stamp(ms)`, the index, and the text in JSON."""
+        head, data = (part.replace(b"%", b"%%") for part in (self._delta, self._data))
+        return head + b"%b" + data + b'%d,"text":%b}}'
+
     def reasoning(self, index: int, text: str, ms: int | None = None) -> bytes:
         """`reasoning.delta` with this piece of text."""
         return self._frame(b'{"type":"reasoning.delta"' + self._about, index, text, ms)
@@ -115,11 +120,11 @@ class DeltaFrames:
     def snapshot_of(self, index: int, text: bytes) -> bytes:
         """`snapshot` of a text that is encoded already, as `encoded_text` gives it."""
         head = b'{"type":"message.snapshot"' + self._about
-        return b'%b%b%b%d,"text":"%b"}}' % (head, _stamp(now_ms()), self._data, index, text)
+        return b'%b%b%b%d,"text":"%b"}}' % (head, stamp(now_ms()), self._data, index, text)
 
     def _frame(self, head: bytes, index: int, text: str, ms: int | None) -> bytes:
-        stamp = _stamp(now_ms() if ms is None else ms)
-        return b'%b%b%b%d,"text":%b}}' % (head, stamp, self._data, index, orjson.dumps(text))
+        at = stamp(now_ms() if ms is None else ms)
+        return b'%b%b%b%d,"text":%b}}' % (head, at, self._data, index, orjson.dumps(text))
 
 
 # Neither occurs inside an encoded string: quotes are escaped there.

@@ -24,7 +24,6 @@ from hub.protocol.frames import LoggedEvent
 MAX_BYTES = 65_536  # an envelope; larger ones fill the server's output buffer for subscribers and get them cut off
 ALL = "*"
 NOTHING = "-"
-DELTA = b"%b%d%b\n%b"  # of a delta, with what `delta_header` gives around the index, and the frame
 LEFT = "<"  # before the id of a user who is no member any more; ends none
 FORGET = "!"  # ends none; what was shown before is not the truth any more
 
@@ -64,8 +63,7 @@ def durable(event: LoggedEvent) -> bytes:
 
 def delta(session: SessionId, message: str, index: int, seq: int, frame: bytes) -> bytes:
     """The payload of one `message.delta`."""
-    before, after = delta_header(session, message, seq)
-    return DELTA % (before, index, after, frame)
+    return delta_format(session, message, seq) % index + frame
 
 
 def delta_header(session: SessionId, message: str, seq: int) -> tuple[bytes, bytes]:
@@ -76,6 +74,12 @@ def delta_header(session: SessionId, message: str, seq: int) -> tuple[bytes, byt
 @lru_cache(maxsize=1_024)  # rooms hold them, and many are equal: one object of all is in the cache
 def _behind_index(seq: int) -> bytes:
     return b" 1 %d" % seq
+
+
+def delta_format(session: SessionId, message: str, seq: int) -> bytes:
+    """The header line of a delta as a format for `%`, of the index, for who makes many."""
+    before, after = delta_header(session, message, seq)
+    return b"%b%%d%b\n" % (before.replace(b"%", b"%%"), after)
 
 
 def snapshot(session: SessionId, message: str, index: int, seq: int, frame: bytes) -> bytes:

@@ -6,9 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from io import StringIO
 
+import orjson
+
 from hub.domain.ids import SessionId
 from hub.domain.run import Lease
-from hub.protocol.frames import DeltaFrames, now_ms
+from hub.protocol.frames import DeltaFrames, now_ms, stamp
 from hub.protocol.pieces import AgentAuthor
 from hub.protocol.text import storable
 from hub.relay import envelope, keys, open_messages
@@ -71,7 +73,8 @@ class MessageStream:
         "refused",
         "_closed",
         "_text",
-        "_queue",
+        "_first",
+        "_later",
         "_unsent",
         "_busy",
         "_outlet",
@@ -79,12 +82,11 @@ class MessageStream:
         "index",
         "_refreshed_ms",
         "_size",
-        "_frames",
-        "_before_index",
-        "_behind_index",
+        "_delta_payload",
         "_epoch",
         "keys",
         "_waiters",
+        "_frames",
         "whole_keys",
         "lease",
         "message",
@@ -107,7 +109,8 @@ class MessageStream:
         self._author = author
         self._seq = seq
         self._frames = DeltaFrames(lease.session, lease.run, message, turn, author.name, author.display_name)
-        self._before_index, self._behind_index = envelope.delta_header(lease.session, message, seq)
+        # All that is the same in every delta, as one object: six would be out of the cache six times.
+        self._delta_payload = envelope.delta_format(lease.session, message, seq) + self._frames.delta_format()
         self._text_key = keys.text_prefix(lease.session) + message.encode()
         self._epoch = encode_words(b"%d" % lease.epoch)
         # Keys are the same for every piece: encoded once.
@@ -115,7 +118,10 @@ class MessageStream:
         self.keys = fence + text + channel
         self.whole_keys = fence + text + encode_words(keys.open_messages(lease.session)) + channel
         self._text = StringIO()  # a list of its tokens would take ten times the room
-        self._queue: deque[Piece] = deque()
+        # What waits to leave: `_later` is None, or has what comes after `_first`. There is seldom more than one, and a
+        # queue for it would be three more lines of memory.
+        self._first: Piece | None = None
+        self._later: deque[Piece] | None = None
         self._unsent = 0
         self._reasoning_index = 0
         self._size = 0  # bytes that Redis keeps of the message
@@ -154,7 +160,7 @@ class MessageStream:
         """Waits until everything added has left; False when it has not in time or is refused."""
         try:
             async with asyncio.timeout(timeout_s):
-                while (self._busy or self._queue) and not self._done():
+                while (self._busy or self._first) and not self._done():
                     await self._progress()
         except TimeoutError:
             return False
@@ -174,17 +180,17 @@ class MessageStream:
 
     def next_piece(self) -> Piece | None:
         """What is to leave now; None when nothing is left to say. `answered` is to be called with what came of it."""
-        if self.refused or self._closed or not (self._queue or self._behind):
+        if self.refused or self._closed or not (self._first or self._behind):
             self._busy = False
             return None
         if self._behind:
             return self._all_of_it()
-        piece = self._queue.popleft()
+        piece = self._take_first()
         if len(piece.texts) > 1:
             piece.texts = ["".join(piece.texts)]
         text = piece.texts[0]
         if len(text) > MAX_PIECE:
-            self._queue.appendleft(Piece(piece.reasoning, [text[MAX_PIECE:]], piece.ms))
+            self._put_first(Piece(piece.reasoning, [text[MAX_PIECE:]], piece.ms))
             text = text[:MAX_PIECE]
             piece.texts = [text]
         if piece.ms - self._refreshed_ms > REFRESH_MS:
@@ -194,7 +200,7 @@ class MessageStream:
         elif self.index:
             self._delta(text, piece)
         else:
-            self._first(text, piece)
+            self._whole(text, piece, self._payload(text, piece.ms))
         return piece
 
     def answered(self, piece: Piece, reply: Reply) -> None:
@@ -202,7 +208,7 @@ class MessageStream:
         if reply == _DONE:
             self._left(piece)
             self._behind = False
-            if self._queue:
+            if self._first:
                 self._outlet.ready(self)
             else:
                 self._busy = False
@@ -211,7 +217,7 @@ class MessageStream:
             return
         if reply == _NO_FENCE:
             if piece.texts:
-                self._queue.appendleft(piece)
+                self._put_first(piece)
             self._outlet.park(self)
             return
         if reply == _REFUSED:
@@ -244,18 +250,39 @@ class MessageStream:
     def _enqueue(self, reasoning: bool, text: str) -> None:
         if self.refused or self._closed or not text:
             return
-        queue = self._queue
-        if queue and queue[-1].reasoning is reasoning:
-            queue[-1].texts.append(text)
+        first = self._first
+        if first is None:
+            self._first = Piece(reasoning, [text], now_ms())
         else:
-            queue.append(Piece(reasoning, [text], now_ms()))
+            last = self._later[-1] if self._later else first
+            if last.reasoning is reasoning:
+                last.texts.append(text)
+            else:
+                if self._later is None:
+                    self._later = deque()
+                self._later.append(Piece(reasoning, [text], now_ms()))
         self._unsent += len(text)
         if not self._busy:
             self._busy = True
             self._outlet.ready(self)
 
+    def _take_first(self) -> Piece:
+        piece, later = self._first, self._later
+        assert piece is not None, "something waits"
+        self._first = later.popleft() if later else None
+        if later is not None and not later:
+            self._later = None
+        return piece
+
+    def _put_first(self, piece: Piece) -> None:
+        if self._first is not None:
+            if self._later is None:
+                self._later = deque()
+            self._later.appendleft(self._first)
+        self._first = piece
+
     def _go_on(self) -> None:
-        if (self._queue or self._behind) and not self._done():
+        if (self._first or self._behind) and not self._done():
             self._outlet.ready(self)
         else:
             self._busy = False
@@ -288,11 +315,7 @@ class MessageStream:
         )
 
     def _payload(self, text: str, ms: int) -> bytes:
-        frame = self._frames.delta(self.index, text, ms)
-        return envelope.DELTA % (self._before_index, self.index, self._behind_index, frame)
-
-    def _first(self, text: str, piece: Piece) -> None:
-        self._whole(text, piece, self._payload(text, piece.ms))
+        return self._delta_payload % (self.index, stamp(ms), self.index, orjson.dumps(text))
 
     def _reasoning(self, text: str, piece: Piece) -> None:
         frame = self._frames.reasoning(self._reasoning_index, text, piece.ms)
@@ -302,8 +325,11 @@ class MessageStream:
 
     def _all_of_it(self) -> Piece:
         """All of the text as one step of the index, whatever Redis has of it."""
-        self._unsent -= sum(len(text) for piece in self._queue if not piece.reasoning for text in piece.texts)
-        self._queue = deque(piece for piece in self._queue if piece.reasoning)
+        waiting = ([self._first] if self._first else []) + list(self._later or ())
+        self._unsent -= sum(len(text) for piece in waiting if not piece.reasoning for text in piece.texts)
+        thoughts = deque(piece for piece in waiting if piece.reasoning)
+        self._first = thoughts.popleft() if thoughts else None
+        self._later = thoughts or None
         text, index = self.text, self.index + 1
         frame = self._frames.snapshot(index, text)
         everything = Piece(False, [], now_ms())
@@ -322,7 +348,7 @@ class MessageStream:
             self._outlet.pipeline.submit(encode(b"EXPIRE", key, b"%d" % TTL_S), ignored)
 
     def _drop_queue(self) -> None:
-        self._queue.clear()
+        self._first = self._later = None
         self._unsent = 0
         self._behind = False
         self._wake()

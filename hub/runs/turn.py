@@ -85,6 +85,26 @@ class Turn:
     together with the checkpoint.
     """
 
+    __slots__ = (  # noqa: RUF023 - those that a token needs first, as in `MessageStream`
+        "_held",
+        "_writing",
+        "_writing_message",
+        "_journal",
+        "_deltas",
+        "_turn",
+        "_attempt",
+        "_announced",
+        "_steering",
+        "_streams",
+        "_ended",
+        "_statuses",
+        "_large",
+        "recorded",
+        "tool_calls",
+        "messages",
+        "fault",
+    )
+
     def __init__(
         self,
         journal: Journal,

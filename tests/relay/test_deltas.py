@@ -131,6 +131,55 @@ async def test_the_frames_are_those_of_the_protocol(redis_url: str) -> None:
         assert listener.heard[1].seq == 3
 
 
+async def test_whatever_an_agent_is_called_its_frames_are_whole(redis_url: str) -> None:
+    """What is the same in every delta is put into a format once."""
+    who = AgentAuthor(name="alpha", display_name='100 %b "sure" %% %(x)d 🎉')
+    async with relay(redis_url) as one:
+        session = new_session()
+        listener = await ear(one, session)
+        stream = one.deltas.open(await fenced(one, session), new_id(), turn=0, author=who, seq=3)
+        for text in ("50 % of ", "%d", '"\\'):
+            stream.add(text)
+            assert await stream.drain(30)
+        await eventually(lambda: len(listener.heard) == 3)
+        frames = [parse_server_frame(item.frame) for item in listener.heard]
+        assert all(isinstance(frame, MessageDelta) and frame.data.author == who for frame in frames)
+        assert assembled(listener.heard) == '50 % of %d"\\'
+
+
+async def test_thoughts_and_words_that_wait_together_leave_in_their_order(redis_url: str) -> None:
+    async with relay(redis_url) as one:
+        session = new_session()
+        listener = await ear(one, session)
+        stream = begin(one, await fenced(one, session))
+        stream.add("first ")
+        assert await stream.drain(30)
+        # All of it before anything can leave: neighbours of one kind join, and what is too long is cut.
+        long = "y" * (MAX_PIECE + 1)
+        stream.add_reasoning("hm ")
+        stream.add_reasoning("well ")
+        stream.add("second ")
+        stream.add("third ")
+        stream.add_reasoning("so ")
+        stream.add(long)
+        stream.add_reasoning("done ")
+        stream.add("z")
+        assert await stream.drain(30)
+        await eventually(lambda: len(listener.heard) == 8)
+        frames = [parse_server_frame(item.frame) for item in listener.heard[1:]]
+        assert [type(frame) for frame in frames] == [
+            ReasoningDelta,
+            MessageDelta,
+            ReasoningDelta,
+            MessageDelta,
+            MessageDelta,
+            ReasoningDelta,
+            MessageDelta,
+        ]
+        said = [text_of(item) for item in listener.heard[1:]]
+        assert said == ["hm well ", "second third ", "so ", "y" * MAX_PIECE, "y", "done ", "z"]
+
+
 async def test_many_streams_share_writes(redis_url: str) -> None:
     async with relay(redis_url) as one:
         streams = [begin(one, await fenced(one, new_session())) for _ in range(40)]
