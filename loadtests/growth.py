@@ -9,7 +9,6 @@ breaks first. Ends with 1 when joining the longest transcript takes 50 ms or mor
 import argparse
 import asyncio
 import sys
-import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -19,7 +18,7 @@ from pathlib import Path
 import asyncpg
 import uvloop
 
-from loadtests import cases, cost
+from loadtests import cases, cost, temporary
 from loadtests.account import Account
 from loadtests.judge import script
 from loadtests.measure import cpu_by_role, memory_by_role, milliseconds, percentile, worker_pid
@@ -213,9 +212,9 @@ PARTS: dict[str, Callable[[Place, bool], Awaitable[Curve]]] = {
 @asynccontextmanager
 async def place(workers: int) -> AsyncIterator[Place]:
     """A hub of its own."""
-    with tempfile.TemporaryDirectory(prefix="agent-hub-load-") as folder:
-        data = Path(folder) / "data"
-        with own_hub(workers, Path(folder) / "hub.log", UNLIMITED, data) as url:
+    with temporary.folder() as folder:
+        data = folder / "data"
+        with own_hub(workers, folder / "hub.log", UNLIMITED, data) as url:
             yield Place(url, Account(url), data)
 
 

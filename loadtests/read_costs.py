@@ -12,13 +12,11 @@ import argparse
 import asyncio
 import contextlib
 import sys
-import tempfile
 from collections import defaultdict
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import median
 
-from loadtests import cases
+from loadtests import cases, temporary
 from loadtests.account import Account
 from loadtests.judge import script
 from loadtests.measure import cpu_by_role, worker_pid
@@ -105,7 +103,7 @@ def main() -> int:
     asked = parser.parse_args()
     with contextlib.ExitStack() as stack:
         if asked.url is None:
-            log = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="agent-hub-load-"))) / "hub.log"
+            log = stack.enter_context(temporary.folder()) / "hub.log"
             asked.url = [stack.enter_context(own_hub(1, log, UNLIMITED))]
         return 0 if asyncio.run(measure(asked.url, asked)) else 1
 

@@ -9,10 +9,8 @@ when the supervisor and the workers together take more than 1 % of a core or, wi
 import argparse
 import asyncio
 import sys
-import tempfile
-from pathlib import Path
 
-from loadtests import cases
+from loadtests import cases, temporary
 from loadtests.account import Account
 from loadtests.measure import cpu_by_role, memory_by_role, worker_pid
 from loadtests.run import own_hub
@@ -59,8 +57,8 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=30, help="of the measurement (30)")
     asked = parser.parse_args()
     with (
-        tempfile.TemporaryDirectory(prefix="agent-hub-load-") as folder,
-        own_hub(asked.workers, Path(folder) / "hub.log") as url,
+        temporary.folder() as folder,
+        own_hub(asked.workers, folder / "hub.log") as url,
     ):
         return 0 if asyncio.run(measure(url, asked)) else 1
 

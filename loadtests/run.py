@@ -15,11 +15,12 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+from loadtests import temporary
 
 HERE = Path(__file__).resolve().parent
 END_S = 60.0
@@ -36,8 +37,8 @@ def own_hub(
 ) -> Iterator[str]:
     """A hub on a free port while the context lasts, with `HUB_…` settings, its data in a folder that is given or goes
     with it; its address. Raises `RuntimeError` if it does not start."""
-    with tempfile.TemporaryDirectory(prefix="agent-hub-load-") as folder:
-        data = data or Path(folder)
+    with temporary.folder() as folder:
+        data = data or folder
         environment = {**os.environ, "HUB_DEFAULT_MODEL": "scripted", "HUB_DATA_DIR": str(data), **(settings or {})}
         command = [
             sys.executable,

@@ -21,17 +21,15 @@ import argparse
 import asyncio
 import contextlib
 import sys
-import tempfile
 import time
 import uuid
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import uvloop
 
-from loadtests import cases, hub_times
+from loadtests import cases, hub_times, temporary
 from loadtests.account import Account
 from loadtests.judge import script
 from loadtests.measure import Lateness, cpu_by_role, milliseconds, percentile, worker_pid
@@ -238,7 +236,7 @@ def main() -> int:
     cases.allow_many_files()
     with contextlib.ExitStack() as stack:
         if asked.url is None:
-            log = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="agent-hub-load-"))) / "hub.log"
+            log = stack.enter_context(temporary.folder()) / "hub.log"
             asked.url = stack.enter_context(own_hub(asked.workers, log, UNLIMITED))
         return 0 if uvloop.run(run(asked.url, asked)) else 1
 

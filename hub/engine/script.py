@@ -68,13 +68,11 @@ class Script:
     def pieces(self, turn: int, context: Sequence[Said]) -> Iterator[str]:
         """The tokens of one turn; joined they are its text."""
         if self.words is not None:
-            yield from self.words
-        elif self.history and turn == 0:
+            return iter(self.words)
+        if self.history and turn == 0:
             shown = [f"\n{said.source}:{said.text[:SHOWN_CHARACTERS]}" for said in context]
-            yield from (str(len(context)), *shown)
-        else:
-            for number in range(self.tokens):
-                yield f"t{turn}.{number} "
+            return iter((str(len(context)), *shown))
+        return map(f"t{turn}.{{}} ".format, range(self.tokens))  # not a generator: one frame less for each token
 
     def steps(
         self, turn: int, context: Sequence[Said], clock: Callable[[], float], *, idle_s: float

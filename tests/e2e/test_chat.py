@@ -1,8 +1,10 @@
 """The terminal chat on a real hub, through a terminal that the test types into, and without one."""
 
 import asyncio
+import contextlib
 import io
 import json
+import os
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -15,10 +17,10 @@ from prompt_toolkit.input import PipeInput, create_pipe_input
 from prompt_toolkit.output.vt100 import Vt100_Output
 
 from hub.protocol.events import MessageCreated
-from hub_client import NotSignedIn, connect
+from hub_client import HubClientError, NotSignedIn, connect
 from hub_client.chat.errands import token_of
 from hub_client.chat.main import FAILED, NOT_POSSIBLE, OK, chat
-from hub_client.chat.once import Streams
+from hub_client.chat.once import MAX_LINE, Streams
 from hub_client.chat.options import Options
 from hub_client.chat.places import Places
 from tests.conftest import settings_for
@@ -422,6 +424,24 @@ async def test_line_by_line_in_one_session_that_can_be_taken_up(hub: Door, place
         [only] = await client.rest.sessions()
         texts = [m.text for m in await client.rest.transcript(only.id) if m.author["kind"] == "user"]
         assert texts == ["one", "two", "/script history"]
+
+
+@pytest.mark.parametrize(
+    ("size", "why"), [(100_000, "at most 32000 characters"), (2 * MAX_LINE, "a line is longer than")]
+)
+async def test_a_line_that_is_too_long_is_told_as_that(hub: Door, places: Places, size: int, why: str) -> None:
+    there, here = os.pipe()
+
+    def write() -> None:
+        with contextlib.suppress(BrokenPipeError), os.fdopen(here, "w") as pipe:
+            pipe.write("x" * size + "\n")
+
+    asked = options(hub.url, await registered(hub.url), plain=True)
+    with os.fdopen(there) as source:
+        writing = asyncio.create_task(asyncio.to_thread(write))
+        with pytest.raises((HubClientError, ValueError), match=why):
+            await chat(asked, places, Streams(source, io.StringIO(), io.StringIO()))
+    await writing
 
 
 async def test_interrupted_it_stops_its_run(hub: Door, places: Places) -> None:

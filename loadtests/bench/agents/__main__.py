@@ -14,7 +14,6 @@ import asyncio
 import contextlib
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from pathlib import Path
 
 import uvloop
 
+from loadtests import temporary
 from loadtests.bench.agents.servers import ALL, AgentServer, Hub
 from loadtests.bench.agents.talk import Talk
 from loadtests.bench.contender import Missing
@@ -78,12 +78,12 @@ def _spent(root: int) -> dict[int, tuple[str, float]]:
 @contextlib.asynccontextmanager
 async def running(asked: argparse.Namespace, talk: Talk) -> AsyncIterator[dict[AgentServer, int]]:
     """All servers that there are, with the process that each began with."""
-    with tempfile.TemporaryDirectory(prefix="agent-hub-bench-") as build, contextlib.ExitStack() as stack:
+    with temporary.folder() as build, contextlib.ExitStack() as stack:
         started: dict[AgentServer, int] = {}
         for number, kind in enumerate(ALL):
             if not is_asked_for(kind.name, asked.only):
                 continue
-            folder = Path(build) / str(number)
+            folder = build / str(number)
             folder.mkdir()
             server = kind(free_port(), folder)
             try:

@@ -224,7 +224,7 @@ def _form(name: str) -> str:
 
 def _save(name: str, text: str) -> Path:
     target = Path(name).expanduser()
-    target.write_text(text)
+    target.write_text(text, encoding="utf-8")  # whatever the terminal is set to
     return target
 
 

@@ -14,6 +14,7 @@ from hub_client.errors import HubClientError
 from hub_client.session import Session
 
 STOP_WITHIN_S = 2.0
+MAX_LINE = 1_048_576  # bytes; the hub says what is too long of what is shorter
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,7 @@ async def say_line_by_line(session: Session, conversation: Conversation, streams
 async def _lines(source: TextIO) -> AsyncIterator[str]:
     """Lines as they come; a file that is no terminal or pipe is there at once anyway."""
     loop = asyncio.get_running_loop()
-    reader = asyncio.StreamReader()
+    reader = asyncio.StreamReader(limit=MAX_LINE)
     try:
         transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), source)
     except ValueError:  # a regular file cannot be waited for
@@ -83,10 +84,17 @@ async def _lines(source: TextIO) -> AsyncIterator[str]:
             yield line
         return
     try:
-        while line_bytes := await reader.readline():
+        while line_bytes := await _line(reader):
             yield line_bytes.decode(errors="replace")
     finally:
         transport.close()
+
+
+async def _line(reader: asyncio.StreamReader) -> bytes:
+    try:
+        return await reader.readline()
+    except ValueError:
+        raise ValueError(f"a line is longer than {MAX_LINE:,} bytes") from None
 
 
 def standard_streams() -> Streams:
