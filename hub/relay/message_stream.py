@@ -180,12 +180,17 @@ class MessageStream:
 
     def next_piece(self) -> Piece | None:
         """What is to leave now; None when nothing is left to say. `answered` is to be called with what came of it."""
-        if self.refused or self._closed or not (self._first or self._behind):
+        piece = self._first
+        if self.refused or self._closed or (piece is None and not self._behind):
             self._busy = False
             return None
-        if self._behind:
+        if piece is None or self._behind:
             return self._all_of_it()
-        piece = self._take_first()
+        if self._later is None:
+            self._first = None
+        else:
+            self._first = self._later.popleft()
+            self._later = self._later or None
         if len(piece.texts) > 1:
             piece.texts = ["".join(piece.texts)]
         text = piece.texts[0]
@@ -265,14 +270,6 @@ class MessageStream:
         if not self._busy:
             self._busy = True
             self._outlet.ready(self)
-
-    def _take_first(self) -> Piece:
-        piece, later = self._first, self._later
-        assert piece is not None, "something waits"
-        self._first = later.popleft() if later else None
-        if later is not None and not later:
-            self._later = None
-        return piece
 
     def _put_first(self, piece: Piece) -> None:
         if self._first is not None:
