@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from hub.gateway.text_frame import text_frame
 from hub.relay.keys import WORKERS, held
 from tests.faults import holdings
 from tests.faults.checker import check
@@ -60,7 +61,8 @@ TAKEN_OVER = "SELECT 1 FROM runs WHERE session_id = CAST($1 AS uuid) AND attempt
 
 
 class Eater:
-    """Swallows, from what the nodes tell their clients, each frame that holds this: also when it comes again."""
+    """Swallows, from what the nodes tell their clients, each event that holds this: also when it comes again. Events of
+    other sessions that travel in the same frame are let through."""
 
     def __init__(self) -> None:
         self.wanted: bytes | None = None
@@ -72,22 +74,35 @@ class Eater:
     def _sift(self, data: bytes) -> bytes:
         if self.wanted is None or self.wanted not in data:
             return data
-        frames, rest = _frames(data)
-        left = [frame for frame in frames if self.wanted not in frame]
-        self.eaten += len(frames) - len(left)
-        return b"".join(left) + rest
+        payloads, rest = _payloads(data)
+        kept: list[bytes] = []
+        for payload in payloads:
+            events = payload.split(b"\n")
+            left = [event for event in events if self.wanted not in event]
+            self.eaten += len(events) - len(left)
+            if left:
+                kept.append(text_frame(b"\n".join(left)))
+        return b"".join(kept) + rest
 
 
-def _frames(data: bytes) -> tuple[list[bytes], bytes]:
-    """The WebSocket frames a node wrote at once, and what follows that is none: an answer to HTTP."""
-    frames: list[bytes] = []
+def _payloads(data: bytes) -> tuple[list[bytes], bytes]:
+    """What is in the WebSocket frames a node wrote at once, and what follows that is none: an answer to HTTP."""
+    payloads: list[bytes] = []
     while len(data) >= 4 and data[0] == 0x81 and data[1] <= 126:
         size, head = (data[1], 2) if data[1] < 126 else (int.from_bytes(data[2:4], "big"), 4)
         if len(data) < head + size:
             break
-        frames.append(data[: head + size])
+        payloads.append(data[head : head + size])
         data = data[head + size :]
-    return frames, data
+    return payloads, data
+
+
+def test_what_travels_with_a_lost_event_arrives() -> None:
+    eater = Eater()
+    eater.wanted = b"lost"
+    frames = text_frame(b'{"a":"fine"}\n{"a":"lost"}') + text_frame(b'{"a":"lost"}') + text_frame(b'{"a":"last"}')
+    assert eater.sieve()(frames + b"HTTP") == text_frame(b'{"a":"fine"}') + text_frame(b'{"a":"last"}') + b"HTTP"
+    assert eater.eaten == 2
 
 
 @pytest.mark.timeout(300)
