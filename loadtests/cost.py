@@ -264,8 +264,11 @@ def main() -> int:
     parser.add_argument(
         "--talk", type=Talk.parse, help="whole runs at full speed: messages x tokens of each; --rate is not used then"
     )
+    asked = parser.parse_args()
+    if asked.rate <= 0 or (asked.total is not None and asked.total <= 0):
+        parser.error("--rate and --total are more than 0")
     cases.allow_many_files()
-    return 0 if uvloop.run(run(parser.parse_args())) else 1
+    return 0 if uvloop.run(run(asked)) else 1
 
 
 if __name__ == "__main__":
